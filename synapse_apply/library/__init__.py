@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from synapse_apply.packages.content import FileChange
     from synapse_apply.packages.sources import PackageListing
     from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
+    from synapse_apply.workspace.state_key import KeyInUse
 
 _VALUES_BY_HOME = {
     "library.target_live": "TargetLive",
@@ -61,15 +62,16 @@ _VALUES_BY_HOME = {
     "packages.content": "FileChange",
     "packages.sources": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",
+    "workspace.state_key": "KeyInUse",
 }
 _HOME_BY_VALUE = {
     value: home for home, values in _VALUES_BY_HOME.items() for value in values.split()
 }
 __all__ = ["AcceptableResource", "BackendOffer", "BumpResult", "BytesResult", "ComparedBytes",
            "CreatedState", "EndedCall", "ExportReport", "ExportedFiles", "FileChange",
-           "JournalContent", "LiveObject", "OpenCalls", "OpenTarget", "PackageDifference",
-           "PackageInside", "PackageListing", "PackageQuery", "Rebinding", "RecoveredCalls",
-           "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
+           "JournalContent", "KeyInUse", "LiveObject", "OpenCalls", "OpenTarget",
+           "PackageDifference", "PackageInside", "PackageListing", "PackageQuery", "Rebinding",
+           "RecoveredCalls", "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
            "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
            "TargetPackages", "TargetState", "WrittenZip", "explain", "is_saved_plan",
            "open_target", "open_targets"]  # fmt: skip

@@ -90,6 +90,7 @@ from synapse_apply.workspace.state_access import (
     resolve_state_url,
 )
 from synapse_apply.workspace.state_key import (
+    KeyInUse,
     SharedKey,
     find_or_make_shared_key,
     key_ids_of_digests,
@@ -389,6 +390,34 @@ class TargetState(PartOfTarget):
             return create_empty_state_and_missing_key(
                 session, current_identity_of(session), lineage, path
             )
+
+    def read_key(self) -> KeyInUse:
+        """Which key the state's digests and signatures are made with; never its bytes.
+
+        InputError where none is at hand.
+        """
+        with self._connection.state_alone(read_only=True) as session:
+            return KeyInUse.of_session(session)
+
+    def copy_key(
+        self, file: Path | str | None = None, *, source: Path | str | None = None
+    ) -> tuple[KeyInUse, Path]:
+        """Write the key to a new file, by default where commands of this machine look for it.
+
+        `source` is a file with the key, else the key in use is copied. InputError for a key that
+        the state was not made with, and a file that Git would take or that has another key.
+        """
+        path = self._path("file", file) if file is not None else None
+        key_from = self._path("source", source) if source is not None else None
+        with self._connection.state_alone(read_only=True) as session:
+            key = KeyInUse.of_session(session, key_from)
+            if key.is_of_state is False:
+                raise InputError.from_summary(
+                    "The state key is not the one of this state",
+                    f"The state of target {key.target} has key {', '.join(key.state_key_ids)}, and "
+                    f"{key.key.key_id} is that of {key.key.origin}. Nothing was copied.",
+                )
+            return key, session.key_sources.copy_key(key.key, path)
 
     def rekey(
         self,

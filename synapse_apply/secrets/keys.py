@@ -52,7 +52,7 @@ class StateKey:
         self.origin = origin
 
     def reveal(self) -> bytes:
-        """The bytes of the key, for `macs` and `signatures` only."""
+        """The bytes of the key, for `macs`, `signatures` and copies of its file only."""
         return self._data
 
     def __repr__(self) -> str:
@@ -135,7 +135,7 @@ def load_keys_and_restrict_files(
             continue
         try:
             warnings += _restrict_permissions(file)
-            keys.append(_read_key_file(file))
+            keys.append(read_key_file(file))
         except InputError as unusable:
             if file in files and not keys:
                 raise
@@ -160,14 +160,19 @@ def make_key_folder(path: Path, own_top: Path | None = None) -> None:
         make_own_folders(path.parent, own_top)
 
 
-def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
+def create_or_read_key(
+    path: Path, own_top: Path | None = None, copied: StateKey | None = None
+) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
+
+    With `copied` that key is written, instead of a random one.
 
     The file is created atomically: written under another name and then linked, so that of two
     processes the first one's key counts. Its folder is made by `make_key_folder`,
     which takes `own_top`. InputError if it cannot be written.
     """
-    text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
+    data = copied.reveal() if copied is not None else secrets.token_bytes(KEY_BYTES)
+    text = base64.b64encode(data).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make_key_folder(path, own_top)
     with _accessing(path, "written"), suppress(FileExistsError):
@@ -181,7 +186,7 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
             _write_new_file(path, text)  # a file system without hard links
         finally:
             remove_own_file(temporary_path)
-    return _read_key_file(path)
+    return read_key_file(path)
 
 
 def replace_key_file(path: Path, own_top: Path | None = None) -> StateKey:
@@ -261,7 +266,8 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
     ]
 
 
-def _read_key_file(path: Path) -> StateKey:
+def read_key_file(path: Path) -> StateKey:
+    """The key in a file; InputError for one that cannot be read, or is no key."""
     with _accessing(path, "read"):
         text = read_start_of_own_file(path).decode("ascii", "replace")
     return _parse_key(text, str(path))

@@ -35,6 +35,7 @@ from synapse_apply.secrets.keys import (
     key_variable_of,
     load_keys_and_restrict_files,
     make_key_folder,
+    read_key_file,
     replace_key_file,
 )
 from synapse_apply.secrets.resolve import FoundSetting
@@ -144,6 +145,28 @@ class KeySources:
     def make_or_read_key_file(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError if Git would take it."""
         return create_or_read_key(path, self._make_own_folder(path))
+
+    def copy_key(self, key: StateKey, file: Path | None) -> Path:
+        """Write a key to a new file, by default the user's for this target; returns its path.
+
+        InputError for a file with another key, one that Git would take, and without a place.
+        """
+        path = file if file is not None else self.user_key_path
+        if path is None:
+            raise InputError.from_summary(
+                "Where is the key to go?",
+                "A key in your configuration folder has the project's id in its name, and there is "
+                "no home folder, or the project file has no `project.id`.",
+                "Name a FILE.",
+            )
+        written = create_or_read_key(path, self._make_own_folder(path), key)
+        if written != key:
+            raise InputError.from_summary(
+                "The file has another key",
+                f"{path} has key {written.key_id}, and {key.key_id} was to be copied.",
+                "Nothing was replaced. Choose another file, or move this one away.",
+            )
+        return path
 
     def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
@@ -379,6 +402,55 @@ def find_or_make_shared_key(
     if made_key is not None and made_key != found_key:
         session.use_key(made_key)
     return SharedKey(project_id, key, new_key_path, is_found_by_commands=found_key == key)
+
+
+@frozen
+class KeyInUse:
+    """The state key of a target: its id, where it is from, and whether the state has it.
+
+    `other_keys` can only check what was made with them. `state_key_ids` are those of the keys that
+    the state was made with, none of a new local one.
+    """
+
+    target: str
+    key: StateKey
+    other_keys: tuple[StateKey, ...]
+    state_key_ids: tuple[str, ...]
+
+    @classmethod
+    def of_session(cls, session: TargetSession, key_file: Path | None = None) -> KeyInUse:
+        """The key in use, or the one in a file; InputError without one."""
+        keys, name = session.reload_state_keys(), session.target.name
+        key = read_key_file(key_file) if key_file is not None else keys.current_key
+        if key is None:
+            raise InputError.from_summary(
+                "There is no state key",
+                f"Target {name} has none in {session.key_sources.describe_key_places()}.",
+                Text(
+                    "Get it from whoever has it: ",
+                    Command("state key copy --from FILE", target=name),
+                    " puts it where commands look for it.",
+                ),
+            )
+        used_ids: set[str] = set()
+        if session.store.exists():
+            shared_ids = session.read_shared_ids()
+            used_ids = {shared_ids.key_id} if shared_ids is not None else set()
+            # Those of one machine name no key, so the digests tell.
+            used_ids = used_ids or key_ids_of_digests(session.store.read_state())
+        others = tuple(one for one in keys.all_keys if one != key)
+        return cls(name, key, others, tuple(sorted(filter(None, used_ids))))
+
+    @property
+    def is_of_state(self) -> bool | None:
+        """Whether the state was made with this key; None where it was made with none yet."""
+        return self.key.key_id in self.state_key_ids if self.state_key_ids else None
+
+    @property
+    def ci_commands(self) -> list[str]:
+        """Shell commands that give the key's file to pipelines; none of a key of elsewhere."""
+        path = Path(self.key.origin)
+        return list_ci_key_commands(path, self.target) if path.is_absolute() else []
 
 
 def new_key_lines_of(

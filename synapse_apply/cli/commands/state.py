@@ -193,6 +193,58 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 
 
 @manual_command(
+    "key",
+    examples=[
+        ("synapse-apply state key -t prod", "Its id, where it is, and what the state says."),
+        ("synapse-apply state key copy -t prod", "To where commands of this machine find it."),
+        ("synapse-apply state key copy prod.key -t prod", "To a file that you take elsewhere."),
+        ("synapse-apply state key copy --from prod.key -t prod", "There: put it in its place."),
+    ],
+    exits=[
+        ("0", "shown, or copied"),
+        ("1", "there is no key, it is not that of the state, or the file has another one"),
+    ],
+)
+@options.use("json", "target")
+@click.argument("action", type=click.Choice(["show", "copy"]), default="show",
+                metavar="[show|copy]")  # fmt: skip
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), metavar="[FILE]", required=False
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With `copy`: take the key from this file, as `copy FILE` wrote it.",
+)
+def key(
+    *,
+    console: Console,
+    invocation: Invocation,
+    action: str,
+    file: Path | None,
+    source: Path | None,
+) -> int:
+    """Show which key the state's secrets are digested and signed with, or copy it.
+
+    Every machine that shares a state needs the same key. `show` tells its id, where it is, whether
+    the state was made with it, and how a pipeline gets it. The key itself is never printed.
+
+    `copy` writes the key to a new FILE that only you can read, outside of what Git takes. Without
+    FILE that is the file in your configuration folder (~/.config/synapse-apply) in which commands
+    look for it; so a key of a variable or of --from is found from then on.
+    """
+    if action == "show" and (file or source):
+        raise click.UsageError("FILE and --from go with `copy`.")
+    with options.open_target(invocation) as target:
+        if action == "show":
+            return cli.state.print_key(console, target.state.read_key())
+        key_in_use, path = target.state.copy_key(file, source=source)
+    return cli.state.print_key(console, key_in_use, path)
+
+
+@manual_command(
     "rm",
     examples=[("synapse-apply state rm plugin/yolo", "Forget it; the plugin itself stays.")],
     exits=[("0", "forgotten"), ("1", "an address is not recorded: nothing was forgotten")],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.cli.console import Console
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import audit_entry_to_json
+from synapse_apply.model.command import Command
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         BackendOffer,
         CreatedState,
         JournalContent,
+        KeyInUse,
         SettledCall,
         SettledCalls,
     )
@@ -71,6 +73,36 @@ def print_created_state(console: Console, created: CreatedState, offer: BackendO
         asked = render_checkup_section("Backend", offer.rows, color=console.is_output_colored)
     lines += [*created.steps, f"\n{asked}{offer.empty_state_risk}"]
     console.write_output("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int:
+    """Print what is known of a state key, or where its `copy` is; returns the exit code."""
+    key = used.key
+    if console.as_json:
+        others = [{"id": one.key_id, "from": one.origin} for one in used.other_keys]
+        document = {"target": used.target, "id": key.key_id, "from": key.origin, "others": others,
+                    "state_keys": list(used.state_key_ids),
+                    "copy": str(copy) if copy else None}  # fmt: skip
+        console.write_or_keep_document(document)
+        return 0
+    if copy is not None:
+        console.write_output(f"Key {key.key_id} of target {used.target} is in {copy}.\n")
+        return 0
+    verdicts = {
+        True: "The state was made with this key.",
+        False: f"The state was made with another key: {', '.join(used.state_key_ids)}.",
+        None: "The state has no digest and no signature yet.",
+    }
+    lines = [f"Target {used.target} has state key {key.key_id} from {key.origin}."]
+    lines += [f"It can also check with key {one.key_id} from {one.origin}."
+              for one in used.other_keys]  # fmt: skip
+    lines += [verdicts[used.is_of_state], "", "To copy it to another machine:"]
+    for place, words in (("here", "copy FILE"), ("there", "copy --from FILE")):
+        lines.append(f"  {place}: {Command(f'state key {words}', target=used.target)}")
+    if used.ci_commands:
+        lines += ["A pipeline gets it as a secret:", *(f"  {one}" for one in used.ci_commands)]
+    console.write_output("".join(f"{sanitize(line)}\n" for line in lines))
     return 0
 
 
