@@ -19,6 +19,7 @@ from synapse_apply.model.secrets.secret_rules import (
     STATE_SCHEMES,
     ReservedVariables,
     SettingOffer,
+    find_paths_in_url,
 )
 from synapse_apply.model.values import SecretRef
 
@@ -398,8 +399,9 @@ def collect_credentials(targets: Mapping[str, Target]) -> ReservedVariables:
                 # A state key is one, whatever else names it.
                 if setting == STATE_KEY or named not in names:
                     names[named] = setting_path
-            elif isinstance(value, str) and (path := _local_path(value)):
-                files.setdefault(path, setting_path)
+            elif isinstance(value, str):
+                for path in filter(None, (_local_path(value), *find_paths_in_url(value))):
+                    files.setdefault(path, setting_path)
     return ReservedVariables(variables, files, tuple(references), families)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -219,6 +220,84 @@ def test_credentials_of_the_home_are_closed_though_listed(site: Checkout, place:
     write_project(site.root)
     resolver = make_resolver(site, (str(path),))
     assert resolver.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
+
+
+SOPS_GOOGLE = {"sops": {"gcp_kms": {"keys": ["projects/x"], "credentials": {"env": "PROD_GCP"}}}}
+SOPS_PGP = {"sops": {"pgp": {"home": {"env": "PROD_GPG"}}}}
+TEAM_VAULT = {"vault": {**VAULT, "token": {"file": "~/team/vault"}}}
+GIT = "git:ssh://git@forge.example/acme.git"
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "variables", "file", "named_by"),
+    [
+        ("", TEAM_VAULT, {}, "home/team/vault", "targets.prod.vault.token"),
+        ("", SOPS_GOOGLE, {"PROD_GCP": "/gcp.json"}, "gcp.json", "PROD_GCP"),
+        ("", SOPS_PGP, {"PROD_GPG": "/gpg"}, "gpg/private-keys-v1.d/a.key", "PROD_GPG"),
+        (VARIABLE, {}, {"STATE_URL": "postgresql://s@db/x?passfile=/pw"}, "pw", "STATE_URL"),
+        (VARIABLE, {}, {"STATE_URL": "user=s passfile='/pw'"}, "pw", "STATE_URL"),
+        (
+            VARIABLE,
+            {},
+            {"STATE_URL": "postgresql://db/x?sslkey=~%2Fc.key"},
+            "home/c.key",
+            "STATE_URL",
+        ),
+        (VARIABLE, {}, {"STATE_URL": "/state/prod.db"}, "state/prod.db.key", "STATE_URL"),
+        (f"{DATABASE}?sslkey=/c.key", {}, {}, "c.key", "targets.prod.state.url"),
+        (DATABASE, {}, {}, "home/.postgresql/postgresql.key", "~/.postgresql"),
+        (DATABASE, {}, {"KRB5CCNAME": "FILE:/krb5cc"}, "krb5cc", "KRB5CCNAME"),
+        (GIT, {}, {}, "home/.ssh/id_ed25519", "~/.ssh"),
+        (GIT, {}, {}, "home/.gitconfig", "~/.gitconfig"),
+        (GIT, {}, {}, "home/.config/gh/hosts.yml", "~/.config/gh"),
+        (GIT, {}, {"XDG_CONFIG_HOME": "/xdg"}, "xdg/git/credentials", "$XDG_CONFIG_HOME/git"),
+        (GIT, {}, {"GIT_SSH_COMMAND": "ssh -i/key -o 'x y'"}, "key", "GIT_SSH_COMMAND"),
+        (AZURE, {}, {"AZURE_CONFIG_DIR": "/az"}, "az/msal_token_cache.json", "AZURE_CONFIG_DIR"),
+        (
+            "gs://bucket/folder?untested=true",
+            {},
+            {"CLOUDSDK_CONFIG": "/cloud"},
+            "cloud/adc.json",
+            "CLOUDSDK_CONFIG",
+        ),
+    ],
+)
+def test_files_that_a_target_reads_its_credentials_from_are_closed_though_listed(
+    site: Checkout,
+    tmp_path_factory: pytest.TempPathFactory,
+    state: object,
+    settings: dict[str, Any],
+    variables: dict[str, str],
+    file: str,
+    named_by: str,
+) -> None:
+    """Named by a setting, by a variable that it names, in a url; or what a program looks for."""
+    place = tmp_path_factory.mktemp("place")
+
+    def at_place(value: str) -> str:
+        return re.sub(r"(?<![\w~/:])/(?=\w)|(?<=FILE:)/|(?<=-i)/", f"{place}/", value)
+
+    path = place / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CANARY)
+    environ = {name: at_place(value) for name, value in variables.items()}
+    closing = replace(site, environ={**site.environ, "HOME": str(place / "home"), **environ})
+    write_project(site.root, at_place(state) if isinstance(state, str) else state, **settings)
+    with pytest.raises(SecretUnavailable) as refused:
+        make_resolver(closing, (str(path),)).resolve_secret(SecretRef("file", str(path)))
+    assert f": {named_by} names it" in refused.value.diagnostics[0].detail
+    write_project(site.root)
+    opening = make_resolver(closing, (str(path),))
+    assert opening.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
+
+
+def test_a_variable_that_names_the_checkout_closes_none_of_its_files(site: Checkout) -> None:
+    """GitLab's GIT_CLONE_PATH is where the project itself is."""
+    write_project(site.root, GIT)
+    (site.root / "secret.txt").write_text(CANARY)
+    for folder in (site.root, site.root.parent):
+        resolver = make_resolver(site, GIT_CLONE_PATH=str(folder))
+        assert resolver.resolve_secret(SecretRef("file", "secret.txt")).reveal() == CANARY
 
 
 @pytest.mark.parametrize("configuration", ["", "settings"])

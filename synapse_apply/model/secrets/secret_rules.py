@@ -10,19 +10,21 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef, Sensitive
 
 LOGIN_FILE_LABEL = "~/.synapse/config.json"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Up to what ends one in a URL, in a list, or on a command line.
+_PATH = re.compile(r"~?/[^\s,;:=?&'\"]+")
 _HOST_NAME = re.compile(r"(?!.{254})([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 
 
@@ -187,9 +189,20 @@ CREDENTIAL_FAMILIES = {
     "AZURE_*": CredentialFamily(("az", "azure_kv"), (".azure",)),
     "IDENTITY_HEADER": CredentialFamily(("az",)),
     "GOOGLE_*": CredentialFamily(("gs", "gcp_kms"), (".config/gcloud",)),
-    "PG*": CredentialFamily(("postgresql", "postgres"), (".pgpass", ".pg_service.conf")),
-    "GIT_*": CredentialFamily(("git",), (".git-credentials", ".netrc", ".config/git")),
+    "CLOUDSDK_*": CredentialFamily(("gs", "gcp_kms")),
+    "PG*": CredentialFamily(
+        ("postgresql", "postgres"), (".pgpass", ".pg_service.conf", ".postgresql")
+    ),
+    "KRB5*": CredentialFamily(("postgresql", "postgres")),
+    "GIT_*": CredentialFamily(
+        ("git",),
+        (
+            *(".git-credentials", ".netrc", ".gitconfig", ".ssh"),
+            *(".config/git", ".config/gh", ".config/glab-cli"),
+        ),
+    ),
     "SOPS_*": CredentialFamily(("age",), (".config/sops",)),
+    "GNUPGHOME": CredentialFamily(("pgp",), (".gnupg",)),
     "VAULT_*": CredentialFamily(("vault", "hc_vault"), (".vault-token",)),
     PROXY_VARIABLES: CredentialFamily(("proxy",)),
 }
@@ -277,26 +290,38 @@ class ClosedFiles:
     def __init__(
         self, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
     ) -> None:
+        root = root.absolute()
         places = {Path(_normalize(name, root)): setting for name, setting in reserved.files.items()}
         # Below and beside these; and what has an inode of them, which may have other names, too.
         self._settings: dict[object, str] = dict[object, str](places.items())
         if environ is None:
             return
-        home = Path(environ.get("HOME", ""))
-        for family in map(CREDENTIAL_FAMILIES.__getitem__, reserved.families):
-            places |= {home / path: f"~/{path}" for path in family.home_paths}
-        places[home / ".config" / USER_FOLDER] = f"~/.config/{USER_FOLDER}"
-        if configuration := environ.get("XDG_CONFIG_HOME"):
-            places[Path(configuration, USER_FOLDER)] = f"$XDG_CONFIG_HOME/{USER_FOLDER}"
-        variables = {
-            Path(value): variable
-            for variable, value in environ.items()
-            if reserved.find_closed_family(variable)
-        }
-        for place, setting in {**variables, **places}.items():
+        home, configuration = Path(environ.get("HOME", "")), environ.get("XDG_CONFIG_HOME")
+        for name, setting in reserved.files.items():
+            if name.startswith("~/"):
+                places[home / name[2:]] = setting
+        for path in (
+            f".config/{USER_FOLDER}",
+            *(path for name in reserved.families for path in CREDENTIAL_FAMILIES[name].home_paths),
+        ):
+            places[home / path] = f"~/{path}"
+            if configuration and (name := path.removeprefix(".config/")) != path:
+                places[Path(configuration, name)] = f"$XDG_CONFIG_HOME/{name}"
+        named: dict[Path, str] = {}
+        for variable, value in environ.items():
+            if reserved.find_closed_family(variable):
+                named[Path(value)] = variable  # it may be relative to the working directory
+            elif variable.upper() not in reserved.variables:
+                continue
+            named |= dict.fromkeys(_find_absolute_paths(value, home), variable)
+        for place, setting in {**named, **places}.items():
             with suppress(OSError, ValueError, RuntimeError):
-                if place in places:
-                    self._settings[place.resolve()] = setting
+                paths = {place, place.resolve()}
+                # GIT_WORK_TREE and its like name a folder that has the project itself.
+                if place in places or not any(
+                    one.is_relative_to(path) for one in (root, root.resolve()) for path in paths
+                ):
+                    self._settings |= dict.fromkeys(paths, setting)
                 self._settings[_identify_file(place)] = setting
 
     def find_setting_or_empty(self, file: Path) -> str:
@@ -314,6 +339,20 @@ class ClosedFiles:
         with suppress(OSError, ValueError):
             keys.append(_identify_file(file))
         return next((self._settings[key] for key in keys if key in self._settings), "")
+
+
+def _find_absolute_paths(value: str, home: Path) -> Iterator[Path]:
+    """The paths that a value may name: by itself, in a URL, in a list, or as a command's option."""
+    for found in (value, *_PATH.findall(unquote(value))):
+        if found.startswith("~/"):
+            yield home / found[2:]
+        elif found.startswith("/"):
+            yield Path(os.path.normpath(found))
+
+
+def find_paths_in_url(url: str) -> list[str]:
+    """The absolute paths that parameters of a URL name, such as `sslkey` of PostgreSQL."""
+    return [value for _, value in parse_qsl(urlsplit(url).query) if value.startswith(("/", "~/"))]
 
 
 def _identify_file(path: Path) -> tuple[int, int]:
