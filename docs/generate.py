@@ -42,6 +42,9 @@ WORDS = {
     "policy.schema.json": "map",
     "targetList": "map",
     "resources": "list of addresses, patterns and kinds",
+    "exceptions": "list of addresses, patterns and kinds, or of `{address, until, reason}`",
+    "ignored": "list of JSON Pointers, or of `{path, until, reason}`",
+    "until": "day, as `2026-12-31`",
 }
 MORE = {
     "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder; or "
@@ -354,7 +357,10 @@ def _load(file: Path) -> dict[str, Any]:
     return loaded
 
 
-_PARTS = _load(SCHEMAS / "parts.schema.json")["$defs"]
+_PARTS = {
+    **_load(SCHEMAS / "parts.schema.json")["$defs"],
+    "exceptions": _load(SCHEMAS / "policy.schema.json")["$defs"]["exceptions"],
+}
 
 
 def _properties(schema: Mapping[str, Any], at: tuple[str, ...], kind: str) -> Iterator[Row]:
@@ -390,6 +396,7 @@ def _target_list() -> Mapping[str, Any]:
 def _rows_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of a list's maps; empty for a list of anything else."""
     items: Mapping[str, Any] = schema.get("items", {})
+    items = items.get("then", items)
     return items if "properties" in items else {}
 
 

@@ -365,7 +365,10 @@ def _still_accepted(before: Record | None, applied: Fields, seen: Fields) -> Acc
         if _at_or_below(before.applied, path) == _at_or_below(applied, path)
         and _at_or_below(before.seen, path) == _at_or_below(seen, path)
     )
-    return accept_paths(paths, accepted.applied, accepted.seen) if paths else None
+    if not paths:
+        return None
+    kept = accept_paths(paths, accepted.applied, accepted.seen)
+    return replace(kept, until=accepted.until, reason=accepted.reason)
 
 
 def accept_paths(paths: Iterable[FieldPath], applied: Fields, seen: Fields) -> Acceptance:

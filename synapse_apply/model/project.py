@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import DatedException, subjects_that_hold
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.secret_rules import (
@@ -37,8 +38,9 @@ class PolicyRule:
     """One rule; `check` is the built-in check that it uses, the rest are that check's parameters.
 
     `only` and `excepted` are addresses, patterns of addresses, or prefixes of kinds; an empty
-    `only` means all. `severity` is deny or warn. `position` is in the project file; `is_default`:
-    it is not written there.
+    `only` means all. `exceptions` are those that end; `excepted` has them after `Policy.at`.
+    `severity` is deny or warn. `position` is in the project file; `is_default`: it is not written
+    there.
     """
 
     check: str
@@ -46,6 +48,7 @@ class PolicyRule:
     severity: str = DENY
     only: tuple[str, ...] = ()
     excepted: tuple[str, ...] = ()
+    exceptions: tuple[DatedException, ...] = ()
     values: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     limit: int = 0
@@ -99,6 +102,7 @@ class AllowedSecret:
     digest: str
     reason: str
     line: int = 0
+    exception: DatedException | None = None
 
 
 @frozen
@@ -108,6 +112,34 @@ class Policy:
     unreleased_source: str = "note"
     rules: tuple[PolicyRule, ...] = ()
     allow_package_secrets: tuple[AllowedSecret, ...] = ()
+
+    @property
+    def exceptions(self) -> tuple[DatedException, ...]:
+        """All that it lets pass until a day."""
+        allowed = (one.exception for one in self.allow_package_secrets)
+        of_rules = (one for rule in self.rules for one in rule.exceptions)
+        return (*of_rules, *(one for one in allowed if one is not None))
+
+    def at(self, today: str) -> Policy:
+        """The policy as it is on a day: without exceptions that have ended."""
+        if not self.exceptions:
+            return self
+        return replace(
+            self,
+            rules=tuple(
+                replace(
+                    rule,
+                    excepted=(*rule.excepted, *subjects_that_hold(rule.exceptions, today)),
+                    exceptions=(),
+                )
+                for rule in self.rules
+            ),
+            allow_package_secrets=tuple(
+                one
+                for one in self.allow_package_secrets
+                if one.exception is None or not one.exception.has_ended(today)
+            ),
+        )
 
 
 @frozen

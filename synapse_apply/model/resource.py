@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import DatedException, subjects_that_hold
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import Spec
@@ -19,12 +20,19 @@ class Lifecycle:
     """The `lifecycle:` block; paths are relative to spec.
 
     `sensitive` are fields that hold secrets, beside those that the kind's schema marks.
+    `exceptions` are the paths that are ignored until a day; `ignore_changes` has them after `at`.
     """
 
     prevent_destroy: bool = False
     ignore_changes: tuple[FieldPath, ...] = ()
     own: tuple[FieldPath, ...] = ()
     sensitive: tuple[FieldPath, ...] = ()
+    exceptions: tuple[DatedException, ...] = ()
+
+    def at(self, today: str) -> Lifecycle:
+        """The lifecycle as it is on a day: ignored fields also by exceptions that hold."""
+        paths = subjects_that_hold(self.exceptions, today)
+        return replace(self, ignore_changes=(*self.ignore_changes, *paths)) if paths else self
 
 
 def shorten_git_ref(ref: str) -> str:

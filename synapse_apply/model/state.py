@@ -95,12 +95,18 @@ class Acceptance:
     """Fields whose difference between declared and live value `state accept` has accepted.
 
     It holds for a field until its applied or seen value changes. `applied` and `seen` are the
-    record's earlier values at these paths, which `state accept --undo` restores.
+    record's earlier values at these paths, which `state accept --undo` restores. `until` is the
+    last day (UTC) on which it holds, "" for one without end.
     """
 
     paths: tuple[FieldPath, ...] = ()
     applied: Fields = field(default_factory=dict)
     seen: Fields = field(default_factory=dict)
+    until: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    reason: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+
+    def has_ended(self, today: str) -> bool:
+        return bool(self.until) and self.until < today
 
 
 # What was sent (`applied`) and what the server answered (`seen`) are kept apart, per field. So a

@@ -16,6 +16,7 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.apply import step_of
 from synapse_apply.operations.drift import require_no_open_call
+from synapse_apply.operations.exceptions import records_on_day
 from synapse_apply.planning.diff import diff_resource
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import ResourceState
@@ -93,10 +94,16 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
 
 
 def record_acceptance(
-    session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
+    session: TargetSession,
+    plan_result: PlanResult,
+    acceptable: AcceptableResource,
+    *,
+    until: str = "",
+    reason: str = "",
 ) -> Record:
     """Record that what is declared counts as applied and what is live as seen; nothing is sent.
 
+    `until` is the last day on which that holds, for all accepted fields of the resource.
     For a change made in Synapse that this API cannot make. Takes the state's lock, and returns the
     record that was written. StateError when the record changed since `acceptable` was built.
     """
@@ -106,7 +113,9 @@ def record_acceptance(
     )
     with session.lock_state_of_own_project("state accept"):
         # The user was asked without a lock, so the record may have changed since it was shown.
-        if session.store.find_record(resource.address) != acceptable.record:
+        stored = session.store.find_record(resource.address)
+        known = records_on_day({stored.address: stored}, session.today) if stored else {}
+        if known.get(resource.address) != acceptable.record:
             raise StateError.from_summary(
                 "The state has changed meanwhile",
                 f"Another run recorded something else of {resource.address} while you were asked.",
@@ -119,7 +128,10 @@ def record_acceptance(
             session.secrets,
             session.clock.utc_now(),
         )
-        record = replace(record, accepted=_merge_acceptance(acceptable), doubted="")
+        accepted = _merge_acceptance(acceptable)
+        if accepted is not None:
+            accepted = replace(accepted, until=until, reason=reason)
+        record = replace(record, accepted=accepted, doubted="")
         session.store.write_records(record)
         session.note_in_audit([(resource.address, "accept", record.remote_id)])
     return record

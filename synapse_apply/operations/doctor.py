@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 from synapse_apply import __version__
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.wire import list_raw_objects
 from synapse_apply.live.live_reader import iter_duplicate_warnings, iter_live_owners, list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schemas import build_marks
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.dated_exception import DatedException, warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
@@ -47,7 +47,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import IntentState, ProjectAndKeyIds, State
-from synapse_apply.model.values import Mac, get_at_or_absent, unflatten
+from synapse_apply.operations.exceptions import accepted_exceptions, iter_accepted_paths
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.login import read_login
@@ -738,21 +738,24 @@ def check_accepted(parts: Parts) -> Iterator[Row]:
 
     As far as the record shows that they still differ.
     """
-    names = []
-    for address, record in sorted(parts.state.records.items()):
-        kind = CATALOGUE.get(address.kind)
-        if record.accepted is None or kind is None:
-            continue
-        applied_tree, seen_tree = unflatten(record.applied), unflatten(record.seen)
-        for path in record.accepted.paths:
-            rule = kind.rules.get(str(path[0]))
-            values = get_at_or_absent(applied_tree, path), get_at_or_absent(seen_tree, path)
-            # The server does not show the secret, so that nothing tells whether it still differs.
-            is_hidden = isinstance(values[0], Mac) and not isinstance(values[1], Mac)
-            if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
-                names.append(f"{address}: {format_field_path(path)}")
+    names = [
+        f"{address}: {format_field_path(path)}"
+        for address, record in sorted(parts.state.records.items())
+        for path in iter_accepted_paths(record)
+    ]
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
     yield Text(f"{name_accepted_fields(names)} ", undo_hint) if names else "no difference"
+
+
+def check_exceptions(parts: Parts) -> Iterator[Row]:
+    """What is let pass until a day, if it has ended or ends within a week; else no row."""
+    exceptions: list[DatedException] = []
+    with suppress(UncheckedError, SynapseApplyError):  # told by the check of the manifests
+        _ = parts.declared_target
+        exceptions += parts.session.exceptions
+    with suppress(UncheckedError):
+        exceptions += accepted_exceptions(parts.state.records)
+    yield from warnings_of(exceptions, parts.session.today)
 
 
 def check_calls(parts: Parts) -> Iterator[Row]:
@@ -840,7 +843,8 @@ SECTIONS: tuple[tuple[str, tuple[Callable[[Parts], Iterator[Row]], ...]], ...] =
         "State",
         (
             *(check_folder, check_state, check_bucket, check_binding, check_sharing),
-            *(check_lineage, check_key, check_lock, check_accepted, check_calls, check_twins),
+            *(check_lineage, check_key, check_lock, check_accepted, check_exceptions, check_calls),
+            check_twins,
         ),
     ),
 )

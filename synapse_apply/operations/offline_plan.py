@@ -33,6 +33,7 @@ from synapse_apply.live.project_files import PackageJudge
 from synapse_apply.manifests.committed import CommittedFolder
 from synapse_apply.manifests.decode.variables import parse_given_variables
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.phrases import shown_path
@@ -55,7 +56,6 @@ from synapse_apply.planning.identity import make_due_renames, select_removed
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress, read_inventory
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
@@ -182,7 +182,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     resources, checkout = (_offline_resources(comparison), comparison.read_checkout())
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
-        created=SystemClock().utc_now(),
+        created=comparison.clock.utc_now(),
         tool_version=__version__,
         base=PlanBase(
             target=comparison.target.name,
@@ -202,7 +202,10 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
             partial=comparison.partial,
             resend_secrets=False,
         ),
-        diagnostics=comparison.diagnostics,
+        diagnostics=(
+            *comparison.diagnostics,
+            *warnings_of(comparison.exceptions, comparison.today),
+        ),
         moved=comparison.moved,
         move_refusals=comparison.move_refusals,
         removed_addresses=comparison.removed,

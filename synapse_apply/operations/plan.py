@@ -32,6 +32,7 @@ from synapse_apply.live.project_files import (
     find_declared_elsewhere,
 )
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.job import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
@@ -40,6 +41,7 @@ from synapse_apply.model.plan import Action, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.project import orient_moves_to_declared
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record
+from synapse_apply.operations.exceptions import accepted_exceptions, records_on_day
 from synapse_apply.planning.identity import make_due_renames, select_removed
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, with_wait_options
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions
@@ -133,6 +135,8 @@ def _read_input(
 ) -> tuple[PlanInput, list[ResolvedIntent]]:
     """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
+    exceptions = (*session.exceptions, *accepted_exceptions(state.records))
+    state = replace(state, records=records_on_day(state.records, session.today))
     live_reader = live_reader_of_state(session, state)
     resolved_intents = look_up_outcomes(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
@@ -233,6 +237,7 @@ def _read_input(
             *version_warnings,
             *forged_warnings,
             *duplicate_warnings,
+            *warnings_of(exceptions, session.today),
         ),
         other_targets={
             name: _read_runs(session.session_of(session.project.targets[name]))

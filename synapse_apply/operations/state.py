@@ -29,6 +29,7 @@ from synapse_apply.live.open_intents import (
 from synapse_apply.manifests.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.dated_exception import DAY_HINT, is_day
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
@@ -204,14 +205,19 @@ class TargetState(PartOfTarget):
             return renames
 
     def accept(
-        self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
+        self,
+        name: str,
+        *,
+        confirm: Callable[[AcceptableResource], bool] | None = None,
+        until: str = "",
+        reason: str = "",
     ) -> AcceptableResource:
         """Accept a live object as it is, and send nothing; NotApproved where `confirm` says no.
 
-        What is declared counts as applied. Reads manifests and backend for it. `confirm` gets the
-        fields that differ; it is called also where none does, and that is recorded, too.
-        InputError where it is not declared, StateError where it is not recorded, not live, or was
-        written meanwhile.
+        What is declared counts as applied, until the end of the day `until` (UTC, YYYY-MM-DD).
+        Reads manifests and backend for it. `confirm` gets the fields that differ; it is called also
+        where none does, and that is recorded, too. InputError where it is not declared, StateError
+        where it is not recorded, not live, or was written meanwhile.
         """
         from synapse_apply.operations.accept_difference import record_acceptance, require_acceptable
         from synapse_apply.operations.plan import plan
@@ -219,13 +225,19 @@ class TargetState(PartOfTarget):
 
         name = require_text("name", name)
         with self._connection.ready() as session:
+            if until and not (is_day(until) and until >= session.today):
+                raise InputError.from_summary(
+                    "The end of the exception is not in the future",
+                    f"`{until}` is no day, or is before today ({session.today}, UTC).",
+                    f"{DAY_HINT[0].upper()}{DAY_HINT[1:]}.",
+                )
             plan_result = plan(session, PlanOptions().with_target_rules(session.target))
             acceptable = require_acceptable(plan_result, session.names.choose(name))
             if confirm is not None and not confirm(acceptable):
                 raise NotApproved.from_summary(
                     f"{acceptable.resource.address} was not accepted", "confirm said no."
                 )
-            record_acceptance(session, plan_result, acceptable)
+            record_acceptance(session, plan_result, acceptable, until=until, reason=reason)
         return acceptable
 
     def undo_accept(self, name: str) -> tuple[Address, Acceptance]:

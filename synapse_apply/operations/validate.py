@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import chain
+
 from synapse_apply.manifests.decode.loading import load_all_manifests, no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
+from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -68,4 +72,12 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
         *list_package_findings(project.root, sources, target_manifests),
     ):
         unique_findings[finding.as_error() if invocation.strict else finding] = None
+    today = datetime.now(UTC).date().isoformat()
+    for target, entry in zip(targets, target_manifests, strict=True):
+        exceptions = chain(
+            target.policy.exceptions,
+            *(declared.lifecycle.exceptions for declared in entry.desired.values()),
+        )
+        for finding in warnings_of((one for one in exceptions if one.has_ended(today)), today):
+            unique_findings[finding.as_error() if invocation.strict else finding] = None
     return ValidationResult(tuple(unique_findings), counts)

@@ -6,18 +6,22 @@ An offline plan imports whatever is imported here, and a hook runs it before eac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import DatedException
 from synapse_apply.model.errors import InputError, ManifestError
+from synapse_apply.model.ports import Clock
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.environment import CheckoutState, read_checkout
+from synapse_apply.workspace.environment import CheckoutState, SystemClock, read_checkout
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.selection import Names
 
@@ -41,6 +45,19 @@ class OfflineTarget:
         self.typed_target = invocation.target or ""
         self.paths = tuple(map(str, invocation.paths))
         self.partial = bool(self.paths)
+        self.clock: Clock = SystemClock()
+
+    @cached_property
+    def today(self) -> str:
+        """The day (UTC) by which exceptions have ended or hold."""
+        return self.clock.utc_now()[:10]
+
+    @property
+    def exceptions(self) -> tuple[DatedException, ...]:
+        """What the project file and the manifests let pass until a day."""
+        target = self.project.targets.get(self.target.name, self.target)
+        lists = (one.lifecycle.exceptions for _, one in sorted(self.desired.items()))
+        return (*target.policy.exceptions, *chain.from_iterable(lists))
 
     @cached_property
     def project(self) -> Project:
@@ -51,9 +68,10 @@ class OfflineTarget:
     def target(self) -> Target:
         """The chosen target, without values of the environment; InputError without one."""
         try:
-            return choose_and_fill_target(
+            target = choose_and_fill_target(
                 self.project, self.invocation.target, {}, is_interactive=True
             )
+            return replace(target, policy=target.policy.at(self.today))
         except InputError as problem:
             if self.invocation.target or not self.invocation.environ.get("PRE_COMMIT"):
                 raise
@@ -64,7 +82,14 @@ class OfflineTarget:
     @cached_property
     def declared_target(self) -> configuration.DeclaredTarget:
         """Manifests and packages with every finding; must not be used where one is an error."""
-        return configuration.read_declared_target(self.invocation, self.project, self.target)
+        declared = configuration.read_declared_target(self.invocation, self.project, self.target)
+        today, desired = self.today, declared.desired
+        dated = {
+            address: replace(one, lifecycle=one.lifecycle.at(today))
+            for address, one in desired.items()
+            if one.lifecycle.exceptions
+        }
+        return replace(declared, desired={**desired, **dated}) if dated else declared
 
     @cached_property
     def manifests_alone(self) -> LoadedManifests:

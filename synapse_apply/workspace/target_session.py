@@ -147,7 +147,11 @@ class TargetSession(OfflineTarget):
             self.invocation.on_terminal,
             find_login,
         )
-        return replace(target, opened=(*target.opened, *self.invocation.opened))
+        return replace(
+            target,
+            opened=(*target.opened, *self.invocation.opened),
+            policy=target.policy.at(self.today),
+        )
 
     @cached_property
     def resolver(self) -> SecretResolver:
@@ -427,7 +431,8 @@ class TargetSession(OfflineTarget):
     def session_of(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
-        session.project, session.target = self.project, target
+        session.project = self.project
+        session.target = replace(target, policy=target.policy.at(session.today))
         return session
 
     def prepare_for_plan(self, *, accept_other_key: bool = False) -> None:

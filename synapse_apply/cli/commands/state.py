@@ -300,6 +300,10 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
             "synapse-apply state accept storage/raw-data --undo",
             "Show the difference in plans again.",
         ),
+        (
+            "synapse-apply state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'",
+            "Show it again from 2027 on.",
+        ),
     ],
     exits=[
         ("0", "recorded"),
@@ -310,9 +314,20 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
 @options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
+@click.option(
+    "--until", metavar="DAY", default="", help="The last day (UTC) on which it is accepted."
+)
+@click.option("--reason", metavar="TEXT", default="", help="Why it is accepted until then.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
 def accept(
-    *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
+    *,
+    console: Console,
+    invocation: Invocation,
+    name: str,
+    undo: bool,
+    until: str,
+    reason: str,
+    auto_approve: bool,
 ) -> int:
     """Accept the live object as it is: what is declared counts as applied.
 
@@ -322,9 +337,14 @@ def accept(
     `doctor` and `show` count it as an accepted difference. Of a release whose package nobody can
     tell, after a create without an answer, it says that it is ours.
 
+    With --until it ends after that day (UTC), and plans show the difference again. `plan` and
+    `doctor` tell a week before. Each `state accept` of the resource replaces the end.
+
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.
     """
+    if (undo and until) or (reason and not until):
+        raise click.UsageError("--until does not go with --undo; --reason needs --until.")
     if undo:
         with options.open_target(invocation) as target:
             undone = target.state.undo_accept(name)
@@ -338,8 +358,8 @@ def accept(
         )  # fmt: skip
 
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
-        accepted = target.state.accept(name, confirm=show_and_confirm)
-    console.write_output(cli.state.format_accepted(accepted))
+        accepted = target.state.accept(name, confirm=show_and_confirm, until=until, reason=reason)
+    console.write_output(cli.state.format_accepted(accepted, until))
     return 0
 
 

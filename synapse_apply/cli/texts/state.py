@@ -132,13 +132,14 @@ def show_acceptable(console: Console, acceptable: AcceptableResource) -> tuple[s
     return question, detail
 
 
-def format_accepted(accepted: AcceptableResource) -> str:
-    """What was accepted."""
+def format_accepted(accepted: AcceptableResource, until: str = "") -> str:
+    """What was accepted, and until the end of which day."""
     count = len(accepted.differing_fields)
     text = (
         f"Accepted {accepted.resource.address} with its live values: "
         f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
-        f"{' not accepted before' if accepted.accepted_fields else ''}.\n"
+        f"{' not accepted before' if accepted.accepted_fields else ''}"
+        f"{f', until the end of {until} (UTC)' if until else ''}.\n"
     )
     if accepted.record.is_package_untold:
         text += "Its published package now counts as yours.\n"

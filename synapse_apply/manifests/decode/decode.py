@@ -29,6 +29,7 @@ from synapse_apply.manifests.decode.variables import (
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import FILL_IN, Document, describe_value_kind
 from synapse_apply.model.address import Address
+from synapse_apply.model.dated_exception import DAY_HINT, DatedException, is_day
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -269,11 +270,13 @@ def decode_desired(draft: Draft) -> Desired | None:
     depends_on = tuple([value.address for value in spec.values() if isinstance(value, Reference)])
     pinned_id, lifecycle = draft.metadata.get("id"), _DEFAULT_LIFECYCLE
     if block := draft.value.get("lifecycle"):
+        exceptions: list[DatedException] = []
         lifecycle = Lifecycle(
             prevent_destroy=block.get("prevent_destroy", False),
-            ignore_changes=_decode_pointers(draft, block, "ignore_changes"),
+            ignore_changes=_decode_pointers(draft, block, "ignore_changes", exceptions),
             own=_decode_pointers(draft, block, "own"),
             sensitive=_decode_pointers(draft, block, SENSITIVE),
+            exceptions=tuple(exceptions),
         )
     return Desired(
         address=draft.address,
@@ -293,10 +296,19 @@ def decode_desired(draft: Draft) -> Desired | None:
 _DEFAULT_LIFECYCLE = Lifecycle()
 
 
-def _decode_pointers(draft: Draft, block: Mapping[str, Any], key: str) -> tuple[FieldPath, ...]:
+def _decode_pointers(
+    draft: Draft,
+    block: Mapping[str, Any],
+    key: str,
+    exceptions: list[DatedException] | None = None,
+) -> tuple[FieldPath, ...]:
+    """The paths that the entries of a key point to; those that end go into `exceptions`."""
     paths: list[FieldPath] = []
-    for index, text in enumerate(block.get(key, ())):
-        pointer_path = ("lifecycle", key, index)
+    for index, entry in enumerate(block.get(key, ())):
+        pointer_path: FieldPath = ("lifecycle", key, index)
+        text = entry
+        if isinstance(entry, dict):
+            text, pointer_path = entry["path"], (*pointer_path, "path")
         path = parse_json_pointer(text)
         fields = schemas.list_spec_fields(draft.schema)
         # The first name must be a field; below it, keys may be free or appear later.
@@ -309,6 +321,28 @@ def _decode_pointers(draft: Draft, block: Mapping[str, Any], key: str) -> tuple[
                 if path
                 else "point to a field, for example /description",
             )
+        elif exceptions is not None and isinstance(entry, dict):
+            exception = _decode_exception(draft, path, entry, pointer_path[:-1])
+            exceptions += [exception] if exception else []
         elif key != SENSITIVE or may_be_sensitive(draft, path, pointer_path):
             paths.append(path)
     return tuple(paths)
+
+
+def _decode_exception(
+    draft: Draft, path: FieldPath, entry: Mapping[str, Any], entry_path: FieldPath
+) -> DatedException | None:
+    """An ignored field that ends; None (reported) where its end is no day."""
+    until = entry["until"]
+    if not is_day(until):
+        detail = f"`{until}` is no day of the calendar"
+        draft.report((*entry_path, "until"), "Malformed date", detail, DAY_HINT)
+        return None
+    return DatedException(
+        path,
+        f"`ignore_changes: {entry['path']}` of {draft.address}",
+        until,
+        entry.get("reason", ""),
+        str(draft.address),
+        position=draft.find_position(entry_path),
+    )

@@ -329,6 +329,15 @@ class LoadedManifests:
                 "prevent_destroy": resource.lifecycle.prevent_destroy,
                 "ignore_changes": resource.lifecycle.ignore_changes,
                 "own": resource.lifecycle.own,
+                **(
+                    {
+                        "exceptions": [
+                            (one.subject, one.until) for one in resource.lifecycle.exceptions
+                        ]
+                    }
+                    if resource.lifecycle.exceptions
+                    else {}
+                ),
                 "id": resource.remote_id,
                 "source": str(resource.source) if resource.source else None,
                 "verify": resource.verify,

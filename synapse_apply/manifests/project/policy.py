@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.dated_exception import DAY_HINT, DatedException, is_day
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -25,6 +26,7 @@ from synapse_apply.model.project import (
     DEFAULT_RULES,
     DENY,
     OFF,
+    AllowedSecret,
     MovedAddress,
     PolicyRule,
     Project,
@@ -71,7 +73,8 @@ def decode_rules(
             name=name,
             severity=severity,
             only=_to_texts(block.get("addresses", block.get("only", ()))),
-            excepted=_to_texts(block.get("except", ())),
+            excepted=tuple(one for one in block.get("except", ()) if isinstance(one, str)),
+            exceptions=tuple(_decode_exceptions(block, name, rule_path, positions, report_finding)),
             values=_to_texts(block.get("values", ())),
             labels=_to_texts(block.get("labels", ())),
             limit=block.get("limit", 0),
@@ -79,6 +82,58 @@ def decode_rules(
             position=positions.get(rule_path),
         )
     return tuple(rules.values())
+
+
+def _decode_exceptions(
+    block: SettingsBlock,
+    name: str,
+    rule_path: FieldPath,
+    positions: Mapping[FieldPath, Position],
+    report_finding: ReportFinding,
+) -> Iterator[DatedException]:
+    """The exceptions of a rule that end."""
+    for index, entry in enumerate(block.get("except", ())):
+        path = (*rule_path, "except", index)
+        if isinstance(entry, dict) and _is_valid_until(entry, path, report_finding):
+            pattern = entry["address"]
+            yield DatedException(
+                pattern,
+                f"`except: {pattern}` of policy rule {name}",
+                entry["until"],
+                entry.get("reason", ""),
+                position=positions.get(path),
+            )
+
+
+def decode_allowed_secrets(
+    settings: SettingsBlock,
+    owner_path: FieldPath,
+    positions: Mapping[FieldPath, Position],
+    report_finding: ReportFinding,
+) -> Iterator[AllowedSecret]:
+    """The secrets in packages that the `policy:` block in `settings` allows."""
+    for index, block in enumerate(settings.get("policy", {}).get("allow_package_secrets", ())):
+        path = (*owner_path, "policy", "allow_package_secrets", index)
+        entry, exception = dict(block), None
+        until = entry.pop("until", "")
+        if until and _is_valid_until(block, path, report_finding):
+            exception = DatedException(
+                entry["file"],
+                f"The allowed secret in {entry['file']}",
+                until,
+                entry["reason"],
+                position=positions.get(path),
+            )
+        yield AllowedSecret(**entry, exception=exception)
+
+
+def _is_valid_until(block: SettingsBlock, path: FieldPath, report_finding: ReportFinding) -> bool:
+    """Whether the `until` of an entry is a day of the calendar; reports any other."""
+    if not is_day(block["until"]):
+        detail = f"`{block['until']}` is no day of the calendar"
+        report_finding((*path, "until"), "Malformed date", detail, DAY_HINT)
+        return False
+    return True
 
 
 def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:

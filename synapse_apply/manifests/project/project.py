@@ -20,6 +20,7 @@ from synapse_apply.manifests.decode.variables import Overlay
 from synapse_apply.manifests.project.policy import (
     RefactoringDecoder,
     add_default_rules,
+    decode_allowed_secrets,
     decode_rules,
     merge_rules_for_target,
 )
@@ -202,6 +203,7 @@ class _ProjectDecoder:
             detail = f"all targets together have more than {_MAX_RULES:,} rules"
             self._report(("policy",), "Too many policy rules", detail, "write fewer rules")
             self.rules = ()
+        self._allowed_secrets((), self.value)
 
     def decode(self, file: Path) -> Project:
         value = self.value
@@ -352,6 +354,9 @@ class _ProjectDecoder:
                 hint = "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME"
                 self._report(path, "Malformed address", detail, hint)
         self._merged_rules(name)
+        if (policy_part := (id(settings.get("policy")),)) not in self._checked_parts:
+            self._checked_parts[policy_part] = ()
+            self._allowed_secrets(target_path, settings)
         state_key = _decode_state(settings.get("state", {})).key
         if state_key is not None and state_key.keeps_live_value:
             detail = "a state key has no live value: no server has it"
@@ -379,6 +384,11 @@ class _ProjectDecoder:
                 common, rules, target_path, self._report
             )
         return self._checked_parts[part]
+
+    def _allowed_secrets(
+        self, owner_path: FieldPath, settings: SettingsBlock
+    ) -> tuple[AllowedSecret, ...]:
+        return tuple(decode_allowed_secrets(settings, owner_path, self.positions, self._report))
 
     def _build_target(self, name: str) -> Target:
         settings = self.settings.get(name, {})
@@ -421,10 +431,9 @@ class _ProjectDecoder:
             policy=Policy(
                 policy.get("unreleased_source", "note"),
                 self._merged_rules(name),
-                tuple(
-                    AllowedSecret(**entry)
-                    for owner in (self.value, settings)
-                    for entry in owner.get("policy", {}).get("allow_package_secrets", ())
+                (
+                    *self._allowed_secrets((), self.value),
+                    *self._allowed_secrets(target_path, settings),
                 ),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
