@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +47,6 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.postgres.postgres_parameters import (
-    STRANGER_SUMMARY,
     build_refusal_finding,
     find_stranger,
     has_ended_connection,
@@ -296,20 +296,20 @@ class PostgresStoreDatabase:
         comes later is read: it may be a stranger's view.
         """
         schema = self.location.schema
-        [(has_schema,)] = session.execute(_HAS_SCHEMA, [schema])
         if stranger := find_stranger(session, schema):
-            detail = f"{self.location.display_url}: {stranger[0]}."
-            raise ControllerStoreError.from_summary(STRANGER_SUMMARY, detail, stranger[1])
+            detail = f"{self.location.display_url}: {stranger.detail}"
+            raise ControllerStoreError(replace(stranger, detail=detail))
+        [(has_schema,)] = session.execute(_HAS_SCHEMA, [schema])
         return bool(has_schema)
 
     def _require_writable(self, meta: Mapping[str, str]) -> None:
         require_upgradable(meta, self._store_location)
 
     def _create_or_upgrade(self, connection: PostgresConnection) -> str:
+        has_schema = connection.run(self._has_own_schema)
         server = connection.execute(_SELECT_SERVER).fetchone()
         version, encoding, has_meta = server or (0, "", False)
         require_usable_server(version, encoding, self.location)
-        has_schema = connection.run(self._has_own_schema)
         if has_schema and has_meta:
             self._require_writable(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
             return upgrade_tables_if_older_without_commit(connection, self.dialect)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -29,7 +30,6 @@ from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_parameters
 from synapse_apply.stores.postgres.postgres_parameters import (
     MAX_SECONDS,
-    STRANGER_SUMMARY,
     MissingTable,
     PostgresUnreachable,
     find_stranger,
@@ -365,9 +365,7 @@ class PostgresDatabase(Database):
     def _require_no_stranger(self, connection: Connection) -> None:
         tables = (*schema.TABLE_COLUMNS, "clients")
         if stranger := find_stranger(connection, self._state_location.schema, tables):
-            raise StateError.from_summary(
-                STRANGER_SUMMARY, f"{self.location}: {stranger[0]}.", stranger[1]
-            )
+            raise StateError(replace(stranger, detail=f"{self.location}: {stranger.detail}"))
 
     def _open_connection(self) -> Connection:
         try:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo, pq, sql
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
@@ -168,46 +168,79 @@ trusted AS (
             ELSE pg_catalog.pg_has_role(me.oid, r.oid, 'USAGE') END
 ),
 made AS (
-    SELECT 'schema ' || nspname AS name, nspowner AS owner, oid AS namespace, nspname AS place
+    SELECT 'schema ' || nspname::text AS name, nspowner AS owner, oid AS namespace,
+        nspname AS place, 1 AS rank
     FROM pg_catalog.pg_namespace
     UNION ALL
-    SELECT 'table ' || relname, relowner, relnamespace, relname FROM pg_catalog.pg_class
+    SELECT 'table ' || relname::text, relowner, relnamespace, relname, 2 FROM pg_catalog.pg_class
     WHERE relkind NOT IN ('i', 'I', 'c', 't')
     UNION ALL
-    SELECT 'trigger ' || tgname, proowner, relnamespace, relname FROM pg_catalog.pg_trigger
+    SELECT 'trigger ' || tgname::text, proowner, relnamespace, relname, 3 FROM pg_catalog.pg_trigger
     JOIN pg_catalog.pg_class c ON c.oid = tgrelid JOIN pg_catalog.pg_proc p ON p.oid = tgfoid
     WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'function ' || proname::text, proowner, n.oid, nspname, 3 FROM pg_catalog.pg_proc
+    JOIN pg_catalog.pg_namespace n ON n.oid = pronamespace
+    UNION ALL
+    SELECT 'operator ' || oprname::text, oprowner, n.oid, nspname, 3 FROM pg_catalog.pg_operator
+    JOIN pg_catalog.pg_namespace n ON n.oid = oprnamespace
+    UNION ALL
+    SELECT '', grantee, oid, nspname, 4 FROM pg_catalog.pg_namespace,
+        pg_catalog.aclexplode(COALESCE(nspacl, pg_catalog.acldefault('n', nspowner)))
+    WHERE privilege_type = 'CREATE'
 )
-SELECT name, pg_catalog.pg_get_userbyid(owner), current_user::text FROM made
-WHERE namespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
-    AND (place = %(schema)s OR %(tables)s::text[] IS NULL OR place = ANY(%(tables)s::text[]))
+SELECT name, CASE owner WHEN 0 THEN '' ELSE pg_catalog.pg_get_userbyid(owner)::text END,
+    current_user::text FROM made
+WHERE namespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = {schema})
+    AND (place = {schema} OR {tables}::text[] IS NULL OR place = ANY({tables}::text[]))
     AND owner NOT IN (SELECT oid FROM trusted)
-LIMIT 1
+ORDER BY rank LIMIT 1
 """
-
-STRANGER_SUMMARY = "The schema is of another role"
 
 
 def find_stranger(
     connection: psycopg.Connection[Any], schema: str, tables: Collection[str] | None = None
-) -> tuple[str, str] | None:
-    """What of a schema belongs to a stranger, as a phrase, and what to do; None where nothing does.
+) -> Diagnostic | None:
+    """What in a schema belongs to a stranger or may come from one; None where nothing does.
 
-    Of `tables`, or of all tables.
+    Of `tables`, or of all tables. Nobody else's functions and operators take part in the question:
+    the search path has none of their schemas meanwhile.
     """
-    values = {"schema": schema, "tables": None if tables is None else list(tables)}
-    row = connection.execute(_SELECT_STRANGERS, values).fetchone()
-    if row is None:
-        return None
+    is_alone = connection.info.transaction_status is pq.TransactionStatus.IDLE
+    template = (
+        f"{'BEGIN READ ONLY;' if is_alone else ''} SET LOCAL search_path TO pg_catalog; "
+        f"{_SELECT_STRANGERS}; {'COMMIT' if is_alone else 'SET LOCAL search_path TO {path}'}"
+    )
+    names, row = None if tables is None else list(tables), None
+    values = {"schema": sql.Literal(schema), "tables": sql.Literal(names)}
+    statements = sql.SQL(template).format(**values, path=sql.Identifier(schema))
+    cursor = connection.execute(statements)
+    while row is None and (cursor.description is None or (row := cursor.fetchone()) is None):
+        if not cursor.nextset():
+            return None
     name, owner, user = (mask_password(each, connection) for each in row)
-    owner, user, place = (sql.Identifier(each).as_string(None) for each in (owner, user, schema))
+    user, place = (sql.Identifier(each).as_string(None) for each in (user, schema))
+    role = sql.Identifier(owner).as_string(None) if owner else "PUBLIC"
+    trusting = f"If {role} is no stranger: GRANT {role} TO {user}. Else " if owner else ""
+    other = "or name another schema in the url: ?schema=NAME."
+    if not name:
+        return error_finding(
+            "Another role may create objects in the schema",
+            f"{role} has the right CREATE in schema {place}, so that functions and operators of "
+            f"others could run with the rights of {user}.",
+            f"{trusting}{'r' if trusting else 'R'}evoke it (REVOKE CREATE ON SCHEMA {place} FROM "
+            f"{role}), {other}",
+        )
     why = (
-        f"{name} belongs to {owner}, and not to {user}, a role that {user} is a member of, the "
+        f"{name} belongs to {role}, and not to {user}, a role that {user} is a member of, the "
         "database's owner or a superuser: what it does would run with your rights"
     )
-    return why, (
-        f"If {owner} is no stranger: GRANT {owner} TO {user}. Else remove it (DROP SCHEMA {place} "
-        "CASCADE), or name another schema in the url: ?schema=NAME."
+    return error_finding(
+        "The schema is of another role",
+        f"{why}.",
+        f"{trusting}{'r' if trusting else 'R'}emove "
+        f"{f'it (DROP SCHEMA {place} CASCADE)' if name.startswith('schema ') else f'the {name}'}, "
+        f"{other}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from threading import Barrier, Thread
 
@@ -182,7 +183,7 @@ def require_stranger(act, server, schema, role, what="schema"):
     for part in (
         f"belongs to {role}",
         f"GRANT {role} TO ",
-        f"DROP SCHEMA {schema}",
+        f"DROP SCHEMA {schema} CASCADE" if what == "schema" else f"Else remove the {what} ",
         "?schema=NAME",
     ):
         assert part in said
@@ -220,27 +221,75 @@ def test_nor_a_whole_state_that_a_stranger_made(url, opened, server, schema, rol
     assert ours.read_state().lineage == LINEAGE
 
 
-@pytest.mark.parametrize("kind", ["table", "trigger", "view"])
+@pytest.mark.parametrize("kind", ["table", "trigger", "view", "function", "operator"])
 def test_what_a_stranger_put_into_our_schema_is_not_used(
     url, opened, server, schema, role, as_stranger, kind
 ):
-    """Who was given rights to it, or to a table: a table, a view or a trigger of theirs."""
-    server.run(f"CREATE SCHEMA {schema}", f"GRANT ALL ON SCHEMA {schema} TO {role}")
+    """Who was given rights to it, or to a table, and has them no more."""
+    server.run(f"CREATE SCHEMA {schema}")
+    has_state = kind not in {"table", "view"}
+    if has_state:
+        opened(url).create_state(BINDING, LINEAGE)
+        server.run(f"GRANT TRIGGER ON {schema}.records TO {role}")
+    server.run(f"GRANT ALL ON SCHEMA {schema} TO {role}")
     if kind == "table":
         as_stranger(CLIENTS)
     elif kind == "view":
         as_stranger("CREATE VIEW {schema}.records AS SELECT current_user")
+    elif kind == "trigger":
+        as_stranger(TRIGGER, table="records")
     else:
+        as_stranger(JOINING, place=schema)
+        if kind == "operator":
+            server.run(f"ALTER FUNCTION {schema}.joined OWNER TO postgres")
+    server.run(f"REVOKE ALL ON SCHEMA {schema} FROM {role}")
+    act = (
+        opened(url).read_state if has_state else lambda: opened(url).create_state(BINDING, LINEAGE)
+    )
+    require_stranger(act, server, schema, role, "table" if kind == "view" else kind)
+
+
+JOINING = """
+CREATE FUNCTION {place}.joined(name, name) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.loot{schema} VALUES (current_user);
+    RETURN $1::text OPERATOR(pg_catalog.||) $2::text; END $$;
+CREATE OPERATOR {place}.|| (LEFTARG = name, RIGHTARG = name, FUNCTION = {place}.joined)
+"""
+
+
+def test_what_a_stranger_put_into_public_does_not_run(
+    url, opened, server, schema, role, as_stranger
+):
+    """Each role may create there in PostgreSQL 13 and 14; an exact match goes before the system's."""
+    server.run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    as_stranger(JOINING, place="public")
+    try:
         store = opened(url)
         store.create_state(BINDING, LINEAGE)
-        server.run(f"GRANT TRIGGER ON {schema}.records TO {role}")
-        as_stranger(TRIGGER, table="records")
-    act = (
-        opened(url).read_state
-        if kind == "trigger"
-        else lambda: opened(url).create_state(BINDING, LINEAGE)
-    )
-    require_stranger(act, server, schema, role, "trigger" if kind == "trigger" else "table")
+        assert opened(url).read_state().lineage == LINEAGE
+        assert server.run(f"SELECT * FROM loot{schema}") == []
+    finally:
+        as_stranger("DROP OPERATOR public.|| (name, name); DROP FUNCTION public.joined")
+        server.run(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+
+
+@pytest.mark.parametrize("grantee", ["PUBLIC", "role"])
+def test_a_schema_in_which_a_stranger_may_create_is_not_used(
+    url, opened, server, schema, role, grantee
+):
+    """What they create later would run: the message has the statement that takes the right away."""
+    store = opened(url)
+    store.create_state(BINDING, LINEAGE)
+    grantee = role if grantee == "role" else grantee
+    server.run(f"GRANT CREATE ON SCHEMA {schema} TO {grantee}")
+    with pytest.raises(StateError, match="Another role may create objects in the schema") as caught:
+        opened(url).read_state()
+    said = told(caught).replace('"', "")
+    assert f"{grantee} has the right CREATE in schema {schema}" in said
+    assert (f"GRANT {role} TO " in said) is (grantee == role)
+    (revoke,) = re.findall(r"REVOKE CREATE [^)]+", said)
+    server.run(revoke)
+    assert opened(url).read_state().lineage == LINEAGE
 
 
 def test_an_administrator_may_make_the_schema(server, opened, role, schema):
