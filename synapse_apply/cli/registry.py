@@ -69,7 +69,7 @@ Commands
   init        Create an empty state for a target.
   show        List what is recorded, or show one record.
   history     List what was done, by whom and when.
-  key         Show the id of the state's key, and where it is, or copy it.
+  key         Show which key the state has, and where it is, or copy it.
   rm          Forget records; the live objects stay.
   mv          Rename an address.
   backup      Copy the whole state to a file, or to another store.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synapse_apply import __version__
 from synapse_apply.files.checkout import is_at_or_below_path, leads_outside_folder
 from synapse_apply.manifests.export import SCHEMA_FILE, is_valid_name, to_valid_name
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
@@ -27,6 +28,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.workspace.state_project import write_setting
 
 MANIFESTS_FOLDER = "manifests"
 FIRST_VERSION = "0.1.0"
@@ -195,6 +197,11 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     if project_file is None:
         files = {root / FILE_NAME: PROJECT_TEXT, **files}
     return ProjectScaffold(root, files)
+
+
+def pin_version(project_file: Path) -> None:
+    """Write this version into a project file, so that no other one works on it; InputError."""
+    write_setting(project_file, ("required_version",), __version__)
 
 
 def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -> str:

@@ -105,6 +105,7 @@ from synapse_apply.workspace.state_project import (
     project_findings,
     project_id_of,
     write_project_id,
+    write_setting,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -387,49 +388,54 @@ class TargetState(PartOfTarget):
         with self._connection.state_alone() as session:
             return session.store.exists()
 
-    def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
+    def create(
+        self, *, lineage: str = "", key_file: Path | str | None = None, pin: bool = False
+    ) -> CreatedState:
         """Create an empty state, which knows no object that exists; sends nothing.
 
         One that several machines share is bound to a state key and to the project. Without a key
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
         state was here before. StateError where there is a state, InputError without a key.
+        With `pin` the lineage is written into the project file, as `targets.NAME.state.lineage`.
         """
         path = self._path("key_file", key_file) if key_file is not None else None
         lineage = require_text("lineage", lineage)
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()
         with self._connection.state_alone() as session:
-            return create_empty_state_and_missing_key(
+            file = session.project.file if pin else None
+            setting = ("targets", session.target.name, "state", "lineage")
+            if file is not None:  # nothing is made where it could not be pinned
+                write_setting(file, setting, str(uuid4()), only_check=True)
+            created = create_empty_state_and_missing_key(
                 session, current_identity_of(session), lineage, path
             )
+            if file is not None:
+                write_setting(file, setting, created.lineage)
+                step = f"Pinned the lineage in {file.name}: commit it."
+                created = replace(created, is_pinned=True, steps=(step, *created.steps))
+            return created
 
     def read_key(self) -> KeyInUse:
-        """Which key the state's digests and signatures are made with; never its bytes.
-
-        InputError where none is at hand.
-        """
+        """Which key the state's digests and signatures are made with; InputError without one."""
         with self._connection.state_alone(read_only=True) as session:
             return KeyInUse.of_session(session)
 
-    def copy_key(
-        self, file: Path | str | None = None, *, source: Path | str | None = None
-    ) -> tuple[KeyInUse, Path]:
-        """Write the key to a new file, by default where commands of this machine look for it.
+    def copy_key(self, source: Path | str | None = None) -> tuple[KeyInUse, Path]:
+        """Write the key in use, or that of a file, to where commands of this machine look for it.
 
-        `source` is a file with the key, else the key in use is copied. InputError for a key that
-        the state was not made with, and a file that Git would take or that has another key.
+        InputError for a key that the state was not made with, and where another one is there.
         """
-        path = self._path("file", file) if file is not None else None
-        key_from = self._path("source", source) if source is not None else None
+        path = self._path("source", source) if source is not None else None
         with self._connection.state_alone(read_only=True) as session:
-            key = KeyInUse.of_session(session, key_from)
-            if key.is_of_state is False:
+            key = KeyInUse.of_session(session, path)
+            if key.is_of_another_state:
                 raise InputError.from_summary(
                     "The state key is not the one of this state",
                     f"The state of target {key.target} has key {', '.join(key.state_key_ids)}, and "
-                    f"{key.key.key_id} is that of {key.key.origin}. Nothing was copied.",
+                    f"{key.key.key_id} is that of {key.key.origin}. Nothing was written.",
                 )
-            return key, session.key_sources.copy_key(key.key, path)
+            return key, session.key_sources.place_key(key.key)
 
     def rekey(
         self,

@@ -146,27 +146,22 @@ class KeySources:
         """Make a key in a file, or read the one that is there; InputError if Git would take it."""
         return create_or_read_key(path, self._make_own_folder(path))
 
-    def copy_key(self, key: StateKey, file: Path | None) -> Path:
-        """Write a key to a new file, by default the user's for this target; returns its path.
-
-        InputError for a file with another key, one that Git would take, and without a place.
-        """
-        path = file if file is not None else self.user_key_path
-        if path is None:
-            raise InputError.from_summary(
-                "Where is the key to go?",
-                "A key in your configuration folder has the project's id in its name, and there is "
-                "no home folder, or the project file has no `project.id`.",
-                "Name a FILE.",
-            )
-        written = create_or_read_key(path, self._make_own_folder(path), key)
-        if written != key:
-            raise InputError.from_summary(
-                "The file has another key",
-                f"{path} has key {written.key_id}, and {key.key_id} was to be copied.",
-                "Nothing was replaced. Choose another file, or move this one away.",
-            )
-        return path
+    def place_key(self, key: StateKey) -> Path:
+        """Write a key to the user's file for this target; InputError for a file with another."""
+        path = self.user_key_path
+        written = path and create_or_read_key(path, self._make_own_folder(path), key)
+        if path is not None and written == key:
+            return path
+        where = f"{path} has another key." if path else "It has the id of the project in its name."
+        raise InputError.from_summary(
+            "The key cannot be put into your configuration folder",
+            f"{where} Nothing was written.",
+            Text(
+                "That needs a home folder, and `project.id` in the project file: ",
+                Command("state rebind", target=self.target.name),
+                "; or move the other key away.",
+            ),
+        )
 
     def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
@@ -406,10 +401,9 @@ def find_or_make_shared_key(
 
 @frozen
 class KeyInUse:
-    """The state key of a target: its id, where it is from, and whether the state has it.
+    """The state key of a target, and the ids of the keys that its state was made with.
 
-    `other_keys` can only check what was made with them. `state_key_ids` are those of the keys that
-    the state was made with, none of a new local one.
+    A local state without digests names none. `other_keys` can only check.
     """
 
     target: str
@@ -426,25 +420,21 @@ class KeyInUse:
             raise InputError.from_summary(
                 "There is no state key",
                 f"Target {name} has none in {session.key_sources.describe_key_places()}.",
-                Text(
-                    "Get it from whoever has it: ",
-                    Command("state key copy --from FILE", target=name),
-                    " puts it where commands look for it.",
-                ),
+                Text("With the file of another machine: ", Command("state key copy FILE"), "."),
             )
         used_ids: set[str] = set()
         if session.store.exists():
             shared_ids = session.read_shared_ids()
             used_ids = {shared_ids.key_id} if shared_ids is not None else set()
-            # Those of one machine name no key, so the digests tell.
+            # The state of one machine names no key, so the digests tell.
             used_ids = used_ids or key_ids_of_digests(session.store.read_state())
         others = tuple(one for one in keys.all_keys if one != key)
         return cls(name, key, others, tuple(sorted(filter(None, used_ids))))
 
     @property
-    def is_of_state(self) -> bool | None:
-        """Whether the state was made with this key; None where it was made with none yet."""
-        return self.key.key_id in self.state_key_ids if self.state_key_ids else None
+    def is_of_another_state(self) -> bool:
+        """Whether the state was made with other keys."""
+        return bool(self.state_key_ids) and self.key.key_id not in self.state_key_ids
 
     @property
     def ci_commands(self) -> list[str]:

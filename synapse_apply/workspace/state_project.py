@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.values import SecretRef, get_at_or_absent
+from synapse_apply.model.values import ABSENT, SecretRef, get_at_or_absent
 
 if TYPE_CHECKING:
     from synapse_apply.model.state import ProjectAndKeyIds
@@ -110,11 +111,6 @@ def write_project_id(project: Project, project_id: str) -> None:
 
     InputError without a project file, for a file with another id, and where it cannot be edited.
     """
-    # Here, not above: every plan on a shared state asks for the findings alone.
-    from synapse_apply.manifests.rewriting import edited, rewrite_all_or_none
-    from synapse_apply.manifests.yaml.editing import Edit
-    from synapse_apply.manifests.yaml.reader import read_documents
-
     file = project.file
     if file is None:
         raise InputError.from_summary(
@@ -122,9 +118,7 @@ def write_project_id(project: Project, project_id: str) -> None:
             "A state that several machines share is bound to a project, by an id in its file.",
             Text("Make one: ", Command("init"), "."),
         )
-    name = file.name
-    documents = read_documents(file.read_bytes(), name).documents
-    written_id = get_at_or_absent(documents[0].value, _SETTING) if documents else None
+    written_id = _read_setting(file, _SETTING)
     if written_id == project_id:
         return
     # The settings that count are those of a Git ref: what stands here is another id.
@@ -134,8 +128,32 @@ def write_project_id(project: Project, project_id: str) -> None:
             f"{file} is project {written_id}, and {project_id} is to be written.",
             "Run the command without --project-from.",
         )
-    edit = Edit(_SETTING[:1], {_SETTING[1]: project_id}, after_key="kind", allow_collections=True)
-    rewrite_all_or_none([edited(file, name, [edit])])
+    write_setting(file, _SETTING, project_id)
+
+
+def _read_setting(file: Path, path: FieldPath) -> Any:
+    """What stands at a path of a project file; ABSENT where nothing does."""
+    from synapse_apply.manifests.yaml.reader import read_documents
+
+    documents = read_documents(file.read_bytes(), file.name).documents
+    return get_at_or_absent(documents[0].value, path) if documents else ABSENT
+
+
+def write_setting(file: Path, path: FieldPath, text: str, *, only_check: bool = False) -> None:
+    """Write a text into a project file, which keeps its comments; a missing map is added, too.
+
+    InputError where it cannot be edited. `only_check` raises the same, and writes nothing.
+    """
+    # Here, not above: every plan on a shared state asks for the findings alone.
+    from synapse_apply.manifests.rewriting import edited, rewrite_all_or_none
+    from synapse_apply.manifests.yaml.editing import Edit
+
+    edit = Edit(path, text, after_key="kind")
+    if _read_setting(file, path[:-1]) is ABSENT:
+        edit = Edit(path[:-1], {path[-1]: text}, after_key="kind", allow_collections=True)
+    rewrite = edited(file, file.name, [edit])
+    if not only_check:
+        rewrite_all_or_none([rewrite])
 
 
 def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Iterator[Diagnostic]:

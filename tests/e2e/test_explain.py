@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -114,8 +113,3 @@ def test_the_command_suggests_what_was_meant() -> None:
         ("storage --provider amazon", "amazon_s3"),
     ):
         assert f"Did you mean `{meant}`?" in explained(words, 1)
-
-
-def test_the_command_prints_json() -> None:
-    """The document of the library."""
-    assert json.loads(explained("release.spec --json")) == explain("release.spec")

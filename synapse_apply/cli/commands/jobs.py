@@ -53,7 +53,7 @@ _RELEASE_PREFIX = "release/"
               help="A value of the run's context; may be repeated.")  # fmt: skip
 @click.option("--action", default="", metavar="NAME", help="The plugin's action to run.")
 @click.option("--agent", type=int, metavar="ID", help="The agent to run it on.")
-@click.option("--version", default="", metavar="VERSION", help="The same as @VERSION.")
+@click.option("--version", default="", metavar="VERSION", hidden=True)  # as @VERSION
 @options.use("follow")
 def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
             timeout: float | None, interval: float, **run_options: Any) -> int:  # fmt: skip

@@ -26,6 +26,7 @@ from synapse_apply.model.phrases import shown_path
         ("synapse-apply init storage raw-data", "A storage on Amazon S3, on stdout."),
         ("synapse-apply init storage nas --provider smb --out manifests/nas.yaml", "To a file."),
         ("synapse-apply init release yolo@1.2.0", "A release of plugin yolo."),
+        ("synapse-apply init --pin", "Have everybody and CI use this version."),
     ],
     exits=[("0", "written"), ("1", "something is there already: nothing was written")],
 )
@@ -58,6 +59,12 @@ from synapse_apply.model.phrases import shown_path
     metavar="FILE",
     help="Write the manifest to this file, which must not be there yet.",
 )
+@click.option(
+    "--pin",
+    is_flag=True,
+    help="Write this version into the project file as `required_version`, also of a project that "
+    "is there: any other version then ends with an error.",
+)
 def init(
     *,
     console: Console,
@@ -67,6 +74,7 @@ def init(
     name: str | None,
     provider: str,
     out: Path | None,
+    pin: bool,
 ) -> int:
     """Write a project file (synapse-apply.yaml) and first manifests, or one manifest to fill in.
 
@@ -77,26 +85,33 @@ def init(
     release. What you must fill in says CHANGE-ME, and is an error until then; what may be left out
     is commented. Secrets come from the environment, never from the manifest.
     """
+    from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
     from synapse_apply.operations import init
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
     if kind:
-        if not name or plugin:
-            raise click.UsageError("A manifest has a KIND and a NAME, and no --from.")
+        if not name or plugin or pin:
+            raise click.UsageError("A manifest has a KIND and a NAME, and no --from and no --pin.")
         text = init.write_template(folder, init.build_manifest_template(kind, name, provider), out)
         console.write_output(text if out is None else f"Wrote {out}\n")
         return 0
     if out:
         raise click.UsageError("--out goes with KIND and NAME.")
-    project_scaffold = (
-        init.build_plugin_scaffold(folder, folder / plugin)
-        if plugin
-        else init.build_project_scaffold(folder)
-    )
-    project_scaffold.write_scaffold()
-    for path in project_scaffold.files:
-        console.write_output(f"Wrote {shown_path(path)}\n")
+    project_file = find_project_file(folder)
+    if plugin or not (pin and project_file):
+        project_scaffold = (
+            init.build_plugin_scaffold(folder, folder / plugin)
+            if plugin
+            else init.build_project_scaffold(folder)
+        )
+        project_scaffold.write_scaffold()
+        for path in project_scaffold.files:
+            console.write_output(f"Wrote {shown_path(path)}\n")
+    if pin:
+        path = project_file or folder / FILE_NAME
+        init.pin_version(path)
+        console.write_output(f"Pinned version {__version__} in {shown_path(path)}\n")
     if console.shows_hints:
         invocation = Invocation(folder, environ=console.environ, on_terminal=console.is_interactive)
         command_line, target_text = "plan -t TARGET", "that target"
@@ -119,7 +134,7 @@ def init(
     ],
     exits=[("0", "explained"), ("1", "there is no such kind, field, provider or rule")],
 )
-@options.use("json")
+@options.use("color")
 @click.argument("name", metavar="KIND[.FIELD]")
 @click.option(
     "--provider",

@@ -55,6 +55,7 @@ def group() -> None:
             "synapse-apply state init -t prod --key-file /run/keys/prod.key",
             "A state that several machines share, from a script: where its key goes.",
         ),
+        ("synapse-apply state init -t prod --pin", "And pin it in the project file."),
         ("synapse-apply state init -t 'prod-*'", "A state for each of several targets."),
     ],
     exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
@@ -65,14 +66,18 @@ def group() -> None:
     default="",
     metavar="UUID",
     callback=typed.parse_lineage,
-    help="The lineage to give it.",
+    hidden=True,  # an error names it where a pin or an earlier state asks for it
 )
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to make the key of a state that several machines share.",
 )
-def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None) -> int:
+@click.option(
+    "--pin", is_flag=True, help="Write its lineage into the project file: no other state is taken."
+)
+def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None,
+         pin: bool) -> int:  # fmt: skip
     """Create an empty state for a target, or for each of several.
 
     A state remembers which live object belongs to which address. Without it, apply could make
@@ -92,7 +97,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
             console.section.document = {"target": target.name, "made": False}
             console.write_note(f"Target {target.name} has a state already.")
             return 0
-        created_state = target.state.create(lineage=lineage, key_file=key_file)
+        created_state = target.state.create(lineage=lineage, key_file=key_file, pin=pin)
         offer = target.live.read_offer()
     return cli.state.print_created_state(console, created_state, offer)
 
@@ -195,53 +200,30 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 @manual_command(
     "key",
     examples=[
-        ("synapse-apply state key -t prod", "Its id, where it is, and what the state says."),
-        ("synapse-apply state key copy -t prod", "To where commands of this machine find it."),
-        ("synapse-apply state key copy prod.key -t prod", "To a file that you take elsewhere."),
-        ("synapse-apply state key copy --from prod.key -t prod", "There: put it in its place."),
+        ("synapse-apply state key -t prod", "Its id, where it is, and how a pipeline gets it."),
+        ("synapse-apply state key copy prod.key -t prod", "On the next machine: use that key."),
     ],
-    exits=[
-        ("0", "shown, or copied"),
-        ("1", "there is no key, it is not that of the state, or the file has another one"),
-    ],
+    exits=[("0", "shown, or copied"), ("1", "there is no key, or it is not that of the state")],
 )
 @options.use("json", "target")
-@click.argument("action", type=click.Choice(["show", "copy"]), default="show",
-                metavar="[show|copy]")  # fmt: skip
-@click.argument(
-    "file", type=click.Path(dir_okay=False, path_type=Path), metavar="[FILE]", required=False
-)
-@click.option(
-    "--from",
-    "source",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="With `copy`: take the key from this file, as `copy FILE` wrote it.",
-)
-def key(
-    *,
-    console: Console,
-    invocation: Invocation,
-    action: str,
-    file: Path | None,
-    source: Path | None,
-) -> int:
+@click.argument("action", metavar="[show|copy]", type=click.Choice(["show", "copy"]),
+                default="show")  # fmt: skip
+@click.argument("file", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+def key(*, console: Console, invocation: Invocation, action: str, file: Path | None) -> int:
     """Show which key the state's secrets are digested and signed with, or copy it.
 
     Every machine that shares a state needs the same key. `show` tells its id, where it is, whether
     the state was made with it, and how a pipeline gets it. The key itself is never printed.
 
-    `copy` writes the key to a new FILE that only you can read, outside of what Git takes. Without
-    FILE that is the file in your configuration folder (~/.config/synapse-apply) in which commands
-    look for it; so a key of a variable or of --from is found from then on.
+    `copy` writes a key to where commands of this machine look for it: your configuration folder
+    (~/.config/synapse-apply). It takes the key of FILE, from another machine, else the one in use.
     """
-    if action == "show" and (file or source):
-        raise click.UsageError("FILE and --from go with `copy`.")
+    if action == "show" and file:
+        raise click.UsageError("FILE goes with `copy`.")
     with options.open_target(invocation) as target:
         if action == "show":
             return cli.state.print_key(console, target.state.read_key())
-        key_in_use, path = target.state.copy_key(file, source=source)
-    return cli.state.print_key(console, key_in_use, path)
+        return cli.state.print_key(console, *target.state.copy_key(file))
 
 
 @manual_command(

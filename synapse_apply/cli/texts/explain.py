@@ -15,9 +15,6 @@ _WIDEST = 100
 
 def print_explained(console: Console, explained: JsonDocument, *, is_required: bool) -> int:
     """Print what the library's `explain` returned; returns the exit code."""
-    if console.as_json:
-        console.write_or_keep_document(explained)
-        return 0
     lines = [_format_heading(explained["name"], explained, is_required=is_required)]
     if "level" in explained:  # a rule of packages
         texts = [f"Level: {explained['level']}", explained["text"]]

@@ -78,31 +78,23 @@ def print_created_state(console: Console, created: CreatedState, offer: BackendO
 
 def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int:
     """Print what is known of a state key, or where its `copy` is; returns the exit code."""
-    key = used.key
-    if console.as_json:
-        others = [{"id": one.key_id, "from": one.origin} for one in used.other_keys]
-        document = {"target": used.target, "id": key.key_id, "from": key.origin, "others": others,
-                    "state_keys": list(used.state_key_ids),
-                    "copy": str(copy) if copy else None}  # fmt: skip
-        console.write_or_keep_document(document)
-        return 0
-    if copy is not None:
-        console.write_output(f"Key {key.key_id} of target {used.target} is in {copy}.\n")
-        return 0
-    verdicts = {
-        True: "The state was made with this key.",
-        False: f"The state was made with another key: {', '.join(used.state_key_ids)}.",
-        None: "The state has no digest and no signature yet.",
-    }
+    key, state_keys = used.key, list(used.state_key_ids)
+    others = [{"id": one.key_id, "from": one.origin} for one in used.other_keys]
     lines = [f"Target {used.target} has state key {key.key_id} from {key.origin}."]
-    lines += [f"It can also check with key {one.key_id} from {one.origin}."
-              for one in used.other_keys]  # fmt: skip
-    lines += [verdicts[used.is_of_state], "", "To copy it to another machine:"]
-    for place, words in (("here", "copy FILE"), ("there", "copy --from FILE")):
-        lines.append(f"  {place}: {Command(f'state key {words}', target=used.target)}")
+    lines += [f"Key {one['id']} from {one['from']} can only check." for one in others]
+    if used.is_of_another_state:
+        lines.append(f"The state was made with another key: {', '.join(state_keys)}.")
+    elif state_keys:
+        lines.append("The state was made with this key.")
     if used.ci_commands:
-        lines += ["A pipeline gets it as a secret:", *(f"  {one}" for one in used.ci_commands)]
-    console.write_output("".join(f"{sanitize(line)}\n" for line in lines))
+        command = Command("state key copy FILE", target=used.target)
+        lines.append(f"Another machine needs this file, and {command} there. For a pipeline:")
+        lines += [f"  {line}" for line in used.ci_commands]
+    if copy is not None:
+        lines = [f"State key {key.key_id} of target {used.target} is in {copy}."]
+    place = {"id": key.key_id, "from": key.origin, "others": others, "state_keys": state_keys}
+    document = {"target": used.target, **place, "copy": str(copy) if copy else None}
+    console.show(document, "".join(f"{sanitize(line)}\n" for line in lines))
     return 0
 
 

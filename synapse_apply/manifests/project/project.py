@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from synapse_apply import __version__
 from synapse_apply.files.checkout import (
     iter_folders_above,
     read_regular_file,
@@ -207,6 +208,11 @@ class _ProjectDecoder:
 
     def decode(self, file: Path) -> Project:
         value = self.value
+        if (required := value.get("required_version", __version__)) != __version__:
+            detail = f"this is synapse-apply {__version__}, and the project requires {required}"
+            hint = f"install synapse-apply=={required}, or have `init --pin` write {__version__}"
+            summary = "Another version of synapse-apply is required"
+            self._report(("required_version",), summary, detail, hint)
         variables = {
             name: Variable(
                 name,

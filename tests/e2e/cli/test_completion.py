@@ -65,7 +65,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
     )  # fmt: skip
     assert list(found.values()) == [
         ["plan"],
-        ["rebind", "rekey", "restore"],
+        ["rekey", "restore"],
         ["--no-verify", "--no-package-check", "--no-adopt"],
         [],
         ["bash", "zsh", "fish"],

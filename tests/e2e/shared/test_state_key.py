@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 
 from e2e.scenarios.workplace import Workplace
-from git_repositories import make_repository
 
 from .test_keys_of_shared_states import KEYS, second_machine, typed, users_key
 from .test_state_in_git import another_clone, clone, remote
@@ -15,7 +14,7 @@ __all__ = ["clone", "remote"]
 
 
 def test_the_next_machine_gets_the_key(team: Workplace, tmp_path: Path) -> None:
-    """Copied to a file on one, and from there to its place on the other; printed on none."""
+    """From the file that is named on the first to its place on the other; printed on none."""
     assert typed(team, "state", "init")[0] == 0
     team.apply()
     key = users_key(team)
@@ -24,24 +23,22 @@ def test_the_next_machine_gets_the_key(team: Workplace, tmp_path: Path) -> None:
     assert f" from {key}." in shown
     assert "The state was made with this key." in shown
     assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in shown
-    carried = tmp_path / "carried" / "prod.key"
-    carried.parent.mkdir()
-    copied = team.run("state", "key", "copy", str(carried), code=0)
-    assert carried.read_text() == key.read_text()
-    assert carried.stat().st_mode & 0o777 == 0o600
+    carried = tmp_path / "prod.key"
+    carried.write_bytes(key.read_bytes())
 
     other = second_machine(team, "bob")
     lacking = other.run("state", "key", code=1).err
     assert "There is no state key" in lacking
-    assert "`synapse-apply state key copy --from FILE" in lacking
-    placed = other.run("state", "key", "copy", "--from", str(carried), code=0)
+    assert "`synapse-apply state key copy FILE" in lacking
+    placed = other.run("state", "key", "copy", str(carried), code=0)
     assert f" is in {users_key(other)}." in placed.out
+    assert users_key(other).stat().st_mode & 0o777 == 0o600
     assert "not at hand" not in other.plan(code=0).text
     other.unchanged()
     document = other.run("state", "key", "--json", code=0).document
     assert document["state_keys"] == [document["id"]]
     assert document["from"] == str(users_key(other))
-    texts = (shown, copied.text, placed.text, str(document))
+    texts = (shown, placed.text, str(document))
     assert not any(key.read_text().strip() in text for text in texts)
 
 
@@ -71,24 +68,21 @@ def test_the_key_of_a_variable_is_put_in_its_place(
     clone.run("state", "key", "copy", code=0)  # it is there already
 
 
-def test_no_copy_where_git_takes_it_or_another_is(team: Workplace, tmp_path: Path) -> None:
-    """Nothing is replaced, and nothing is written into a commit."""
+def test_nothing_is_replaced(team: Workplace, tmp_path: Path) -> None:
+    """Another key stays, and without the id of the project there is no place."""
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    make_repository(repository)
-    refused = team.run("state", "key", "copy", str(repository / "prod.key"), code=1).err
-    assert "Git would take the state key" in refused
-    assert not (repository / "prod.key").exists()
-    there = tmp_path / "there.key"
-    there.write_text(KEYS[1])
-    there.chmod(0o600)
-    assert "The file has another key" in team.run("state", "key", "copy", str(there), code=1).err
-    assert there.read_text() == KEYS[1]
-    assert "Where is the key to go?" in team.run("state", "key", "copy", code=1).err
+    assert "`project.id` in the project file" in team.run("state", "key", "copy", code=1).err
+    assert typed(team, "state", "rebind", answer=b"yes\n")[0] == 1  # there is no state yet
+    assert typed(team, "state", "init")[0] == 0
+    team.run("state", "key", "copy", code=0)
+    users_key(team).write_text(KEYS[1])
+    refused = team.run("state", "key", "copy", code=1).err
+    assert " has another key. Nothing was written." in refused
+    assert users_key(team).read_text() == KEYS[1]
+    (tmp_path / "no.key").write_text("no key")
+    assert "State key is " in team.run("state", "key", "copy", str(tmp_path / "no.key"), code=1).err
 
 
-def test_what_goes_with_copy_alone(team: Workplace) -> None:
-    """A file beside `show` would be ignored."""
+def test_a_file_goes_with_copy_alone(team: Workplace) -> None:
+    """Beside `show` it would be ignored."""
     assert team.run("state", "key", "show", "x.key").code == 64
-    assert team.run("state", "key", "--from", "x.key").code == 64
