@@ -110,6 +110,7 @@ CONTROLLER = _read_table(
   approve     Show the rows that wait for a person, and approve them.
   reject      Say of waiting rows that they are not to be done.
   forget-rule Forget for which backends rules were given.
+  rollback    Bring targets back to an earlier revision, where they stay.
   rollout     See how far rollouts are, and decide on them.
   audit       List who did what, and check that nothing was changed.
   backup      Copy a controller's store to a file.

@@ -91,6 +91,17 @@ class RunningJobs:
 
 
 @frozen
+class Rollback:
+    """Where a person has rolled a target back to, and the head whose inputs it left."""
+
+    commit: str
+    left_commit: str
+    who: str
+    reason: str
+    since: Moment
+
+
+@frozen
 class Target:
     name: str
     source: str = ""
@@ -116,6 +127,7 @@ class Target:
     due_cause: Annotated[str, RunCause] = ""
     is_claimed: bool = False
     running_jobs: RunningJobs | None = None
+    rollback: Rollback | None = None
     path: str = ""
 
 
@@ -360,6 +372,30 @@ class ActionResult:
     rows: tuple[str, ...] = ()
     who: str = NEEDED
     until: Time = ""
+
+
+@frozen
+class RollbackRow:
+    """A row of the plan of a rollback; `effect` says what the controller would make of it.
+
+    That is "applied", "held", "waiting" or "refused"; `detail` is why it cannot be done.
+    """
+
+    address: str
+    action: Annotated[str, RowAction] = ""
+    summary: str = ""
+    effect: str = NEEDED
+    detail: str = ""
+
+
+@frozen
+class RollbackPlan:
+    """What a rollback would do. `digest` says that it was seen; null while it is being planned."""
+
+    target: str
+    commit: str
+    digest: Text
+    rows: tuple[RollbackRow, ...]
 
 
 @frozen

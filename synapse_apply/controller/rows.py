@@ -91,6 +91,8 @@ class TargetCondition(Enum):
     """There is something to do, and a person has paused the target."""
     WAITING = "waiting"
     """There is something to do, and it is done by itself later: a window, a verification."""
+    ROLLED_BACK = "rolled back"
+    """A person has rolled it back: it stays at an earlier commit than the head."""
     DRIFTED = "drifted"
     PENDING = "pending"
     """Git has changes that are not live."""
@@ -262,6 +264,8 @@ class RevisionProgress:
     """Rows that applies of this revision have done."""
     later_wave_count: int = 0
     """Targets that stay at an older revision until their wave of a rollout comes."""
+    rolled_back_count: int = 0
+    rolled_back_names: tuple[str, ...] = ()
 
 
 class TargetProgress(Enum):
@@ -277,8 +281,9 @@ class TargetProgress(Enum):
     FAILING = "failing"
 
 
-# In `due_detail` of a target whose pause has ended.
+# In `due_detail` of a target whose pause or rollback has ended.
 END_OF_PAUSE = "the end of a pause"
+END_OF_ROLLBACK = "the end of a rollback"
 
 
 class RunCause(Enum):
@@ -319,6 +324,33 @@ class BegunApply:
 
 
 @frozen
+class Rollback:
+    """Where a person has rolled a target back to, and what that ends with.
+
+    It stays at `commit`, where its inputs have `digest`, until a head declares something else for
+    it than `left_commit`, the head until then, whose inputs have `left_digest`. `wanted_commit` and
+    `wanted_digest` are what it was to be at; a rollout may not have come to it yet. `was_live` says
+    that a run has seen all of `commit` live there.
+    """
+
+    commit: str
+    digest: str
+    left_commit: str
+    left_digest: str
+    wanted_commit: str
+    wanted_digest: str
+    who: str
+    reason: str
+    since: float
+    was_live: bool = False
+
+    @property
+    def phrase(self) -> str:
+        """For people: "rolled back to 1a2b3c4 by proxy:ann: release freeze"."""
+        return f"rolled back to {self.commit[:7]} by {self.who}: {self.reason}"
+
+
+@frozen
 class TargetRow:
     """What is known of a target, and when it is looked at next.
 
@@ -343,6 +375,8 @@ class TargetRow:
     `begun_apply` is there while an apply runs: who claims the target and finds one knows that its
     process ended before it could record it. `binding` is what its rule was given for, None while
     that is not known, and `found_binding` what its last look that had a plan was made of.
+    `rollback` is there while a person has rolled it back: then the wanted commit and digest are
+    those of the rollback, and heads do not move them.
     """
 
     name: TargetName
@@ -378,6 +412,7 @@ class TargetRow:
     binding: Binding | None = None
     found_binding: Binding | None = None
     due_detail: str = ""
+    rollback: Rollback | None = None
 
     @property
     def applying(self) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ RESUME = Verb(
     Subject.SCOPE,
     Right.PAUSE,
     "resume",
-    "The pause has ended: the controller continues.",
-    "{scope} is no longer paused.",
+    "The pause or rollback has ended: the controller continues.",
+    "{scope} is no longer paused or rolled back.",
 )
 APPROVE = Verb(
     "approve",
@@ -136,5 +136,14 @@ ABORT_ROLLOUT = Verb(
     frozenset({RolloutState.RUNNING, RolloutState.WAITING, RolloutState.STOPPED}),
     "End the rollout of this revision",
 )
-OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, REJECT)
+ROLL_BACK = Verb(
+    "rollback",
+    Subject.TARGET,
+    Right.APPROVE,
+    "roll back",
+    "Rolled back: the target stays at this revision until a commit changes it, or you resume it.",
+    "{target} is rolled back to {commit}.",
+    ("plan", "reason", "revision"),
+)
+OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, REJECT, ROLL_BACK)
 OF_ROLLOUTS = (APPROVE_WAVE, RESUME_ROLLOUT, SKIP_WAVE, ABORT_ROLLOUT)

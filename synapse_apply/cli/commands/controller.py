@@ -407,12 +407,12 @@ def pause(
 @manual_command(
     "resume",
     examples=[
-        ("synapse-apply controller resume acme/prod", "End its pause."),
+        ("synapse-apply controller resume acme/prod", "End its pause, or its rollback."),
         ("synapse-apply controller resume 'acme/*'", "End the pause of this pattern."),
     ],
     exits=[
         ("0", "resumed"),
-        ("1", "there is no such pause, no right, or the controller does not answer"),
+        ("1", "there is no such pause or rollback, no right, or no controller answers"),
         ("7", "the answer was lost"),
     ],
     environment=API_ENVIRONMENT,
@@ -421,7 +421,8 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set, each by the pattern that it was set for.
 
-    A pause that stands in controller.yaml ends where that is changed.
+    Where there is no such pause, the rollbacks of targets that match end. A pause that stands in
+    controller.yaml ends where that is changed.
     """
     api = cli.controller.open_controller_api(console, url)
 
@@ -430,6 +431,50 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
         return cli.verbs.RESUME.result.format(scope=scope)
 
     return cli.controller.request_each(console, patterns, resume_scope)
+
+
+@manual_command(
+    "rollback",
+    examples=[
+        (
+            'synapse-apply controller rollback acme/prod 1a2b3c4 --reason "incident 4711"',
+            "Show what it does, and ask.",
+        ),
+        (
+            "synapse-apply controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve",
+            "Several, for a script.",
+        ),
+        ("synapse-apply controller resume acme/prod", "End it."),
+    ],
+    exits=[
+        ("0", "rolled back"),
+        ("1", "the answer was not `yes`, no right, or no controller answers"),
+        ("4", "the plan is another by now than what was shown"),
+        ("5", "the controller may not apply the revision there"),
+        ("7", "the answer was lost"),
+    ],
+    environment=API_ENVIRONMENT,
+)
+@options.use("color")
+@add_url_option
+@add_target_or_pattern_argument
+@click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
+@add_reason_option
+@click.option("--auto-approve", is_flag=True, help="Show what it does, and do not ask.")
+def rollback(
+    *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
+) -> int:
+    """Bring targets back to an earlier revision, where they stay.
+
+    The revision is a commit that was the head of the source. Each target is planned at it first,
+    and what cannot go back is shown. It stays there until a commit changes what the head
+    declares for it, or until `controller resume`. Mode, windows, pauses and approvals count as
+    always.
+    """
+    return cli.controller.roll_back(
+        console, url=url, pattern=target, revision=revision, reason=reason,
+        is_asking=not auto_approve,
+    )  # fmt: skip
 
 
 @manual_command(

@@ -27,7 +27,7 @@ from synapse_apply.controller.rows import COUNT_WORDS, say
 from synapse_apply.controller.rules.judging import BINDING_GUARD
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
-from synapse_apply.controller.verbs import APPROVE
+from synapse_apply.controller.verbs import APPROVE, ROLL_BACK
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
@@ -42,7 +42,7 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.terminal import render_table
 
 if TYPE_CHECKING:
-    from synapse_apply.controller.api_types import Hold, ListedRollout, Wave
+    from synapse_apply.controller.api_types import Hold, ListedRollout, RollbackPlan, Wave
     from synapse_apply.controller.audit_report import AuditReport
     from synapse_apply.controller.remote.answers import ShownField
     from synapse_apply.controller.verbs import Verb
@@ -267,6 +267,63 @@ def decide_on_rollout(
     )
     console.write_output(escape_ci_commands(f"{sanitize(text)}\n"))
     return 0
+
+
+_PLANNING_SECONDS = 1.0
+_EFFECTS = {
+    "refused": "cannot go back",
+    "held": "needs approval",
+    "waiting": "waits",
+    "applied": "is applied",
+}
+
+
+def roll_back(
+    console: Console, *, url: str, pattern: str, revision: str, reason: str, is_asking: bool
+) -> int:
+    """Show what the rollback of targets does, ask, and have it done; the worst exit code.
+
+    Raises Stale where a plan is another by then, Refused where the controller may not apply the
+    revision there, InputError where nobody can be asked, NotApproved where the answer is no.
+    """
+    api = open_controller_api(console, url)
+    plans = []
+    for name in api.names_matching(pattern):
+        while not (plan := api.plan_rollback(name, revision, reason)).digest:
+            time.sleep(_PLANNING_SECONDS)
+        plans.append(plan)
+        console.write_output(_format_planned_rollback(plan))
+    if not plans:
+        raise InputError.from_summary(
+            "No target matches", f"The controller at {api.url} has none that matches {pattern}."
+        )
+    if is_asking:
+        _ask_of_shown(
+            console,
+            ROLL_BACK,
+            "--auto-approve",
+            "Add --auto-approve once you have seen what it does.",
+            f"Roll {pattern} back to {plans[0].commit[:12]}?",
+            "As above.",
+            "rolled back",
+        )
+
+    def ask(plan: RollbackPlan) -> str:
+        members = {"revision": plan.commit, "plan": plan.digest, "reason": reason}
+        api.ask(ROLL_BACK, target=plan.target, **members)
+        return ROLL_BACK.result.format(target=plan.target, commit=plan.commit[:12])
+
+    by_name = {plan.target: plan for plan in plans}
+    return request_each(console, by_name, lambda name: ask(by_name[name]))
+
+
+def _format_planned_rollback(plan: RollbackPlan) -> str:
+    """What a rollback does, row by row, what cannot go back first."""
+    lines = [f"{plan.target} back to {plan.commit[:12]}:"]
+    for row in plan.rows:
+        lines.append(f"  {_EFFECTS.get(row.effect, row.effect)}: {row.address}: {row.summary}")
+        lines += [f"      {row.detail}"] * bool(row.detail)
+    return _text(lines if plan.rows else [f"{lines[0]} nothing is to be changed."])
 
 
 def print_target_list(console: Console, document: Mapping[str, Any]) -> None:

@@ -15,6 +15,13 @@ from synapse_apply.controller.loop.hourly import (
     targets_in_states,
 )
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollbacks import (
+    PlannedRollback,
+    RollbackPlans,
+    choose_rollback,
+    end_rollbacks,
+    write_rollback,
+)
 from synapse_apply.controller.loop.rollouts import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.outbox.messages import format_utc_time
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, RowAction
@@ -82,6 +89,7 @@ class PeopleActions:
         self._parts = parts
         self._poll_soon = fetch_soon
         self._wake_loop = wake
+        self._rollback_plans = RollbackPlans(parts)
 
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         """Fetch the source and look at the target at once; a failing one is tried again."""
@@ -136,8 +144,38 @@ class PeopleActions:
         self._mark_changed([target.name for target in affected_targets])
         return row
 
+    def roll_back_or_refuse(
+        self, who: str, name: TargetName, revision: str, plan: str, reason: str
+    ) -> PlannedRollback | None:
+        """Roll a target back to a revision, None; or what that would do, which is to be seen first.
+
+        `plan` is the digest of what was seen. Refused where the controller may not apply the
+        revision there, and where its plan is another by now.
+        """
+        parts, reason = self._parts, normalize_reason(reason)
+        rollback, rule = choose_rollback(parts, self._present_target(name), revision, who, reason)
+        planned = self._rollback_plans.plan(self._present_target(name), rollback, rule)
+        if not plan or planned.result is None:
+            return planned
+        if plan != planned.digest:
+            raise ActionRefused.from_summary(
+                "The plan of the rollback has changed",
+                f"{name} would not do at {rollback.commit[:12]} what was shown.",
+                "Review the plan again, then decide.",
+            )
+        with parts.write() as writer:
+            write_rollback(parts, writer, self._present_target(name), rollback)
+            detail = f"to {rollback.commit} from {rollback.left_commit}: {reason}"
+            self._append_audit_and_log(writer, who, verbs.ROLL_BACK, str(name), detail)
+        self._rollback_plans.forget((name, rollback.commit, rollback.digest))
+        self._mark_changed([name])
+        return None
+
     def resume_scope_or_refuse(self, who: str, scope: str) -> None:
-        """End the pause of this scope; refused where none is set by a person."""
+        """End the pause of this scope, or else the rollbacks of targets that it matches.
+
+        Refused where there is none of both.
+        """
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
@@ -145,10 +183,20 @@ class PeopleActions:
                 (row for row in parts.store.list_pauses() if row.scope == scope),
                 None,
             )
-            if pause is None or not is_pause_active(pause, now):
-                raise self._build_no_pause_error(scope, now)
-            writer.delete_pause(scope)
-            self._append_audit_and_log(writer, who, verbs.RESUME, scope, f"paused by {pause.who}")
+            if pause is not None and is_pause_active(pause, now):
+                writer.delete_pause(scope)
+                detail = f"paused by {pause.who}"
+                self._append_audit_and_log(writer, who, verbs.RESUME, scope, detail)
+            else:
+                ended = end_rollbacks(parts, writer, scope)
+                if not ended:
+                    raise self._build_no_pause_error(scope, now)
+                for row in ended:
+                    detail = row.rollback.phrase if row.rollback else ""
+                    self._append_audit_and_log(writer, who, verbs.RESUME, str(row.name), detail)
+        if pause is None or not is_pause_active(pause, now):
+            self._mark_changed([row.name for row in ended])
+            return
         paused = [
             row
             for row in targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from itertools import accumulate, repeat
 
 from synapse_apply.controller.loop.parts import LeadershipLost, LoopParts
+from synapse_apply.controller.loop.rollbacks import record_rollbacks_of_removed
 from synapse_apply.controller.loop.rollouts import (
     rollouts_of_source,
     write_next_steps,
@@ -339,8 +340,9 @@ def _move_targets(
             if row.name not in parts.settings.sources:
                 return
             # Runs that ended since the batch before have written their targets.
+            present_rows = parts.store.source_targets(row.name, batch)
             moved = target_rows_at_head(
-                parts.store.source_targets(row.name, batch),
+                present_rows,
                 [by_name[name] for name in batch if name in by_name],
                 row.head,
                 row.head_number,
@@ -351,6 +353,7 @@ def _move_targets(
                 new_count=len(by_name.keys() - present),
                 in_rollouts=assignments.names_in_any_rollout,
             )
+            record_rollbacks_of_removed(parts, writer, present_rows, moved)
             for target in moved:
                 writer.put(target)
             removed = (target for target in moved if target.is_gone)

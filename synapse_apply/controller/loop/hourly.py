@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollbacks import queue_rollback_message
 from synapse_apply.controller.loop.rollouts import queue_rollout_reminders
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path, with_query
 from synapse_apply.controller.ports import TargetFilter
@@ -70,7 +71,7 @@ def queue_reminders(
 ) -> set[tuple[TargetName, float, int]]:
     """Tell once more, a day after the last time, what waits for people and what is paused.
 
-    Rollouts that wait or take long are among it.
+    Rollouts that wait or take long, and what is rolled back, are among it.
 
     Leaves out the targets that were `reminded`: each with when its state began and the number of
     the reminder. Returns those that are by now.
@@ -92,6 +93,9 @@ def queue_reminders(
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
                 _queue_pause_message(parts, writer, pause, source, None)
+        for target in parts.store.list_rolled_back_targets():
+            if target.name.source in parts.settings.sources:
+                queue_rollback_message(parts, writer, target)
         queue_rollout_reminders(parts, writer)
     return set(due)
 

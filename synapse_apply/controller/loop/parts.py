@@ -400,7 +400,11 @@ class AuthorCache:
 
         None where the mirror cannot tell.
         """
-        key = row.name.source, row.applied_commit, row.wanted_commit
+        since = row.applied_commit
+        if row.rollback is not None:
+            # What was live there once was approved then; of what was not, all have written.
+            since = row.wanted_commit if row.rollback.was_live else ""
+        key = row.name.source, since, row.wanted_commit
         with self._lock:
             if key in self._authors:
                 self._authors.move_to_end(key)
@@ -408,7 +412,7 @@ class AuthorCache:
         if mirror is None:
             return None
         try:
-            authors = mirror.list_author_names_and_emails(row.wanted_commit, row.applied_commit)
+            authors = mirror.list_author_names_and_emails(row.wanted_commit, since)
         except SynapseApplyError:
             return None
         with self._lock:

@@ -29,6 +29,7 @@ from synapse_apply.controller.loop.deciding import (
 )
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import RunRecord
+from synapse_apply.controller.loop.rollbacks import settle_rollback
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome, RunVerb, TargetRow
@@ -53,6 +54,11 @@ def look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) 
 
 def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) -> None:
     rule = find_strictest_rule(parts, claimed.row.name) or TargetRule("*")
+    begun = claimed
+    settled = parts.ask_until_store_answers(lambda: settle_rollback(parts, begun, rule))
+    if settled is None or parts.is_closing:
+        return
+    claimed = settled
     look = look_by_worker_and_wait(parts, claimed, rule)
     if parts.is_closing:
         return
@@ -95,7 +101,8 @@ def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
         targets = mirror.list_targets(commit) if commit else ()
     except SynapseApplyError:
         return False
-    return any(t.name == name.target and t.digest != looked.wanted_digest for t in targets)
+    known = looked.head_digest if looked.rollback else looked.wanted_digest
+    return any(t.name == name.target and t.digest != known for t in targets)
 
 
 def _postpone(parts: LoopParts, claimed: ClaimedTarget) -> None:
@@ -225,7 +232,9 @@ class PermitReader:
             and not row.is_gone
             and is_still_claimed_by_task(parts, row, self._claimed),
             # A newer head does not cut an apply in its middle: it waits.
-            is_commit_wanted=self._has_begun or is_commit_wanted,
+            # A rollback does.
+            is_commit_wanted=is_commit_wanted
+            or (self._has_begun and row is not None and row.rollback in {None, looked.rollback}),
             is_stopping=parts.is_stopping,
             has_approvals=rule is None or self._has_approvals(rule, now),
             has_new_rejection=bool(

@@ -191,13 +191,14 @@ def format_message_sentence(row: MessageRow) -> str:
     fields = row.fields
     pause, rollout = fields.get("pause"), fields.get("rollout")
     subject = str(fields.get("target") or f"source {fields.get('source')}")
+    words = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}")
+    if row.event == Event.PAUSED.value and pause is None:
+        words = "{subject} is rolled back"
     if isinstance(pause, Mapping):
         subject = str(pause.get("scope"))
     elif isinstance(rollout, Mapping):
         subject = f"rollout {rollout.get('name')}"
-    sentence = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}").format(
-        subject=subject, event=row.event
-    )
+    sentence = words.format(subject=subject, event=row.event)
     failure_count = fields.get("failures", 0)
     if failure_count > 1:
         sentence += f" {failure_count} times in a row"

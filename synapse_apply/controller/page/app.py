@@ -202,7 +202,12 @@ class PageApp:
             require_form_of_own_page(visitor, own_origins)
             body = await read_body_within_limits(request, MAX_BODY_SIZE)
             action = read_action(verb, Form(body), self._clock(), named)
-            await run_in_threadpool(carry_out, action, visitor)
+            planned = await run_in_threadpool(carry_out, action, visitor)
+            if planned is not None:
+                return self._render(
+                    "rollback.html", visitor, section="targets", planned=planned, action=action,
+                    plan_html=runs.render_planned_rollback(visitor, planned),
+                )  # fmt: skip
             page = (
                 addresses.build_rollout_path(named)
                 if isinstance(named, str)
@@ -223,14 +228,18 @@ class PageApp:
             require_document_of_token(visitor)
             body = await read_body_within_limits(request, MAX_BODY_SIZE)
             action = read_action(verb, Document(verb, body), self._clock(), named)
-            await run_in_threadpool(carry_out, action, visitor)
-            document = write_document(
-                types.RolloutResult if verb.is_of_rollout else types.ActionResult,
-                action,
-                action=verb.name,
-                target=str(action.target) if verb.subject is Subject.TARGET else "",
-                rows=action.row_digests,
-                who=visitor.identity,
+            planned = await run_in_threadpool(carry_out, action, visitor)
+            document = (
+                write_document(types.RollbackPlan, planned)
+                if planned is not None
+                else write_document(
+                    types.RolloutResult if verb.is_of_rollout else types.ActionResult,
+                    action,
+                    action=verb.name,
+                    target=str(action.target) if verb.subject is Subject.TARGET else "",
+                    rows=action.row_digests,
+                    who=visitor.identity,
+                )
             )
             return Response(format_safe_json(document), media_type=JSON_TYPE)
 

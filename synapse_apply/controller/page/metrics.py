@@ -59,7 +59,7 @@ class _StoreCollector(Collector):
         yield _gauge("targets", "Targets by source and condition.", "source condition", counts)
         yield _gauge(
             "target_needs_person",
-            "1 for each target that is failing, unknown, refused, held or paused.",
+            "1 for each target that is failing, unknown, refused, held, paused or rolled back.",
             "source target condition",
             self._needing_person(),
         )

@@ -87,6 +87,12 @@ CONDITION_STYLES = styles_of(
             "…",
             "The controller applies the changes later. The reason says when.",
         ),
+        TargetCondition.ROLLED_BACK: (
+            "moved",
+            "↶",
+            "A person has rolled it back: it stays there until a commit changes it.",
+            "People have rolled these targets back.",
+        ),
         TargetCondition.DRIFTED: ("moved", "≠", "Live objects differ from what was last applied."),
         TargetCondition.PENDING: ("git", "→", "Git has changes that are not live."),
         TargetCondition.IN_SYNC: ("good", "✓", "The live objects are what Git declares."),
@@ -100,7 +106,11 @@ CONDITION_STYLES = styles_of(
 NEEDS_REPAIR = frozenset(
     {TargetCondition.FAILING, TargetCondition.UNKNOWN, TargetCondition.REFUSED}
 )
-NEEDS_PERSON = NEEDS_REPAIR | {TargetCondition.HELD, TargetCondition.PAUSED}
+NEEDS_PERSON = NEEDS_REPAIR | {
+    TargetCondition.HELD,
+    TargetCondition.PAUSED,
+    TargetCondition.ROLLED_BACK,
+}
 OUTCOME_PHRASES = {
     RunOutcome.IN_SYNC: "in sync",
     RunOutcome.CHANGES: "changes",

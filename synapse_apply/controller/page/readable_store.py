@@ -82,13 +82,13 @@ class RestrictedStore:
             for pattern in self._patterns
         )
 
-    def _tell(self, source: str, value: T) -> T:
+    def tell(self, source: str, value: T) -> T:
         """What is told of a source, without the names of targets that cannot be read."""
-        is_whole = self.can_read_all(source)
+        is_whole = not source or self.can_read_all(source)
         return value if is_whole else hide_targets(value, source, self._list_hidden(source))
 
     def _read_of_target(self, name: TargetName, read: Callable[[TargetName], T], nothing: T) -> T:
-        return self._tell(name.source, read(name)) if self.can_read_target(name) else nothing
+        return self.tell(name.source, read(name)) if self.can_read_target(name) else nothing
 
     def _read_hidden_names(self, source: str) -> set[str]:
         """Also of targets that no rule matches: what commits say of their credentials is known."""
@@ -100,7 +100,7 @@ class RestrictedStore:
 
     def list_configured_sources(self) -> Sequence[SourceRow]:
         return [
-            self._tell(row.name, row)
+            self.tell(row.name, row)
             for row in self._store.list_configured_sources()
             if self._can_see_source(row.name)
         ]
@@ -109,7 +109,7 @@ class RestrictedStore:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
         page = self._store.target_page(own_filter, offset, limit)
         return TargetPage(
-            [self._tell(row.name.source, row) for row in page.targets], page.matching_count
+            [self.tell(row.name.source, row) for row in page.targets], page.matching_count
         )
 
     def target_counts(self, source: str = "") -> Mapping[TargetCondition, int]:
@@ -136,7 +136,7 @@ class RestrictedStore:
     def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
         rows = self._store.newest_findings(own_filter)
-        return [self._tell(row.name.source, row) for row in rows]
+        return [self.tell(row.name.source, row) for row in rows]
 
     def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):
@@ -177,7 +177,7 @@ class RestrictedStore:
         audit_filter = replace(audit_filter, who="", text="", patterns=self._filter_patterns)
         count = max(limit, _SEARCHED_ROWS)
         while rows := list_rows(count, audit_filter):
-            told = (self._tell(row.subject.partition("/")[0], row) for row in rows)
+            told = (self.tell(row.subject.partition("/")[0], row) for row in rows)
             found += [
                 row
                 for row in told
@@ -211,7 +211,7 @@ class RestrictedStore:
         rows = [row for row in rows if self.has_readable_target(row.scope)]
         # A scope with wildcards may be of several.
         for source in self._store.list_configured_sources():
-            rows = [self._tell(source.name, row) for row in rows]
+            rows = [self.tell(source.name, row) for row in rows]
         return rows
 
     def list_rollouts(self) -> Sequence[RolloutRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from synapse_apply.controller import verbs
+from synapse_apply.controller.loop.rollbacks import PlannedRollback
 from synapse_apply.controller.page.addresses import read_number
 from synapse_apply.controller.page.visitor import RequestRefused, Visitor, forbidden, not_found
 from synapse_apply.controller.ports import ActionRefused
@@ -40,6 +42,7 @@ PAUSE_CHOICES = {
 }
 _MAX_REASON_LENGTH, _MAX_SCOPE_LENGTH, _MAX_NUMBER = 500, 200, 10**12
 _DIGEST = re.compile(r"row1:[0-9a-f]{64}")
+_REVISION, _PLAN = re.compile("[0-9a-f]{7,64}"), re.compile("([0-9a-f]{64})?")
 _NO_TARGET = TargetName("", "")
 
 
@@ -48,7 +51,8 @@ class Action:
     """What is asked for; the subject of the verb says which of the first four fields tell of what.
 
     `number` is that of the revision, and `wave` what was shown, as `row_digests` are; `wave` is 0
-    for the rollout as a whole. `until` is a wall-clock time, 0 where there is none.
+    for the rollout as a whole. `until` is a wall-clock time, 0 where there is none. `revision` are
+    the first digits of a commit at least, `plan` the digest of a plan, "" for one not yet seen.
     """
 
     verb: Verb
@@ -60,6 +64,8 @@ class Action:
     row_digests: tuple[str, ...] = ()
     reason: str = ""
     until: float = 0.0
+    revision: str = ""
+    plan: str = ""
 
 
 class Form:
@@ -196,7 +202,17 @@ def read_action(
             raise _bad_request("The target is missing", "`target` must be SOURCE/TARGET.")
         named = TargetName(source, target)
     digests = _require_digests(given.rows()) if "rows" in verb.members else ()
-    return Action(verb, named, row_digests=digests, reason=reason)
+    action = Action(verb, named, row_digests=digests, reason=reason)
+    if "revision" not in verb.members:
+        return action
+    revision, plan = given.text("revision").lower(), given.text("plan")
+    if not _REVISION.fullmatch(revision) or not _PLAN.fullmatch(plan):
+        raise _bad_request(
+            "Invalid revision or plan",
+            "`revision` must be a commit id, or its first 7 digits at least; `plan` is the digest "
+            "of the plan that you saw.",
+        )
+    return replace(action, revision=revision, plan=plan)
 
 
 def _require_reason(text: str) -> str:
@@ -256,8 +272,11 @@ def _bad_request(summary: str, detail: str, hint: str = "") -> RequestRefused:
     return RequestRefused(HTTPStatus.BAD_REQUEST, error_finding(summary, detail, hint))
 
 
-def carry_out(action: Action, visitor: Visitor) -> None:
-    """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
+def carry_out(action: Action, visitor: Visitor) -> PlannedRollback | None:
+    """Do what somebody asks for; what has to be seen before it is done, None once it is.
+
+    RequestRefused where they may not, or it cannot be done now.
+    """
     if action.verb.is_of_rollout:
         _require_right_on_rollout(action, visitor)
     elif action.verb.subject is Subject.TARGET:
@@ -279,6 +298,10 @@ def carry_out(action: Action, visitor: Visitor) -> None:
                 people.approve_rows_or_refuse(who, target, digests, visitor.groups)
             case verbs.REJECT:
                 people.reject_rows_or_refuse(who, target, digests, reason)
+            case verbs.ROLL_BACK:
+                revision, plan = action.revision, action.plan
+                planned = people.roll_back_or_refuse(who, target, revision, plan, reason)
+                return visitor.store.tell(target.source, planned)
             case verbs.APPROVE_WAVE:
                 people.approve_wave_or_refuse(who, rollout, number, wave)
             case verbs.RESUME_ROLLOUT:
@@ -290,7 +313,10 @@ def carry_out(action: Action, visitor: Visitor) -> None:
             case _:
                 raise ValueError(f"nobody does what {action.verb.action} asks for")
     except ActionRefused as problem:
-        raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
+        # What is said of a commit may name targets that are not theirs to read.
+        findings = visitor.store.tell(target.source, problem.diagnostics)
+        raise RequestRefused(HTTPStatus.CONFLICT, *findings) from None
+    return None
 
 
 def _require_right_on_rollout(action: Action, visitor: Visitor) -> None:

@@ -112,6 +112,7 @@ MEMBER_STATE_STYLES = styles_of(
         ),
         MemberState.HELD: ("moved", "=", "Rows of its plan need approval."),
         MemberState.PAUSED: ("moved", "‖", "It has pending changes, and is paused."),
+        MemberState.ROLLED_BACK: ("moved", "↶", "A person has rolled it back."),
         MemberState.WAITING: (
             "git",
             "…",

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from synapse_apply.controller import verbs
+from synapse_apply.controller.loop.rollbacks import PlannedRollback
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.page.rollout_views import find_membership, rollouts_of_revision
 from synapse_apply.controller.page.run_documents import (
@@ -19,7 +20,7 @@ from synapse_apply.controller.page.run_documents import (
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import TargetFilter
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
+from synapse_apply.controller.rows import ApprovalRow, HoldRow, RevisionRow, TargetName
 from synapse_apply.controller.rules.access import (
     ApprovalCount,
     add_approved_rows,
@@ -113,7 +114,31 @@ def read_revision(visitor: Visitor) -> Mapping[str, Any] | None:
         "commit_link": _link_commit(settings.sources.get(source), commit),
         "is_head": not revision.overtaken_by,
     }
-    return {"view": view, "rollouts": rollouts_of_revision(visitor, revision)}
+    return {
+        "view": view,
+        "rollouts": rollouts_of_revision(visitor, revision),
+        "can_roll_back": _targets_to_roll_back(visitor, revision),
+    }
+
+
+def render_planned_rollback(visitor: Visitor, planned: PlannedRollback) -> Markup:
+    """The plan of a rollback as HTML, "" while there is none."""
+    links = build_forge_links(visitor.settings.sources.get(planned.target.source), planned.commit)
+    plan_json = planned.result.plan_json if planned.result is not None else ""
+    return render_plan_part(plan_json, links, has_next_steps=False).html
+
+
+def _targets_to_roll_back(visitor: Visitor, revision: RevisionRow) -> list[TargetName]:
+    """The targets that somebody may roll back to a revision, by name; the first of many."""
+    if not revision.overtaken_by or revision.forced_away or revision.finding is not None:
+        return []
+    page = visitor.store.target_page(TargetFilter(revision.source), 0, SHOWN_TARGETS)
+    return sorted(
+        target.name
+        for target in page.targets
+        if target.wanted_commit != revision.commit and target.mode is not Mode.OBSERVE
+        if visitor.person and Right.APPROVE in visitor.list_rights(target.name)
+    )
 
 
 def _link_commit(source: Source | None, commit: str) -> Markup:
@@ -138,6 +163,11 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     can_pause, scopes = Right.PAUSE in rights, {str(name): "this target"}
     if can_pause and visitor.can_pause_scope(f"{name.source}/*"):
         scopes[f"{name.source}/*"] = f"all targets of {name.source}"
+    pauses = [
+        pause
+        for pause in visitor.store.list_pauses()
+        if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
+    ]
     holds = list_decidable_rows(visitor, name)
     held = HeldRows(visitor, name)
     windows = held.rule.windows if held.rule else ()
@@ -150,9 +180,10 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         "held_count": len(holds),
         "pauses": [
             {"pause": pause, "can_end": can_pause and visitor.can_pause_scope(pause.scope)}
-            for pause in visitor.store.list_pauses()
-            if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
+            for pause in pauses
         ],
+        # A pause of this scope would be ended first.
+        "can_end_rollback": can_pause and all(pause.scope != str(name) for pause in pauses),
         "fixed_pause": fixed_pause,
         "window": compute_window_state(windows, now) if windows else None,
         "pause_scopes": scopes if can_pause else {},

@@ -22,6 +22,7 @@ from synapse_apply.controller.api_types import (
     ListedRun,
     OddAnswerError,
     Problem,
+    RollbackPlan,
     Rollout,
     RolloutList,
     RolloutResult,
@@ -45,7 +46,7 @@ from synapse_apply.controller.remote.answers import (
 )
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, target_exit_code
-from synapse_apply.controller.verbs import Verb
+from synapse_apply.controller.verbs import ROLL_BACK, Verb
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Exit, OutcomeUnknown, Refused, Stale, SynapseApplyError
 from synapse_apply.model.json_types import JsonDocument, JsonValue
@@ -183,6 +184,8 @@ class ControllerApi:
         try:
             document = self._post_or_raise_refusal(verb.name, members)
         except ActionRefused as refusal:
+            if "plan" in members:
+                raise Stale(*refusal.diagnostics) from None
             if "rows" not in members:
                 raise
             findings = refusal.diagnostics
@@ -192,6 +195,18 @@ class ControllerApi:
         if waiting_digests.issuperset(members["rows"]):
             raise Refused(*findings)
         raise Stale(*findings)
+
+    def plan_rollback(self, target: str, revision: str, reason: str) -> RollbackPlan:
+        """What a rollback of a target would do, without a digest while that is being planned.
+
+        Refused where it cannot be rolled back to that revision.
+        """
+        body = {"target": target, "revision": revision, "reason": reason}
+        try:
+            document = self._post_or_raise_refusal(ROLL_BACK.name, body)
+        except ActionRefused as refusal:
+            raise Refused(*refusal.diagnostics) from None
+        return self._check(lambda: read_document(RollbackPlan, document))
 
     def list_rollouts(self) -> list[Answered[ListedRollout]]:
         """Every rollout that the token may see, those that need a person first."""

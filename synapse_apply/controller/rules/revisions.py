@@ -177,6 +177,7 @@ def _by_targets(
         _describe_targets(progress.held_count, "awaiting approval", progress.held_names),
         _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
         f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
+        _describe_targets(progress.rolled_back_count, "rolled back", progress.rolled_back_names),
     ]
     text = "; ".join(
         [
@@ -313,6 +314,9 @@ def build_target_status_text(
     """
     if target.touched_number < revision.number:
         return StatusText(StatusState.SUCCESS, "not affected by this commit", url)
+    if target.rollback is not None:
+        text = limit_text(target.rollback.phrase, MAX_DESCRIPTION_LENGTH)
+        return StatusText(StatusState.PENDING, text, url)
     if target.wanted_digest != target.head_digest:
         return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
     text = limit_text(_target_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
@@ -405,6 +409,9 @@ def list_target_events(before: TargetRow, after: TargetRow) -> list[Event]:
         events.append(Event.FAILED)
     elif after.state is not before.state and after.state in _EVENTS_BY_STATE:
         events.append(_EVENTS_BY_STATE[after.state])
+    elif after.state is TargetCondition.ROLLED_BACK:
+        # The word for drift is not shown then.
+        events += [Event.DRIFT] * (after.counts.drifted > 0 and not before.counts.drifted)
     return events
 
 

@@ -187,6 +187,16 @@ def is_moved_to_revision(member: RolloutMember) -> bool:
     return is_wanted and bool(row.moved_at) and row.moved_digest == row.digest
 
 
+def is_rolled_back(member: RolloutMember) -> bool:
+    """Whether a person has rolled the target back: it is not moved until that ends."""
+    return member.target is not None and member.target.rollback is not None
+
+
+def can_be_moved(member: RolloutMember) -> bool:
+    """Whether the target is not yet moved to the rollout's revision, and may be."""
+    return not (is_moved_to_revision(member) or is_rolled_back(member))
+
+
 def is_wanted_at_revision(member: RolloutMember) -> bool:
     """Whether the revision asks nothing of the target that is not wanted of it already."""
     target = member.target
@@ -328,6 +338,7 @@ class MemberState(Enum):
     REFUSED = "refused"
     HELD = "held"
     PAUSED = "paused"
+    ROLLED_BACK = "rolled back"
     WAITING = "waiting"
     DRIFTED = "drifted"
     CHANGING = "changing"
@@ -345,6 +356,7 @@ _NAMED_STATES = frozenset(
         MemberState.REFUSED,
         MemberState.HELD,
         MemberState.PAUSED,
+        MemberState.ROLLED_BACK,
         MemberState.WAITING,
         MemberState.DRIFTED,
     }
@@ -363,6 +375,8 @@ _STATES_BY_CONDITION = {
 def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState:
     """How far a target is with its wave; `wave` is None where the settings have it no more."""
     row, target = member
+    if is_rolled_back(member):
+        return MemberState.ROLLED_BACK
     if target is not None and find_pause_of_abort(row):
         return MemberState.PAUSED
     if not is_moved_to_revision(member) or target is None:
@@ -500,6 +514,32 @@ def find_pause_of_abort(target: RolloutTargetRow) -> PauseRow | None:
     return PauseRow("*", f"rollout {target.rollout}", reason, target.moved_at, float("inf"))
 
 
+def without_move(row: RolloutTargetRow) -> RolloutTargetRow:
+    """A target of a rollout that is rolled back: it has been moved to nothing, and shown nothing.
+
+    What an abort has paused is paused no more: it does not stay where that stopped it.
+    """
+    return replace(without_evidence(row), moved_digest="", moved_at=0.0, moved_epoch=0)
+
+
+def build_resumed_member(
+    rollout: RolloutRow | None, member: RolloutMember, now: float
+) -> RolloutMember:
+    """A member whose rollback has ended, with what its rollout makes of it.
+
+    Where its wave has not come, or is open, that is done by the next step. A closed wave is not
+    asked again, so it is moved now. An aborted revision goes no further: it is paused.
+    """
+    row = member.row
+    if rollout is None or rollout.number != row.number:
+        return member
+    if rollout.state is RolloutState.ABORTED:
+        was_moved = is_wanted_at_revision(member)
+        return member._replace(row=replace(row, moved_at=now)) if was_moved else member
+    is_closed = rollout.state is RolloutState.DONE or row.wave < rollout.wave
+    return build_moved_member(member, now) if is_closed else member
+
+
 def _require_number(row: RolloutRow, number: int) -> None:
     if row.number != number:
         raise _build_refusal(
@@ -599,7 +639,7 @@ class _StepComputation:
         settings = self._settings[row.wave - 1]
         members = declared_members(read_members(row.wave))
         if wave.end is WaveEnd.SKIPPED:
-            self._move([member for member in members if not is_moved_to_revision(member)])
+            self._move([member for member in members if can_be_moved(member)])
             return self._go_on()
         if not wave.opened_at:
             # A person is to let it begin: not where it changes nothing.
@@ -659,7 +699,7 @@ def choose_members_to_move(wave: Wave, members: Sequence[RolloutMember]) -> list
     Those whose inputs stay the same are moved at once, and those that are in change already; of the
     others as many as `max_parallel` lets beside what is in change.
     """
-    waiting = [member for member in members if not is_moved_to_revision(member)]
+    waiting = [member for member in members if can_be_moved(member)]
     free_count = len(waiting)
     if wave.max_parallel is not None:
         free_count = wave.max_parallel - sum(map(is_in_change, members))

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
     END_OF_PAUSE,
+    END_OF_ROLLBACK,
+    Rollback,
     RunCause,
     RunningJobsSeen,
     RunOutcome,
@@ -70,7 +72,8 @@ def target_rows_at_head(
     A new one is due soon; with `spreads_new_targets` many are spread over their interval, by how
     many are new in all (`new_count`; where it is not given, in `keyed`). One
     that the head does not declare, or no rule matches, is gone. Those `in_rollouts` stay at the
-    revision that they have, a new one at none, until their rollout moves them.
+    revision that they have, a new one at none, until their rollout moves them. One that was rolled
+    back stays where it is; where the head has other inputs for it, a look says what they change.
     """
     rows_by_name = {row.name: row for row in rows}
     new_count = new_count or sum(
@@ -80,9 +83,14 @@ def target_rows_at_head(
     for target, chance in zip(keyed, chances, strict=False):
         row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
         is_new, has_same_inputs = row.is_gone, row.input_digest == target.digest
+        if row.rollback is not None and not is_new:
+            if row.head_digest != target.digest:
+                row = replace(row, due_at=now, due_cause=RunCause.PUSH)
+            moved.append(replace(row, head_digest=target.digest, touched_number=number))
+            continue
         if is_new:
             # What was told of it before it was gone is over: a new failure is told anew.
-            row = replace(row, state=TargetCondition.NOT_LOOKED_AT, failures=0)
+            row = replace(row, state=TargetCondition.NOT_LOOKED_AT, failures=0, rollback=None)
         is_done = has_same_inputs and row.progress is TargetProgress.DONE
         if target.name in in_rollouts and row.wanted_number != number:
             if is_new:
@@ -105,8 +113,47 @@ def target_rows_at_head(
         if not is_done:
             row = replace(row, touched_number=number)
         moved.append(row)
-    moved.extend(replace(row, is_gone=True) for row in rows_by_name.values() if not row.is_gone)
+    gone = (row for row in rows_by_name.values() if not row.is_gone)
+    moved.extend(replace(row, is_gone=True, rollback=None) for row in gone)
     return moved
+
+
+# What a target shows that is rolled back says less than that it is.
+_HIDDEN_BY_ROLLBACK = frozenset(
+    {TargetCondition.DRIFTED, TargetCondition.PENDING, TargetCondition.IN_SYNC}
+)
+
+
+def target_row_rolled_back(row: TargetRow, rollback: Rollback, now: float) -> TargetRow:
+    """A target that a person rolls back: it is looked at now, at its earlier commit."""
+    is_hidden = row.state in _HIDDEN_BY_ROLLBACK
+    return replace(
+        row,
+        rollback=rollback,
+        wanted_commit=rollback.commit,
+        wanted_digest=rollback.digest,
+        state=TargetCondition.ROLLED_BACK if is_hidden else row.state,
+        changed_at=now,
+        progress=TargetProgress.OPEN,
+        waiting_reason=rollback.phrase,
+        due_at=now,
+        due_cause=RunCause.ASKED,
+    )
+
+
+def target_row_without_rollback(row: TargetRow, now: float, cause: RunCause) -> TargetRow:
+    """A target whose rollback has ended, at what it is to be at then; it is looked at now."""
+    was_shown = row.state is TargetCondition.ROLLED_BACK
+    return replace(
+        row,
+        rollback=None,
+        state=TargetCondition.PENDING if was_shown else row.state,
+        changed_at=now if was_shown else row.changed_at,
+        waiting_reason="",
+        due_at=now,
+        due_cause=cause,
+        due_detail=END_OF_ROLLBACK,
+    )
 
 
 def target_row_at_revision(row: TargetRow, commit: str, number: int, digest: str) -> TargetRow:
@@ -167,6 +214,11 @@ def target_row_after_run(
     condition, between = assessment.condition, {TargetCondition.PENDING, TargetCondition.DRIFTED}
     if row.state is TargetCondition.FAILING and failures and condition in between:
         condition = row.state
+    waiting_reason = assessment.waiting_reason
+    if row.rollback is not None:
+        if condition in _HIDDEN_BY_ROLLBACK:
+            condition = TargetCondition.ROLLED_BACK
+        waiting_reason = "; ".join(filter(None, (waiting_reason, row.rollback.phrase)))
     is_same_input = row.input_digest == begun.wanted_digest
     input_digest = "" if is_failure and not is_same_input else begun.wanted_digest
     # Whether all that Git asks for is live: nothing differs, or only what drifted since.
@@ -190,7 +242,7 @@ def target_row_after_run(
         applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
         backend_host=result.backend_host or row.backend_host,
-        waiting_reason=assessment.waiting_reason,
+        waiting_reason=waiting_reason,
         hold_count=assessment.hold_count,
         held_guard_count=assessment.held_guard_count,
         mode=rule.mode,

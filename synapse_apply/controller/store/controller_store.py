@@ -513,6 +513,11 @@ class ControllerStore:
         """Every process that has written itself down, by its holder name."""
         return self._select_rows(PROCESSES, "ORDER BY holder")
 
+    def list_rolled_back_targets(self) -> Sequence[TargetRow]:
+        """Targets that a person has rolled back, by name; none that is gone."""
+        rest = f"WHERE is_gone = 0 AND {_IS_ROLLED_BACK} ORDER BY source, target"
+        return self._select_rows(TARGETS, rest)
+
     def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
         """Targets that somebody works on at `now`, by name."""
         rest = "WHERE holder <> '' AND lease_until > ? ORDER BY source, target"
@@ -672,7 +677,8 @@ def _like_pattern(text: str) -> str:
 
 # What a row of `targets` counts for in RevisionProgress.
 _IS_AT_HEAD = "wanted_digest = head_digest"
-_IS_FOR_LATER_WAVE = "(wanted_digest <> head_digest)"
+_IS_ROLLED_BACK = "rollback <> 'null'"
+_IS_FOR_LATER_WAVE = "(wanted_digest <> head_digest AND rollback = 'null')"
 _IS_DONE = f"({_IS_AT_HEAD} AND input_digest = head_digest AND progress = 'done')"
 _IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
 # A failure at an older head says nothing of this revision.
@@ -715,7 +721,7 @@ def sum_up_progress(
         f"COUNT(*) FILTER (WHERE {condition})"
         for condition in (
             *("1 = 1", _IS_DONE, _IS_FAILING, _IS_HELD, _IS_WAITING),
-            *(f"{_IS_DONE} AND mode <> 'observe'", _IS_FOR_LATER_WAVE),
+            *(f"{_IS_DONE} AND mode <> 'observe'", _IS_FOR_LATER_WAVE, _IS_ROLLED_BACK),
         )
     )
     sums = ", ".join(
@@ -725,7 +731,7 @@ def sum_up_progress(
     statement = f"SELECT {counts}, {sums} {touched}"
     cells = connection.execute(statement, [source, number]).fetchone()
     touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
-    applied_count, later_wave_count, change_count, refused_count = rest
+    applied_count, later_wave_count, rolled_back_count, change_count, refused_count = rest
     (applied_row_count,) = connection.execute(
         _SUM_APPLIED_ROWS.format(dialect.call_count), [source, source, number]
     ).fetchone()
@@ -749,4 +755,6 @@ def sum_up_progress(
         applied_count=applied_count,
         applied_row_count=int(applied_row_count),
         later_wave_count=later_wave_count,
+        rolled_back_count=rolled_back_count,
+        rolled_back_names=first_target_names(_IS_ROLLED_BACK) if rolled_back_count else (),
     )

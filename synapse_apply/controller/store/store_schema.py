@@ -41,11 +41,11 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 5
+STORE_FORMAT = 6
 # Changes of the format only add until a later version removes; a version that would harm what a
-# newer one wrote is shut out by this number. One of format 3 would apply to whatever a commit gives
-# a target's name to, and store nothing of what its rule was given for.
-OLDEST_WRITING_FORMAT = 4
+# newer one wrote is shut out by this number. One of format 5 would bring a target that
+# a person has rolled back to the head.
+OLDEST_WRITING_FORMAT = 6
 
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
@@ -195,6 +195,7 @@ def upgrade_tables_if_older_without_commit(
         (3, _from_2_to_3),
         (4, _from_3_to_4),
         (5, _from_4_to_5),
+        (6, _from_5_to_6),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -202,6 +203,12 @@ def upgrade_tables_if_older_without_commit(
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
     return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
+
+
+def _from_5_to_6(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 5: rollbacks, and a condition for them."""
+    yield from _add_columns(connection, dialect, TARGETS)
+    yield _rank_states()
 
 
 def _from_4_to_5(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
@@ -259,8 +266,13 @@ def _from_1_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
         "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE "
         "'failing' END WHERE (input_digest = wanted_digest AND input_digest <> '') OR failures > 0"
     )
+    yield _rank_states()
+
+
+def _rank_states() -> str:
+    """The statement that ranks targets by the conditions of this format."""
     ranks = " ".join(f"WHEN '{state.value}' THEN {rank}" for state, rank in STATE_RANKS.items())
-    yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
+    return f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 
 
 def _add_columns(

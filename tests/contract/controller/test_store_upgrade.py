@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from synapse_apply.controller.rows import (
     HoldRow,
     PauseRow,
     RevisionProgress,
+    Rollback,
     RunCause,
     RunOutcome,
     RunVerb,
@@ -201,3 +203,22 @@ def test_a_program_that_lacks_columns_of_this_version_can_insert(store, run_besi
     run_beside("DELETE FROM sources")
     with store.write() as writer:
         writer.put(TargetRow(PROD))
+
+
+def test_a_store_of_format_5_can_have_rollbacks(store, run_beside):
+    """Conditions are in the order of this version, and no target is rolled back."""
+    drifted = TargetRow(PROD, wanted_commit="c1", state=TargetCondition.DRIFTED)
+    with store.write() as writer:
+        writer.put(drifted)
+    run_beside("ALTER TABLE targets DROP COLUMN rollback")
+    run_beside("UPDATE targets SET state_rank = state_rank - 1")
+    run_beside("UPDATE meta SET value = '5' WHERE key = 'format'")
+    store.close()
+    assert f"format 5 to {STORE_FORMAT}" in store.create_or_upgrade()
+    assert list(store.list_targets(TargetFilter(state=TargetCondition.DRIFTED))) == [drifted]
+    assert list(store.list_rolled_back_targets()) == []
+    rollback = Rollback("c0", "d0", "c1", "d1", "c1", "d1", "proxy:ann", "a reason", 5.0)
+    with store.write() as writer:
+        writer.put(replace(drifted, rollback=rollback))
+    (row,) = store.list_rolled_back_targets()
+    assert row.rollback == rollback

@@ -139,7 +139,10 @@ def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
     both = ("--for", "1d", "--until", "2031-05-04", "--reason", "x")
     assert ask(tmp_path, server, "pause", "acme/dev", *both).returncode == 64
     assert ask(tmp_path, server, "pause", "a/b", "--reason", "x", "--for", "soon").returncode == 64
-    assert ask(tmp_path, server, "resume", "acme/*").stdout == "acme/* is no longer paused.\n"
+    assert (
+        ask(tmp_path, server, "resume", "acme/*").stdout
+        == "acme/* is no longer paused or rolled back.\n"
+    )
 
 
 def test_one_refusal_does_not_keep_the_others_from_being_asked(tmp_path, server, controller):
@@ -350,3 +353,33 @@ def test_an_address_is_asked_for(tmp_path, typed):
     done = run_in_process(["controller", *typed.split()], tmp_path, environment({}))
     assert done.returncode == 64
     assert "--url URL" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
+def test_a_rollback_is_shown_and_then_asked_for(tmp_path, answer, code):
+    """Once it is planned; what cannot go back comes first, and only what was shown is sent."""
+    rows = [
+        {"address": "release/raw@1.0.0", "action": "delete", "summary": "cannot delete", "effect": "refused",
+         "detail": "API v1 \x1b[31mcannot."},
+        {"address": "storage/raw", "action": "update", "summary": "update name", "effect": "held", "detail": ""},
+    ]  # fmt: skip
+    head = {"apiVersion": "synapse-apply/v1", "target": "acme/prod"}
+    plan = {**head, "kind": "RollbackPlan", "commit": "c" * 40, "rows": rows}
+    answers = [
+        {**plan, "digest": None, "rows": []},
+        {**plan, "digest": "d" * 64},
+        {**head, "kind": "ActionResult", "action": "rollback", "scope": None, "rows": [], "who": "token:ops", "until": None},
+    ]  # fmt: skip
+    with answering(lambda _: (200, answers.pop(0))) as server:
+        words = ("rollback", "acme/prod", "ccccccc", "--reason", "slow")
+        done, shown = ask_at_terminal(tmp_path, server, answer, *words)
+        bodies = list_posts(server, "rollback")
+    assert done == code, shown
+    assert shown.index("cannot go back: release/raw@1.0.0: cannot delete") < shown.index(
+        "needs approval: storage/raw: update name"
+    )
+    assert "API v1 \\u001b[31mcannot." in shown
+    assert f"Roll acme/prod back to {'c' * 12}?" in shown
+    asked = {"target": "acme/prod", "revision": "ccccccc", "reason": "slow"}
+    agreed = {**asked, "revision": "c" * 40, "plan": "d" * 64}
+    assert bodies == [asked, asked, *[agreed] * (code == 0)]
