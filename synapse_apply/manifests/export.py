@@ -417,10 +417,11 @@ _FORCE_INVENTORY_HINT = (
 
 @frozen
 class ExportLayout:
-    """The folder of the manifests, and the file of the inventory."""
+    """The folder of the manifests; the file of the inventory, and whether it only gets rows."""
 
     folder: Path
     inventory: Path
+    is_extended: bool = False
 
     @property
     def schema_file(self) -> Path:
@@ -466,9 +467,10 @@ def write_export(
             result.unchanged.append(path)
         else:
             rewrites.append(Rewrite(path, str(path), current_content, text.encode()))
-    if rewrites and not force:
+    replaceable = {layout.inventory} if layout.is_extended else set()
+    files = [change.file for change in rewrites if change.file not in replaceable]
+    if files and not force:
         hints = {layout.inventory: _FORCE_INVENTORY_HINT}
-        files = [change.file for change in rewrites]
         raise InputError(*[existing_file_finding(f, hints.get(f, _FORCE_HINT)) for f in files])
     if not layout.schema_file.exists():
         new_texts[layout.schema_file] = format_schema("manifest")

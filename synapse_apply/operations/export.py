@@ -33,7 +33,7 @@ from synapse_apply.manifests.export import (
 from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.phrases import shown_path
@@ -41,6 +41,7 @@ from synapse_apply.model.resource import Observed
 from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
+from synapse_apply.workspace.inventory_rows import read_inventory
 
 PUBLISHED_SOURCE = {"source": "published"}
 
@@ -130,9 +131,11 @@ def export_to_folder(
                 name += f".{exported.remote_id}"
             used_names.add(name.lower())
             files[folder / f"{name}.yaml"] = exported.text
-        rows = format_inventory(report.inventory_rows)
+        extended = "" if force else _extend_inventory(inventory, report.inventory_rows)
+        text = extended or format_inventory(report.inventory_rows)
         require_no_link_out(folder / "any")
-        written = write_export(ExportLayout(folder, inventory), files, rows, force=force)
+        layout = ExportLayout(folder, inventory, is_extended=bool(extended))
+        written = write_export(layout, files, text, force=force)
     project, target = live_backend.project, live_backend.target
     steps: list[str] = []
     manifest_paths = ManifestPaths(project, target)
@@ -156,6 +159,36 @@ def export_to_folder(
     steps.append(Text(Command("plan"), " says how they differ from the manifests."))
     files_written, unchanged = tuple(written.files), tuple(written.unchanged)
     return ExportedFiles(report, files_written, unchanged, inventory, tuple(steps))
+
+
+def _extend_inventory(file: Path, rows: Sequence[dict[str, str | None]]) -> str:
+    """The text of an inventory that is there with further rows; "" where they contradict it.
+
+    Also "" for a file that is no inventory.
+    """
+    if file.is_symlink() or not file.is_file():  # a pipe must not be waited for
+        return ""
+    try:
+        old = read_inventory(file)
+    except InputError:
+        return ""
+    names = {(address.kind, row.remote_id): str(address) for address, row in old.items()}
+    kept = {
+        str(address): {"address": str(address), "id": row.remote_id, "api": row.api or None,
+                       "version": address.name.partition("@")[2] or None,
+                       "digest": row.digest or None}
+        for address, row in old.items()
+    }  # fmt: skip
+    for row in rows:
+        address, remote_id = str(row["address"]), row["id"]
+        there = kept.setdefault(address, row)
+        if there["id"] != remote_id:
+            return ""
+        if names.get((address.partition("/")[0], str(remote_id)), address) != address:
+            return ""
+    return (
+        format_inventory(list(kept.values())) if len(kept) > len(old) else file.read_text("utf-8")
+    )
 
 
 def build_manifests(

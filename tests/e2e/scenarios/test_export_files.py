@@ -55,10 +55,11 @@ def test_a_pipe_in_the_way_is_not_waited_for(bare, server, taken):
     place = bare(server)
     (place.root / taken).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(place.root / taken)
-    ran = place.run("export", "--out", "m", "--force", code=1)
-    assert "Error: A file cannot be read" in ran.err
-    assert str(place.root / taken) in ran.err
-    assert "Nothing was written." in ran.err
+    for force in ((), ("--force",)):
+        ran = place.run("export", "--out", "m", *force, code=1)
+        assert "Error: A file cannot be read" in ran.err
+        assert str(place.root / taken) in ran.err
+        assert "Nothing was written." in ran.err
 
 
 def test_a_folder_that_is_a_link_may_be_named(bare, server, tmp_path):
@@ -127,16 +128,48 @@ def test_what_is_exported_beside_the_manifests_is_added_to_them_first(bare, serv
     assert "Add manifests/.new to `manifests:`" in ran.out
 
 
-def test_an_inventory_that_is_kept_is_not_to_be_replaced(bare, server):
+def test_an_inventory_that_contradicts_is_not_replaced(bare, server):
     """The hint names the option that helps; another folder beside it would not."""
     one_storage(server)
     place = bare(server)
     place.run("export", code=0)
     one_storage(server, "More")
-    ran = place.run("export", "--out", "new", code=1)
-    assert "Choose another file with --inventory." in ran.err
-    assert "--out" not in ran.err
+    kept = (place.root / "inventory.yaml").read_text()
+    for old, new in (
+        ("storage/raw", "storage/renamed"),
+        ('id: "1"', 'id: "7"'),
+        ("inventory", "x"),
+    ):
+        assert old in kept
+        place.write("inventory.yaml", kept.replace(old, new))
+        ran = place.run("export", "--out", "new", code=1)
+        assert "Choose another file with --inventory." in ran.err
+        assert "--out" not in ran.err
+        assert (place.root / "inventory.yaml").read_text() == kept.replace(old, new)
+        assert not (place.root / "new").exists()
     place.run("export", "--out", "new", "--inventory", "new/inventory.yaml", code=0)
+    place.run("export", "--out", "new", "--force", code=0)
+    assert "storage/more" in (place.root / "inventory.yaml").read_text()
+
+
+def test_a_second_export_adds_to_the_inventory(bare, server):
+    """What an export says to run next ends well: rows that are there stay, and `import` reads all."""
+    one_storage(server)
+    place = bare(server)
+    place.run("export", code=0)
+    server.call("POST", "plugins/", {"name": "Alpha", "code": "alpha"})
+    ran = place.run("export", "--ids", "plugin=1-400", "--only", "plugin", code=0)
+    assert "inventory.yaml" in ran.out
+    text = (place.root / "inventory.yaml").read_text()
+    assert text.count("- address:") == 2
+    assert "storage/raw" in text
+    assert "plugin/alpha" in text
+    place.write("inventory.yaml", f"# ours\n{text}")
+    place.run("export", "--ids", "plugin=1", code=0)
+    assert (place.root / "inventory.yaml").read_text() == f"# ours\n{text}"
+    place.run("state", "init", code=0)
+    place.run("import", "-f", "inventory.yaml", code=0)
+    place.unchanged()
 
 
 def test_a_release_alone_names_its_plugin_by_id(bare, server):
