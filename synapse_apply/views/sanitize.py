@@ -24,6 +24,10 @@ _UNSAFE_CHARS = lazy_pattern(
 )
 # CI runners obey `::command::` at the start of a line, after any blanks of Unicode (GitHub), and
 # `##[command]` anywhere in one.
+_CODE = lazy_pattern(
+    r"`([^`]+)`|(?<![\w-])(--override-guard [\w:-]+|--[a-z][a-z-]+)"
+    r"|(lifecycle\.ignore_changes: \[[^\]`]*\])"
+)
 _LINE_COMMAND = lazy_pattern(r"^([^\S\n]*)::", re.MULTILINE)
 _HASH_COMMAND = lazy_pattern(r"##(?=\[|vso\[|teamcity\[)")
 # Tools that parse Terraform's text take such a line for a planned action.
@@ -93,6 +97,11 @@ def sanitize_plan_lines(text: object) -> list[str]:
 def quote_string(text: str) -> str:
     """A sanitized string between double quotes, on one line."""
     return '"' + sanitize(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def split_code(line: str) -> list[str]:
+    """A line in parts; the odd ones are code: what stands in backticks, options and settings."""
+    return [part for part in _CODE.split(line) if part is not None]
 
 
 def escape_ci_commands(output: str) -> str:

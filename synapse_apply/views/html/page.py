@@ -227,10 +227,11 @@ def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iter
             f'<section id="{name}" aria-labelledby="{name}-title">'
             f'<h2 id="{name}-title">{section.title}{count}</h2>{intro}{section.list_html}'
         )
+        is_long = len(section.rows) > _ROWS_PER_STACK
         for start in range(0, len(section.rows), _ROWS_PER_STACK):
             stack = section.rows[start : start + _ROWS_PER_STACK]
             row_htmls = (
-                _render_row(row, n, is_open=open_all or row.needs_decision)
+                _render_row(row, n, is_open=open_all or (row.needs_decision and not is_long))
                 for n, row in enumerate(stack, first_index)
             )
             yield f'<div class="stack">{"".join(row_htmls)}</div>'

@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines
+from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines, split_code
 from synapse_apply.views.text.findings import format_position, format_quoted_path
 from synapse_apply.views.text.terminal import DiffStyle, margin_lines
 from synapse_apply.views.text.values import (
@@ -33,13 +33,12 @@ _MAX_UNBROKEN_PATH = 22
 _HTML_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "#": "&#35;"}
 )
-_CODE_PATTERN = re.compile(r"`([^`]+)`")
 _TRAILING_COMMAND = re.compile(
     r"(?P<head>(?:[^\n]{0,2000}: )?)(?P<line>synapse-apply(?: [A-Za-z0-9@./=:+_-]{1,300}){1,20})"
 )
 # With one of these words, the command does not end the sentence, so it cannot be copied as a whole.
 _CONTINUATION_WORDS = re.compile(r" (?:and|or|where|with|once|to|then|for|it|the|does|shows)\b")
-_COMMAND_PREFIXES = ("synapse-apply ", "git ")
+_COMMAND_PREFIXES = ("synapse-apply ", "git ", "--override-guard ", "lifecycle.ignore_changes: ")
 _NO_STYLES: Mapping[str, str] = {}
 _MARGIN_STYLES = {"+": "come", "-": "gone", "!": "moved"}
 _TABLE_STYLES = {
@@ -73,13 +72,13 @@ def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
 
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
-    """Sentences as HTML; text in backticks becomes code, line breaks stay."""
+    """Sentences as HTML; what `split_code` finds becomes code, line breaks stay."""
     htmls: list[str] = []
     for line in sanitize_lines(cut_text(str(value).strip(), max_length)):
-        for index, text in enumerate(_CODE_PATTERN.split(line)):
+        for index, text in enumerate(split_code(line)):
             if index % 2 == 0:
                 htmls.append(cut_and_escape(text, MAX_PROSE_LENGTH))
-            elif text.startswith(_COMMAND_PREFIXES):  # what stood in backticks
+            elif text.startswith(_COMMAND_PREFIXES):
                 htmls.append(render_copyable_command(text))
             else:
                 htmls.append(render_code(text, MAX_PROSE_LENGTH))

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote as percent
 
-from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines
+from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines, split_code
 
 # Longer texts, lines of a block and names in a heading are cut, with a note.
 MAX_MARKDOWN_TEXT = 400
 MAX_CODE_LINE = 1000
 MAX_NAME_LENGTH = 100
-_CODE_PATTERN = re.compile(r"`([^`]+)`")
 _BACKTICKS = re.compile("`+")
 # References (@user, #1, !1, $1, %1, &1, ~label, GH-1), links (http://x, www.x), :emoji:, what
 # begins a list, a heading or a command where it stands first, and GitLab's {+ marks +}.
@@ -30,12 +29,12 @@ _LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
 
 
 def prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
-    """A text escaped for a sentence; only text in backticks becomes code.
+    """A text escaped for a sentence; only what `split_code` finds becomes code.
 
     The result has no line break, and is safe at the start of a line.
     """
     line = " ".join(sanitize_lines(cut_text(str(text).strip(), max_length))).strip()
-    parts = _CODE_PATTERN.split(line)
+    parts = split_code(line)
     parts[::2] = map(_escape_plain_text, parts[::2])
     parts[1::2] = map(code_span, parts[1::2])
     return "".join(parts)

@@ -73,7 +73,7 @@ def render_plan_markdown(
     counts = plans.plan_totals(plan, _PLAIN).split("\n")
     if plan.refused_changes and not plan.has_errors:
         # Refused changes are on the `Plan:` line, so that it stays the first.
-        counts = [f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}"]
+        counts = [f"Refused: {len(plan.refused_changes):,}. {format_plan_line(plan.summary)}"]
         counts += filter(None, [plans.name_accepted(plan.changes_with_accepted)])
     heading = [
         *_title(base.target, command, title),
@@ -95,7 +95,7 @@ def render_report_markdown(
     lines = outcomes.totals_and_steps(report, _PLAIN).splitlines()[1 if refused_count else 0 :]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     end = 1 + next((index for index, line in enumerate(lines) if line.startswith("Apply ")), 0)
-    refused = f"Refused: {refused_count}. " if refused_count else ""
+    refused = f"Refused: {refused_count:,}. " if refused_count else ""
     heading = [
         *_title(base.target, "apply", f"Apply for {_name(base.target)}"),
         _bold(refused + " ".join(lines[:end])),

@@ -170,4 +170,4 @@ def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
 
 def format_refused_count(count: int) -> str:
     """The line before `Plan:` that counts refused changes, so that none is overlooked."""
-    return f"Refused: {count} (see ! rows)."
+    return f"Refused: {count:,} (see ! rows)."
