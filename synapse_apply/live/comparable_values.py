@@ -25,7 +25,7 @@ from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
-from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.state import Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import (
     ABSENT,
     PLAIN_TYPES,
@@ -125,6 +125,8 @@ def known_resource_states(
         if kind is None:
             continue
         record = records.get(address)
+        if record is not None and record.given_up:
+            record = _doubt_overtaken_secrets(session, record)
         declared_resource = desired.get(address)
         binding = live_reader.lists.bindings[kind.prefix]
         if declared_resource is None and record is not None:
@@ -182,6 +184,26 @@ def known_resource_states(
             else {},
         )
     return resources
+
+
+def _doubt_overtaken_secrets(session: TargetSession, record: Record) -> Record:
+    """The record, in which nobody knows what became of a hidden secret that was sent too early.
+
+    A call that was given up could set another value when it was sent, and cannot any more.
+    """
+    now, uptime = session.clock.utc_now(), session.uptime()
+    settle_after = session.target.settle_after
+    for call in record.given_up:
+        if (
+            call.state is not IntentState.DONE
+            and call.id not in session.answered_ids
+            and call.seconds_left(settle_after, now, uptime) <= 0
+            and call.seconds_left(settle_after, record.updated_at, Uptime()) > 0
+        ):
+            seen = record.seen
+            shown = {p: v for p, v in record.applied.items() if isinstance(seen.get(p), Mac)}
+            record = replace(record, applied={**record.doubt_secrets(call), **shown})
+    return record
 
 
 def _list_acting_calls(

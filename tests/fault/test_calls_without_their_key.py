@@ -14,7 +14,7 @@ import pytest
 from buckets.servers import BucketServer
 from controllers.backend_proxy import BackendProxy
 from fault.convergence import command
-from fault.site import Server, Site
+from fault.site import LATER, Server, Site
 from fault.test_creates_that_act_again import killed as killed_at
 from fault.test_lost_updates import PLUGIN, declare, killed, token
 from fault.test_lost_updates_told import change_beside, told
@@ -385,3 +385,29 @@ def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
     typed = f"apply --wait --auto-approve --resend-secrets --revert-drift --only {PLUGIN}"
     command(site, f"{typed} -t site")
     assert token(server) == ALPHA
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_hidden_secret_that_was_sent_before_a_call_could_no_longer_act_is_sent_again(
+    make: Callable[..., Site], server: Server, *, acts: bool
+) -> None:
+    """Nobody sees which of the two came last; once, when the call's time is over."""
+    site = make("", is_hidden=True)
+    git_has(site, BETA)
+    killed(site, server, "before")
+    git_has(site, ALPHA)
+    command(site, f"state settle {PLUGIN} --absent -t site")
+    assert site.apply(ahead=0.0).code == 0
+    if acts:
+        set_token(server, BETA)
+    plan = site.plan(ahead=0.0)
+    assert [change.address for change in plan.changes if change.fields] == []
+    (warned,) = [one.detail for one in plan.diagnostics if "may still act" in one.detail]
+    assert "would set configuration.token" in warned
+    (change,) = [one for one in site.plan(ahead=LATER).changes if one.fields]
+    assert [(field.path, field.note) for field in change.fields] == [
+        (("configuration", "token"), "live value not known")
+    ]
+    assert site.apply(ahead=LATER).code == 0
+    assert token(server) == ALPHA
+    assert not [one for one in site.plan(ahead=2 * LATER).changes if one.fields]
