@@ -32,6 +32,7 @@ from synapse_apply.live.project_files import (
     find_declared_elsewhere,
 )
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
@@ -93,7 +94,10 @@ def plan(
         plan_input,
         diagnostics=(
             *session.diagnostics,
-            *(concurrent_run or (*settled, *_iter_open_call_warnings(open_calls, actions))),
+            *(
+                concurrent_run
+                or (*settled, *_iter_open_call_warnings(open_calls, actions, options))
+            ),
             *plan_input.diagnostics,
         ),
     )
@@ -284,13 +288,15 @@ def _iter_settled_warnings(
 
 
 def _iter_open_call_warnings(
-    open_calls: Iterable[ResolvedIntent], sent_again: Collection[Address]
+    open_calls: Iterable[ResolvedIntent],
+    sent_again: Collection[Address],
+    options: PlanOptions,
 ) -> Iterator[Diagnostic]:
     """One warning for all calls of a verb that are open for the same cause.
 
-    The refusals of their resources do not know the cause.
+    The refusals of their resources do not know the cause. `apply --wait` waits for selected ones.
     """
-    groups: dict[tuple[str, str], list[ResolvedIntent]] = defaultdict(list)
+    groups: dict[tuple[str, str, bool], list[ResolvedIntent]] = defaultdict(list)
     for resolved in open_calls:
         intent = resolved.intent
         if intent.address in sent_again:
@@ -312,8 +318,8 @@ def _iter_open_call_warnings(
             )
             continue
         cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
-        groups[intent.verb, cause].append(resolved)
-    for group in groups.values():
+        groups[intent.verb, cause, options.selects(intent.address)].append(resolved)
+    for (_, _, is_selected), group in groups.items():
         first, count = group[0], len(group)
         addresses = format_short_list(resolved.intent.address for resolved in group)
         sent_at = min(resolved.intent.sent_at for resolved in group)
@@ -321,11 +327,13 @@ def _iter_open_call_warnings(
         # Once it is known, a row of a forgotten object waits for the import.
         is_forgotten = first.intent.verb == "update" and not any(one.record for one in group)
         waits = first.seconds_until_resolvable is not None and not is_forgotten
+        settle = Command("state settle", *[first.intent.address] * (count == 1), "--wait")
+        hint = WAIT_HINT + "." if is_selected else Text(settle, " waits for the call.")
         yield warning_finding(
             f"The outcome of {'an' if count == 1 else count} earlier call{'s' * (count > 1)} is "
             "still unknown",
             f"{first.intent.verb} of {addresses} {sent}: {first.reason}.",
-            WAIT_HINT + "." if waits else "",
+            hint if waits else "",
             address=addresses if count == 1 else "",
         )
 

@@ -424,3 +424,20 @@ def test_a_plan_that_was_refused_in_a_row_is_not_to_be_waited_with(
     (way,) = [one for one in ways_out(command(site, "plan -t site")) if "--wait" in one]
     command(site, f"{way} --auto-approve")
     assert live(site.server) == "eleven"
+
+
+def test_the_call_of_what_is_not_selected_is_waited_for_by_what_is_printed(
+    make_site: MakeSite, server: Server
+) -> None:
+    """`apply --wait` waits for what is selected alone."""
+    site = begun(make_site, extra_storages=1, settle_after=0.1)
+    killed(site, server, "before")
+    selection = "--only storage/more-0"
+    for line in (f"plan {selection}", f"plan --exclude {PLUGIN}", f"drift {selection}"):
+        said = told(command(site, f"{line} -t site"))
+        assert "it is too early to know" in said
+        assert "apply --wait" not in said
+        assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for the call." in said
+    command(site, f"state settle {PLUGIN} --wait -t site")
+    assert site.open_intents() == []
+    assert "too early" not in command(site, f"plan {selection} -t site")
