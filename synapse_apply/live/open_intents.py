@@ -243,19 +243,15 @@ def keep_acting_calls(
     open_ids = {intent.id for intent in open_intents}
     open_addresses = {intent.address for intent in open_intents}
     acting = list_acting_calls(session, state, with_answered=True)
-    # A run's job is looked for however late it is: another would be started beside it.
+    # An open one is looked up however late it is: it may have been done.
     now, uptime = session.clock.utc_now(), session.uptime()
+    listed = {call.id for _, call in acting}
     acting += [
         (call.seconds_left(session.target.settle_after, now, uptime), call)
         for call in state.open_intents
-        if call.verb == RUN_VERB
+        if call.id not in listed
     ]
-    acting = [
-        (seconds, call)
-        for seconds, call in acting
-        if call.address in addresses
-        and not (call.state is IntentState.ABSENT and call.id in open_ids)
-    ]
+    acting = [(seconds, call) for seconds, call in acting if call.address in addresses]
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
         record = kept.get(address_of[call.id])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from controllers.backend_proxy import BackendProxy
 from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
-from fault.convergence import command, on_api, on_store
+from fault.convergence import command, on_api, on_store, without_a_list_of_plugins
 from fault.site import LATER, SEPARATOR, MakeSite, Server, Site
 from fault.test_lost_updates import (
     PLUGIN,
@@ -634,6 +634,62 @@ def test_a_restored_state_knows_of_the_calls_that_may_act(
     assert live(site.server) == "nine"
     assert site.apply(ahead=LATER).code == 0
     assert live(site.server) == "eleven"
+
+
+@on_store("sqlite", "s3")
+def test_a_restored_state_knows_of_an_open_call_however_late_it_is(
+    make_shared_site: MakeSite,
+) -> None:
+    """Nobody has looked yet whether it was done: it is no change that somebody made outside."""
+    site = begun(make_shared_site, settle_after=0.1)
+    file = site.root / "before.backup"
+    command(site, f"state backup -t site {file}")
+    killed(site, site.server, "after")
+    site.waited.append(LATER)
+    command(site, f"state restore -t site {file} --auto-approve")
+    assert list(map(str, site.open_intents())) == [PLUGIN]
+    plan = site.plan(ahead=0.0)
+    assert "was done" in str(plan.diagnostics)
+    assert [change.address for change in plan.changes if change.fields] == []
+    assert site.apply().code == 0
+    assert "done" in results(site)[0]
+    assert site.open_intents() == []
+
+
+@without_a_list_of_plugins()
+def test_a_create_is_not_made_again_after_a_restore(make_site: MakeSite, server: Server) -> None:
+    """The backup is from before it, and its time is over; nobody has said how it ended."""
+    site = begun(make_site, settle_after=0.1)
+    file = site.root / "before.backup"
+    command(site, f"state backup -t site {file}")
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    document = path.read_text().split(SEPARATOR)[0].replace("plugin-0", "plugin-new")
+    path.with_name("new.yaml").write_text(document)
+    kill_amid(site, {"method": "POST", "path": "/plugins/"}, commit="after")
+    count = len(server.objects("plugin"))
+    site.waited.append(LATER)
+    command(site, f"state restore -t site {file} --auto-approve")
+    assert site.apply().code == 7
+    assert len(server.objects("plugin")) == count
+
+
+@pytest.mark.parametrize("ending", ["--absent", "found done"])
+def test_a_backup_opens_no_call_again_that_was_settled(make_site: MakeSite, ending: str) -> None:
+    """What was settled by hand stays so; what was found done is looked up once more."""
+    site = begun(make_site)
+    killed(site, site.server, "before" if ending == "--absent" else "after")
+    file = site.root / "open.backup"
+    command(site, f"state backup -t site {file}")
+    by_hand = f" {PLUGIN} --absent" if ending == "--absent" else ""
+    command(site, f"state settle -t site{by_hand}")
+    said = told(command(site, f"state restore -t site {file} --auto-approve"))
+    assert ("found done) may act for another" if by_hand == "" else "unknown) may act") in said
+    if by_hand:
+        assert site.open_intents() == []
+        assert site.apply().code == 0
+    else:
+        assert "was done" in str(site.plan().diagnostics)
+        assert site.apply().code == 0
 
 
 def test_a_restored_state_without_such_calls_says_nothing(make_site: MakeSite) -> None:
