@@ -30,6 +30,7 @@ from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.secrets.secret_rules import Login
 from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.secret_sources.source import RunMemo
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import SecretResolver, SecretStore
@@ -262,13 +263,31 @@ class TargetSession(OfflineTarget):
 
     @property
     def key_sources(self) -> KeySources:
-        """The places of the target's state key."""
+        """The places of the target's state key.
+
+        A file of the project that has it is read where the settings are from, so that no commit
+        that is only planned chooses the key.
+        """
+        resolver = self.resolver
+        if self.invocation.project_from:
+            resolver = self._resolver_of_settings
         return build_key_sources(
             self.project,
             self.target,
             self.invocation.environ,
-            self.resolver.resolve_setting_or_reason,
+            resolver.resolve_setting_or_reason,
         )
+
+    @cached_property
+    def _resolver_of_settings(self) -> SecretResolver:
+        def read_file(path: str) -> bytes | None:
+            ref = self.invocation.project_from
+            with configuration.open_committed_folder(self.project, ref) as folder:
+                return folder.read_secret(path)
+
+        resolver = replace(self.resolver, read_committed_file=read_file, memo=RunMemo())
+        self._closing.callback(resolver.close)
+        return resolver
 
     def reload_state_keys(self, *, create: bool = False) -> StateKeys:
         """Read the state keys again: the one in use first, then those that can only check.

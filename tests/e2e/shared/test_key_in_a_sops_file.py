@@ -10,6 +10,7 @@ import pytest
 import sops
 from contract.stores.git.repositories import make_remote
 from e2e.scenarios.workplace import Server, Workplace, project, sample
+from git_repositories import git
 
 KEYS = [base64.b64encode(bytes([number + 65]) * 32).decode() for number in range(2)]
 ID = "5f1c2d60-0000-4000-8000-000000000001"
@@ -92,3 +93,21 @@ def test_another_key_in_the_file(team: Workplace) -> None:
     assert "Warning" not in team.plan(code=0).text
     team.write("secrets/state.yaml", encrypted(KEYS[0]))
     assert "The state key is not the one of this state" in team.plan(code=1).text
+
+
+def test_a_commit_that_is_only_planned_does_not_choose_the_key(team: Workplace) -> None:
+    """With `--project-from` the file is that of the settings: another key makes no state genuine."""
+    team.apply()
+    for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "first")):
+        git(team.root, *typed)
+    team.write("secrets/state.yaml", encrypted(KEYS[1]))
+    assert "The state key is not the one of this state" in team.plan(code=1).text
+    planned = team.plan("--project-from", "git:main", code=0).text
+    assert "No changes" in planned
+    assert "not verified" not in planned
+    team.root.joinpath("secrets/state.yaml").unlink()
+    assert "not verified" not in team.plan("--project-from", "git:main", code=0).text
+    git(team.root, "commit", "-q", "-a", "-m", "another")
+    team.write("secrets/state.yaml", encrypted(KEYS[0]))
+    refused = team.plan("--project-from", "git:main").text
+    assert "secrets/state.yaml is no file at" in " ".join(refused.split())

@@ -204,3 +204,23 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     other.unchanged()
     assert "is not the one of this state" in team.plan(code=1).err
     assert json.loads(other.run("state", "rekey", "--json", code=0).out)["done"] == 0
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_no_former_key_that_a_commit_brings(team: Workplace, server: Server, is_link: bool) -> None:
+    """It would make genuine, in a rekey, what its author has signed with it."""
+    write_shared_project(team, server, key={"file": "keys/prod.key"})
+    make_repository(team.root)
+    team.write(".gitignore", "/keys/\n")
+    team.run("state", "init", "--key-file", "keys/prod.key", code=0)
+    team.plan(code=0)
+    former = team.root / "keys" / "prod.key.previous"
+    if is_link:
+        former.symlink_to("elsewhere")
+    else:
+        former.write_text(KEYS[1])
+    git(team.root, "add", "-f", "keys/prod.key.previous")
+    for typed in (("plan",), ("state", "rekey", "--auto-approve")):
+        ran = team.run(*typed, code=1)
+        assert "Git would take the state key" in ran.err
+        assert "prod.key.previous is tracked" in " ".join(ran.err.split())
