@@ -192,7 +192,7 @@ def format_message_sentence(row: MessageRow) -> str:
     pause, rollout = fields.get("pause"), fields.get("rollout")
     subject = str(fields.get("target") or f"source {fields.get('source')}")
     words = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}")
-    if row.event == Event.PAUSED.value and pause is None:
+    if row.event == Event.PAUSED.value and pause is None and fields.get("finding"):
         words = "{subject} is rolled back"
     if isinstance(pause, Mapping):
         subject = str(pause.get("scope"))

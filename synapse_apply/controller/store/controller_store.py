@@ -370,7 +370,10 @@ class ControllerStore:
         return self._in_read(lambda reader: sum_up_progress(reader, self._dialect, source, number))
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
-        """The commits of a source that are the head or beside it, wanted, applied or rolled out."""
+        """The commits of a source that are the head or beside it, wanted, applied or rolled out.
+
+        And the heads that targets were rolled back from.
+        """
         statement = (
             "SELECT wanted_commit FROM targets WHERE source = ? UNION SELECT applied_commit FROM "
             "targets WHERE source = ? UNION SELECT head FROM sources WHERE name = ? UNION SELECT "
@@ -378,7 +381,9 @@ class ControllerStore:
             'SELECT "commit" FROM rollouts WHERE source = ?'
         )
         cells = self._in_read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
-        return [commit for (commit,) in cells if commit]
+        rolled_back = (row for row in self.list_rolled_back_targets() if row.name.source == source)
+        left = {row.rollback.left_commit for row in rolled_back if row.rollback}
+        return sorted(left.union(commit for (commit,) in cells if commit))
 
     def unsent(
         self,

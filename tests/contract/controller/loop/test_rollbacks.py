@@ -21,6 +21,7 @@ from support.core import InputError, error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.rollbacks import PlannedRollback
+from synapse_apply.controller.outbox.messages import format_message_sentence
 from synapse_apply.controller.planned_rows import PlannedRow, RowCause
 from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
@@ -293,6 +294,17 @@ def test_people_are_told_and_reminded(world, loop):
     finding = told[0].fields["finding"]
     assert finding["summary"] == "to c1 by proxy:ann: incident 4711"
     assert "synapse-apply controller resume acme/prod-1" in finding["hint"]
+    assert format_message_sentence(told[1]) == (
+        "Reminder: acme/prod-1 is rolled back: to c1 by proxy:ann: incident 4711"
+    )
+
+
+def test_the_commits_of_a_rollback_are_kept(world, loop):
+    """Also the head that it left, with which the next ones are compared."""
+    roll_back(world)
+    world.push("c4", "eu-1")
+    world.follow(loop)
+    assert {"c1", "c3", "c4"} <= {*world.repository.commits_in_use}
 
 
 def test_a_version_that_reads_other_inputs_ends_none(world, loop):

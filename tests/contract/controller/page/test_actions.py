@@ -20,6 +20,7 @@ from synapse_apply.controller.ports import ActionRefused
 from .conftest import FORM_TYPE, OWN_PAGE, ServedPage, read_text
 
 STAGING, FLEET = "/targets/acme/staging", "/rollouts/fleet"
+REVISION = "1a2b3c4"
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}", "Content-Type": "application/json"}
 SCHEMA = json.loads((ROOT / "schemas/v1/controller-api.schema.json").read_text("utf-8"))
 
@@ -66,6 +67,11 @@ ASKED = {
         {"target": "acme/staging", "rows": [DIGESTS[0]], "reason": "not on Friday"},
         ("reject", "acme/staging", DIGESTS[0], "not on Friday"),
     ),
+    "rollback": Asking(
+        STAGING, [("revision", REVISION), ("plan", "d" * 64), ("reason", "it  is slow")],
+        {"target": "acme/staging", "revision": REVISION.upper(), "plan": "d" * 64, "reason": "it is slow"},
+        ("rollback", "acme/staging", REVISION, "d" * 64, "it is slow"),
+    ),
     "approve wave": Asking(
         FLEET, [("number", "3"), ("wave", "2")], {"number": 3, "wave": 2}, ("approve", "fleet", 3, 2)
     ),
@@ -84,7 +90,7 @@ each_asking = pytest.mark.parametrize("asking", ASKED.values(), ids=ASKED)
 RIGHTS = {
     "jonas": {"reconcile"},
     "kim": {"pause", "resume"},
-    "lee": {"approve", "reject"},
+    "lee": {"approve", "reject", "rollback"},
     "mina": set[str](),
 }
 
@@ -118,7 +124,7 @@ def test_each_right_is_for_itself(held_page, user):
     assert ('method="post"' in html) == bool(RIGHTS[user])
     for verb, asking in OF_TARGET.items():
         is_offered = f'action="{STAGING}/{verb}"' in html or f'"{STAGING}/{verb}"' in html
-        assert is_offered == (verb in RIGHTS[user] and verb != "resume"), verb
+        assert is_offered == (verb in RIGHTS[user] - {"resume", "rollback"}), verb
         answer = held_page.post_form(asking.form, asking.fields, headers)
         assert answer.status_code == (303 if verb in RIGHTS[user] else 403)
     done = {call[0] for call in held_page.loop.people.calls}
@@ -208,7 +214,7 @@ def test_a_form_of_one_replica_is_taken_by_another(held_page):
     ) as other:
         html = requests.get(f"{other.url}{STAGING}", headers=SRE, timeout=60).text
         for verb, asking in OF_TARGET.items():
-            assert f'"{asking.form}"' in html or verb == "resume"
+            assert f'"{asking.form}"' in html or verb in {"resume", "rollback"}
             answer = held_page.post_form(asking.form, asking.fields, {**SRE, **origin})
             assert answer.status_code == 303
             notice = requests.get(
@@ -228,6 +234,9 @@ def test_a_form_of_one_replica_is_taken_by_another(held_page):
         ("approve", [("row", f"row1:{n:064x}") for n in range(2001)], "Invalid row digest"),
         ("reject", [("row", DIGESTS[0])], "The reason is missing"),
         ("reject", [("row", DIGESTS[0]), ("reason", "x" * 501)], "Invalid reason"),
+        ("rollback", [("revision", REVISION)], "The reason is missing"),
+        ("rollback", [("revision", "main"), ("reason", "x")], "Invalid revision or plan"),
+        ("rollback", [("revision", "1a2b3c"), ("reason", "x")], "Invalid revision or plan"),
         ("pause", [("reason", " \t ")], "The reason is missing"),
         ("pause", [("reason", "a\u202eb")], "Invalid reason"),
         ("pause", [("reason", "x"), ("seconds", "-1")], "Invalid duration"),

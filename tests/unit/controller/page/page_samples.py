@@ -107,6 +107,11 @@ class StubPeopleActions(Recorder):
     ) -> None:
         self._record("reject", who, str(name), *row_digests, reason)
 
+    def roll_back_or_refuse(
+        self, who: str, name: TargetName, revision: str, plan: str, reason: str
+    ) -> None:
+        self._record("rollback", who, str(name), revision, plan, reason)
+
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         self._record("approve", who, rollout, number, wave)
 
