@@ -41,6 +41,7 @@ WORDS = {
     "valueFrom": "`{valueFrom: ...}`",
     "policy.schema.json": "map",
     "targetList": "map",
+    "duration": "duration",
     "resources": "list of addresses, patterns and kinds",
     "exceptions": "list of addresses, patterns and kinds, or of `{address, until, reason}`",
     "ignored": "list of JSON Pointers, or of `{path, until, reason}`",
@@ -61,7 +62,7 @@ What `synapse-apply COMMAND --help-all` says, for every command. This page is ma
 themselves: `make docs`.
 """
 MANIFESTS = """\
-# Manifests and the project file
+# Manifests, the project file, controller.yaml
 
 Every field there is. This page is made from the schemas in [schemas/v1](../schemas/v1): `make docs`
 makes it anew.
@@ -213,6 +214,11 @@ are an error.
 
 ## Rules
 """
+WORDS_OF_THE_CONTROLLER = {"secret": "`{env: NAME}` or `{file: PATH}`", "duration": "duration"}
+CONTROLLER = """\
+What a [controller](controller.md) reads. A duration is `30s`, `5m`, `12h` or `90d`. A secret is
+`{env: NAME}` or `{file: PATH}`, never a value.
+"""
 POLICY = """\
 What the rules mean: [policy.md](policy.md). A field that is required may be left out beside
 `severity: off`.
@@ -275,7 +281,30 @@ def manifests_page() -> str:
     parts += [provider(file) for file in sorted((SCHEMAS / "providers").glob("*.json"))]
     parts.append(f"\n## The project file\n\n{table(rows('project'))}")
     parts.append(f"\n## The policy\n\n{POLICY}\n{table(policy_rows())}")
+    parts.append(f"\n## controller.yaml\n\n{CONTROLLER}\n{table(controller_rows())}")
     return "".join(parts)
+
+
+def controller_rows() -> list[Row]:
+    """The fields of controller.yaml, whose schema has parts of its own."""
+    schema = _load(SCHEMAS / "controller.schema.json")
+    parts = schema["$defs"]
+
+    def open_parts(node: Any) -> Any:
+        if isinstance(node, list):
+            return [open_parts(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        part, *inside = str(node.get("$ref", "")).removeprefix("#/$defs/").split("/")
+        if part in parts and (inside or part not in WORDS_OF_THE_CONTROLLER):
+            found = parts[part]
+            for key in inside:
+                found = found[key]
+            node = {**found, **{key: node[key] for key in node if key != "$ref"}}
+        return {key: open_parts(value) for key, value in node.items()}
+
+    rows = _properties(open_parts({**schema, "$defs": {}}), (), "")
+    return [replace(row, takes=WORDS_OF_THE_CONTROLLER.get(row.takes, row.takes)) for row in rows]
 
 
 def provider(file: Path) -> str:
@@ -427,6 +456,8 @@ def _takes(schema: Mapping[str, Any]) -> str:
         return "list of maps"
     if kinds == ["array"] and "rule" in _rows_of(schema).get("properties", {}):
         return "list of rules"
+    if kinds == ["array"] and "enum" in schema.get("items", {}):
+        return f"list of {', '.join(f'`{value}`' for value in schema['items']['enum'])}"
     if kinds == ["array"]:
         return "list of maps" if _rows_of(schema) else "list of texts"
     words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}
