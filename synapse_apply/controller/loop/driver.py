@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from urllib.parse import urlsplit
 
 from synapse_apply.controller.loop.actions import PeopleActions
 from synapse_apply.controller.loop.claiming import RunCounts
@@ -108,9 +107,8 @@ class ControllerLoop:
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
         configured, offsets = self._parts.configured, dict[str, float]()
         for name, sender in configured.status_senders.items():
-            status = configured.settings.sources[name].status
             if (offset := sender.get_clock_offset_or_none()) is not None:
-                offsets[urlsplit(status.api_url).netloc if status else ""] = offset
+                offsets[configured.forge_of(name)] = offset
         return LoopHealth(
             age,
             _LONGEST_ROUND_SECONDS,

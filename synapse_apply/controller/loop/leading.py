@@ -41,10 +41,13 @@ from synapse_apply.controller.rules.due import (
 from synapse_apply.controller.settings import HOUR, Controller
 from synapse_apply.model.diagnostic import error_finding
 
-_MAX_FETCHES, _MAX_SENDS = 4, 4
+_MAX_FETCHES = 4
+# To each channel and each forge: one that does not answer delays nothing to another one.
+_MAX_SENDS = 2
 _FETCH, _SEND = "fetch", "send"
 _READ_SECONDS = 5.0
-_SENDS_A_ROUND = 50
+# For each channel and each source; some may be under way, or be statuses that wait for a moment.
+_LISTED_SENDS = 50
 # To sum up a source of many targets costs more than a look does; a status is not sent that often.
 # While looks end, it is done once a second at most, and takes a twentieth of the time.
 _ENDS_SECONDS, _ENDS_SHARE, _MOST_ENDS_SECONDS = 1.0, 20.0, 10.0
@@ -200,15 +203,16 @@ class LeaderRounds:
             self._ends_due_at = ended_at + min(pause, _MOST_ENDS_SECONDS)
 
     def _start_due_sends(self, now: float) -> None:
-        # Of others, which stay unsent, fifty would leave no room.
+        # Those of other sources stay unsent, and would be started in each round.
         parts, sources = self._parts, self._parts.configured.status_senders.keys()
-        statuses, messages = parts.store.due_sends(now, sources, _SENDS_A_ROUND)
+        statuses, messages = parts.store.due_sends(now, sources, _LISTED_SENDS)
         for status in statuses:
             if is_status_due(status, now, parts.settings.defaults.status_spacing):
                 self._start_status_send(status)
         for message in messages:
             if is_message_due(message, now):
-                self._start_send((message.id,), partial(send_message, parts, message))
+                send = partial(send_message, parts, message)
+                self._start_send(("channel", message.channel), (message.id,), send)
 
     def _start_status_send(self, row: StatusRow) -> None:
         key = row.source, row.commit, row.context
@@ -219,11 +223,14 @@ class LeaderRounds:
             else:
                 self._unsure.add(key)
 
-        self._start_send(key, send)
+        self._start_send(("forge", self._parts.configured.forge_of(row.source)), key, send)
 
-    def _start_send(self, key: tuple[str, ...], send: Callable[[], object]) -> None:
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_task((_SEND, *key), send)
+    def _start_send(
+        self, receiver: tuple[str, str], key: tuple[str, ...], send: Callable[[], object]
+    ) -> None:
+        """Start it, unless as many as may at a time are under way to its receiver."""
+        if self._tasks.list_subjects_of_running(_SEND).count(receiver) < _MAX_SENDS:
+            self._tasks.start_task((_SEND, *key), send, receiver)
 
     def _start_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
@@ -233,10 +240,11 @@ class LeaderRounds:
         self._reads_checked_at = counter
         interval = self._parts.settings.defaults.status_check
         for source in sources:
+            forge = "forge", self._parts.configured.forge_of(source.name)
             for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
                 if must_read_back(row, now, interval):
                     key = row.source, row.commit, row.context
-                    self._start_send(key, partial(read_back_status, self._parts, row))
+                    self._start_send(forge, key, partial(read_back_status, self._parts, row))
 
 
 LOOK = "look"

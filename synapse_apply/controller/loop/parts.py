@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Literal, TextIO, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
@@ -76,6 +77,11 @@ class ConfiguredParts:
     status_senders: Mapping[str, StatusSender]
     message_senders: Mapping[str, MessageSender]
     access_secrets: AccessSecrets = AccessSecrets()
+
+    def forge_of(self, source: str) -> str:
+        """The host of the API that the statuses of a source go to, "" for none."""
+        status = self.settings.sources[source].status if source in self.settings.sources else None
+        return urlsplit(status.api_url).netloc if status else ""
 
 
 class LoopParts:

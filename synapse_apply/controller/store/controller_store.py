@@ -402,22 +402,19 @@ class ControllerStore:
         """Those to be sent at `now`, the oldest first; none that waits or never can be sent.
 
         A message waits for the earlier ones of its channel, source, target and rollout. Statuses of
-        some sources alone, and `limit` of each at most.
+        some sources alone. `limit` of each source and of each channel at most, so that what one
+        receiver does not take hides nothing of another one.
         """
-        due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
         is_first = IS_FIRST_MESSAGE_OF_SUBJECT.format(self._dialect.message_subject)
         names = sorted(status_sources)
         # A list of none is no SQL.
         is_of_them = f"source IN ({', '.join('?' * len(names))})" if names else "source <> source"
+        oldest_statuses = _oldest_due(STATUSES, "source", f"{is_of_them} AND sent <> wished")
+        oldest_messages = _oldest_due(MESSAGES, "channel", is_first)
         return self._in_read(
             lambda reader: (
-                read_rows(
-                    reader,
-                    STATUSES,
-                    f"WHERE {is_of_them} AND sent <> wished {due}",
-                    [*names, now, limit],
-                ),
-                read_rows(reader, MESSAGES, f"WHERE {is_first} {due}", [now, limit]),
+                read_rows(reader, STATUSES, oldest_statuses, [*names, now, limit]),
+                read_rows(reader, MESSAGES, oldest_messages, [now, limit]),
             )
         )
 
@@ -696,6 +693,22 @@ _IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
 IS_FIRST_MESSAGE_OF_SUBJECT = (
     "id IN (SELECT MIN(id) FROM messages WHERE sent_at = 0 AND refusal = '' GROUP BY channel, {})"
 )
+
+
+def _oldest_due(table: RowTable[R], receiver: str, condition: str) -> str:
+    """What selects the rows that are due, the oldest first, and some of each receiver at most.
+
+    After the values of `condition` come the time and that number.
+    """
+    key = ", ".join(f'"{column}"' for column in table.key)
+    order = f"ORDER BY try_at, {key}"
+    ranked = (
+        f"SELECT {key}, ROW_NUMBER() OVER (PARTITION BY {receiver} {order}) AS place"  # noqa: S608
+        f" FROM {table.name} WHERE {condition} AND refusal = '' AND try_at <= ?"
+    )
+    return f"WHERE ({key}) IN (SELECT {key} FROM ({ranked}) AS ranked WHERE place <= ?) {order}"  # noqa: S608
+
+
 SELECT_FINDINGS_OF_TARGETS = (
     "SELECT source, target, backend_host,"
     " (SELECT findings FROM runs WHERE runs.id = targets.last_run) FROM targets"

@@ -87,6 +87,29 @@ def test_rows_are_read_back_as_they_were_written(store):
     assert list(store.list_configuration_findings()) == []
 
 
+def test_what_one_receiver_does_not_take_hides_nothing_of_another(store):
+    """Some of each channel and of each source are due, the oldest first; one of each subject."""
+    wished = StatusText(StatusState.PENDING, "1 of 2", "")
+    with store.write() as writer:
+        for number in range(30):
+            name = f"{number:02}"
+            fields = {"source": "acme", "target": f"acme/{name}"}
+            writer.put(MessageRow(f"m{name}", "down", "failed", name, fields, 1.0))
+            writer.put(StatusRow("acme", f"c{name}", "x", wished, try_at=1.0))
+        of_prod = {"source": "acme", "target": "acme/prod"}
+        writer.put(MessageRow("n1", "up", "failed", "p", of_prod, 1.0, try_at=5.0))
+        writer.put(MessageRow("n2", "up", "recovered", "p", of_prod, 1.0))
+        writer.put(MessageRow("n3", "up", "failed", "q", {"source": "acme"}, 1.0, try_at=8.0))
+        writer.put(StatusRow("other", "d", "x", wished, try_at=4.0))
+        writer.put(StatusRow("other", "e", "x", wished, try_at=8.0))
+        writer.put(StatusRow("without a forge", "f", "x", wished))
+    statuses, messages = store.due_sends(7.0, ["acme", "other"], 3)
+    assert [message.id for message in messages] == ["m00", "m01", "m02", "n1"]
+    assert [status.commit for status in statuses] == ["c00", "c01", "c02", "d"]
+    statuses, messages = store.due_sends(8.0, [], 1)
+    assert (statuses, [message.id for message in messages]) == ([], ["m00", "n1"])
+
+
 def test_what_is_not_there_is_none(store):
     """Unknown names are no errors of a page."""
     assert store.find_target(PROD) is None
