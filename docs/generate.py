@@ -323,7 +323,12 @@ def provider(file: Path) -> str:
 
 def rows(schema: str) -> list[Row]:
     """Every field of a schema, in its order."""
-    return list(_properties(_load(SCHEMAS / f"{schema}.schema.json"), (), schema))
+    loaded = _load(SCHEMAS / f"{schema}.schema.json")
+    for clause in loaded.get("allOf", ()):
+        # What an object that is not external must have.
+        spec = clause.get("else", {}).get("properties", {}).get("spec", {})
+        loaded["properties"]["spec"] |= {"required": spec["required"]} if spec else {}
+    return list(_properties(loaded, (), schema))
 
 
 def packages_page() -> str:

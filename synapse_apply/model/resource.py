@@ -19,6 +19,7 @@ from synapse_apply.model.values import Fields, collect_references, flatten
 class Lifecycle:
     """The `lifecycle:` block; paths are relative to spec.
 
+    `external`: somebody else manages the object, which is read and never written.
     `sensitive` are fields that hold secrets, beside those that the kind's schema marks.
     `exceptions` are the paths that are ignored until a day; `ignore_changes` has them after `at`.
     """
@@ -28,6 +29,7 @@ class Lifecycle:
     own: tuple[FieldPath, ...] = ()
     sensitive: tuple[FieldPath, ...] = ()
     exceptions: tuple[DatedException, ...] = ()
+    external: bool = False
 
     def at(self, today: str) -> Lifecycle:
         """The lifecycle as it is on a day: ignored fields also by exceptions that hold."""
@@ -104,6 +106,11 @@ class Desired:
     retain: int | None = None
     position: Position | None = None
     positions: Mapping[FieldPath, Position] = field(default_factory=dict)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether somebody else manages the object, so that it is never written."""
+        return self.lifecycle.external
 
     @property
     def needs(self) -> tuple[Address, ...]:

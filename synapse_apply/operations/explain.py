@@ -66,5 +66,10 @@ def _read_facts_and_fields(
     # Schemas may refer to one another in a circle.
     for one in below if depth < _MAX_DEPTH else ():
         more_facts, more_fields = _read_facts_and_fields(one, root, depth + 1)
-        facts, fields = {**more_facts, **facts}, {**more_fields, **fields}
+        facts = {**more_facts, **facts}
+        # A condition may say more of a field that stands above.
+        fields = {
+            **more_fields,
+            **{name: {**more_fields.get(name, {}), **fields[name]} for name in fields},
+        }
     return facts, {field: one for field, one in fields.items() if one != {"not": {}}}

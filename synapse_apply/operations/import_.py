@@ -148,6 +148,14 @@ class _RowRecordBuilder:
                 f"{address}: an id has {REMOTE_ID_RULE}.",
                 Text(Command("export"), " and Synapse show the ids."),
             )
+        declared = session.desired.get(address)
+        if declared is not None and declared.is_external:
+            raise _refusal(
+                address,
+                "External objects are not recorded",
+                f"{address} is declared with lifecycle.external: somebody else manages it.",
+                "To manage it here, remove lifecycle.external from the manifest.",
+            )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
         old_record = self._records.get(address)
         if old_record is not None and old_record.remote_id != remote_id:

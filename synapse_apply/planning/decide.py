@@ -14,7 +14,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
 from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
-from synapse_apply.model.resource import FoundBy
+from synapse_apply.model.resource import FoundBy, Lookup
 from synapse_apply.model.state import CREATE_VERB, PLAN_ROW_PREFIX, Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
@@ -122,12 +122,15 @@ class Decider:
             return Decision(build_change(self.resource, reason="in error"), errors)
         # While it is unknown what an earlier call did, any other decision could be wrong: but an
         # update may be sent again as it was.
-        open_intent = index.open_intents.get(address)
-        if open_intent is not None and not (
-            self.can_send_again(open_intent)
-            and open_call_refusals.repeats_call(resource, open_intent)
+        open_intent, is_external = index.open_intents.get(address), resource.is_external
+        if open_intent is not None and (
+            is_external
+            or not self.can_send_again(open_intent)
+            or not open_call_refusals.repeats_call(resource, open_intent)
         ):
             return self.refused_open(open_intent)
+        if is_external:
+            return self.external()
         if resource.observed is None:
             decision = self.create() if record is None else self.recreate(record)
         elif record is None or self.is_made_anew:
@@ -194,6 +197,20 @@ class Decider:
             first = Command("state settle")
             move = Text("first ", first, " to record an earlier call, then ", move)
         return decision.refused(self.refusal("renamed", what=what, move=move, old=old, new=new))
+
+    def external(self) -> Decision:
+        """The decision on an object that somebody else manages: it must exist, nothing is sent.
+
+        Its record, from when it was managed here, is forgotten, so that nothing deletes the object.
+        """
+        resource = self.resource
+        if resource.observed is None:
+            is_absent = resource.lookup_result.lookup is Lookup.COMPLETE
+            case = "external: absent" if is_absent else "external: not found"
+            return self.left_alone().refused(self.refusal(case))
+        if resource.record is not None:
+            return self.left_alone("external: somebody else manages it now", Action.FORGET)
+        return self.left_alone(f"external: exists as id {resource.remote_id}, is never written")
 
     def can_send_again(self, intent: Intent) -> bool:
         """Whether an open call may be sent once more as it was, before its outcome is known.

@@ -108,6 +108,11 @@ class ResourceState:
         return self.desired.package if self.desired and self.type.carries_package else None
 
     @property
+    def is_external(self) -> bool:
+        """Whether it is declared as an object of another owner, which is never written."""
+        return self.desired is not None and self.desired.is_external
+
+    @property
     def ignored(self) -> tuple[FieldPath, ...]:
         return self.desired.lifecycle.ignore_changes if self.desired else ()
 

@@ -83,6 +83,7 @@ class _Planner:
         # A superseded member is no loss for the guards, even where it is deleted.
         uncounted = {one for one in undeclared if index.series.continues(resources[one])}
         uncounted |= given.removed_addresses & undeclared
+        uncounted |= {address for address in declared if resources[address].is_external}
         for address, intent in sorted(index.open_intents.items()):
             # Neither declared nor recorded.
             if address not in resources:
@@ -139,7 +140,8 @@ class _Planner:
         given, decider = self.given, Decider(resource, self.index)
         if resource.desired is not None:
             decision = decider.declared()
-            decision = add_due_run(resource, decision, given, self.index.series)
+            if not resource.is_external:
+                decision = add_due_run(resource, decision, given, self.index.series)
         else:
             decision = decider.undeclared()
         decision = add_policy_findings(resource, decision, self.policy)

@@ -87,6 +87,21 @@ _REFUSALS: Mapping[str, _Case] = {
         "make a second object",
         ("{record_it} records the object again",),
     ),
+    "external: absent": _Case(
+        "it is external and does not exist",
+        (
+            "let its owner create it, then plan again",
+            "to manage it here: remove lifecycle.external",
+        ),
+    ),
+    "external: not found": _Case(
+        "it is external and was not found, and API {api} has no complete list to search",
+        (
+            "declare its id: metadata.id",
+            "let its owner create it, then plan again",
+            "to manage it here: remove lifecycle.external",
+        ),
+    ),
     "no-package": _Case(
         "the server has no {address}, and {source} provides no bytes to publish",
         ("declare a folder, a Git ref or a zip as its source", "publish it, then plan again"),

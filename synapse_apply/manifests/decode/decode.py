@@ -273,11 +273,18 @@ def decode_desired(draft: Draft) -> Desired | None:
         exceptions: list[DatedException] = []
         lifecycle = Lifecycle(
             prevent_destroy=block.get("prevent_destroy", False),
+            external=block.get("external", False),
             ignore_changes=_decode_pointers(draft, block, "ignore_changes", exceptions),
             own=_decode_pointers(draft, block, "own"),
             sensitive=_decode_pointers(draft, block, SENSITIVE),
             exceptions=tuple(exceptions),
         )
+    verify, retain = kinds.decode_verification(draft), draft.spec.get("retain")
+    if lifecycle.external:
+        # What finds the object; the rest is another's to declare, and is never compared.
+        keys = {"name", *CATALOGUE[draft.schema].identity_fields}
+        spec = {name: value for name, value in spec.items() if name in keys}
+        source = verify = retain = None
     return Desired(
         address=draft.address,
         spec=spec,
@@ -286,8 +293,8 @@ def decode_desired(draft: Draft) -> Desired | None:
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
-        verify=kinds.decode_verification(draft),
-        retain=draft.spec.get("retain"),
+        verify=verify,
+        retain=retain,
         position=draft.position,
         positions=draft.positions,
     )

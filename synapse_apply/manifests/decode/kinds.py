@@ -556,6 +556,8 @@ STORAGE = "storage"
 
 def decode_storage(draft: Draft) -> DecodedSpec:
     """The storage's fields with secrets replaced; an unknown provider is noted, for one warning."""
+    if "provider" not in draft.spec:  # only an external one is declared without it
+        return {"name": draft.spec["name"]}
     provider, configuration = draft.spec["provider"], draft.spec.get("configuration", {})
     described = draft.context.project.providers.get(provider)
     if described is not None:

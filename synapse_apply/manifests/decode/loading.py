@@ -329,6 +329,7 @@ class LoadedManifests:
                 "prevent_destroy": resource.lifecycle.prevent_destroy,
                 "ignore_changes": resource.lifecycle.ignore_changes,
                 "own": resource.lifecycle.own,
+                **({"external": True} if resource.is_external else {}),
                 **(
                     {
                         "exceptions": [
