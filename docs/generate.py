@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 import click
+import yaml
 
 from synapse_apply.cli.help_pages import LazyGroup, render_whole_page
 from synapse_apply.cli.main import NAME, root
@@ -341,6 +342,30 @@ def packages_page() -> str:
     return f"{PACKAGES}\n" + "\n".join(lines) + "\n"
 
 
+def ci_page() -> str:
+    """docs/ci.md, with the inputs of the action and of the component between its marks."""
+    page = (DOCS / "ci.md").read_text(encoding="utf-8")
+    action = (DOCS.parent / "action.yml").read_text(encoding="utf-8")
+    component = (DOCS.parent / "templates" / "synapse-apply.yml").read_text(encoding="utf-8")
+    inputs = {
+        "action": yaml.safe_load(action)["inputs"],
+        "component": next(yaml.safe_load_all(component))["spec"]["inputs"],
+    }
+    for name, found in inputs.items():
+        lines = ["| Input | Default | What it is |", "| --- | --- | --- |"]
+        for key, given in found.items():
+            default = _show_default(given["default"]) if given["default"] else ""
+            lines.append(f"| `{key}` | {default} | {' '.join(given['description'].split())} |")
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        head, _, rest = page.partition(begin)
+        page = f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def _show_default(value: Any) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
 def policy_rows() -> list[Row]:
     """The fields of a policy, and those of its rules with the rules that have them."""
     schema = _load(SCHEMAS / "policy.schema.json")
@@ -607,6 +632,7 @@ PAGES = {
     "manifests.md": manifests_page,
     "emulator.md": lambda: EMULATOR_PAGE.read_text(encoding="utf-8"),
     "packages.md": packages_page,
+    "ci.md": ci_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,
 }

@@ -53,6 +53,7 @@ def generator() -> ModuleType:
     [
         "commands.md",
         "manifests.md",
+        "ci.md",
         "llms.txt",
         "../schemas/v1/controller-api.schema.json",
     ],
