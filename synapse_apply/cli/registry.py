@@ -144,7 +144,7 @@ ENVIRONMENT = (
         "SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT",
         "fill what the project file leaves out, before the vendor's ~/.synapse/config.json",
     ),
-    ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: host[:port], comma-separated"),
+    ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: [http://]host[:port], comma-separated"),
     ("SYNAPSE_APPLY_STATE_KEY", "key of digests and signatures: base64 of at least 32 bytes"),
     ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU of prod-eu"),
     ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),

@@ -17,6 +17,7 @@ from synapse_apply.files.checkout import find_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.stores.database import read_seconds_since_boot
@@ -163,6 +164,8 @@ def require_allowed_host(
 ) -> None:
     """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list the host.
 
+    Plain http to another machine needs an entry that begins with http://.
+
     `credential` and `setting` name what would go there, and what names the host, for the message.
 
     A variable that is set but blank is an error: an undefined CI variable expands to that, and a
@@ -188,8 +191,18 @@ def require_allowed_host(
             "Its name or port cannot be read, so that SYNAPSE_APPLY_HOSTS cannot allow it.",
             f"Write {setting} with a host and, if need be, a port from 1 to 65535.",
         ) from None
-    if host in allowed or (port and f"{host}:{port}" in allowed):
+    names = [host, *([f"{host}:{port}"] if port else [])]
+    plain_names = [f"http://{name}" for name in names]
+    is_plain = parts.scheme.lower() == "http" and not is_loopback(host)
+    if not {*plain_names, *(() if is_plain else names)}.isdisjoint(allowed):
         return
+    if not set(names).isdisjoint(allowed):
+        raise InputError.from_summary(
+            f"The {credential} may not go unencrypted",
+            f"{setting} is plain http, and SYNAPSE_APPLY_HOSTS lists {names[-1]} for https.",
+            f"Write https:// in {setting}. If the way to the server is trusted, list "
+            f"{plain_names[-1]} in SYNAPSE_APPLY_HOSTS.",
+        )
     raise InputError.from_summary(
         f"The {credential} may not go to this host",
         f"{host}{f':{port}' if port else ''} is not listed in SYNAPSE_APPLY_HOSTS "

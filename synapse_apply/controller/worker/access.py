@@ -121,6 +121,7 @@ def narrow_hosts(hosts: Sequence[str], limit: str | None) -> str:
         host.strip().lower() for host in (",".join(hosts) if limit is None else limit).split(",")
     }
     texts = [host.lower() for host in hosts]
+    allowed |= {host.removeprefix("http://") for host in allowed}  # which allow https as well
     common = [text for text in texts if allowed & {text, re.sub(r":\d+$", "", text)}]
     return ",".join(common) or ","
 

@@ -27,6 +27,10 @@ from synapse_apply.workspace.target_session import TargetSession
         ("https://api.example.org:8443", "api.example.org:8443"),
         ("https://api.example.org:8443", "api.example.org"),
         ("http://[::1]:80", "::1"),
+        ("http://localhost:8000", "localhost"),
+        ("http://api.example.org", "http://api.example.org"),
+        ("http://api.example.org:8080", "HTTP://api.example.org"),
+        ("https://api.example.org", "http://api.example.org"),
     ],
 )
 def test_hosts_that_are_allowed(url, hosts):
@@ -55,6 +59,21 @@ def test_hosts_that_are_not(url, hosts):
     """Neither a prefix, a user name, a path nor another port helps."""
     with pytest.raises(InputError, match="may not go to this host"):
         require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": hosts})
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "to_list"),
+    [
+        ("http://api.example.org", "api.example.org", "http://api.example.org "),
+        ("HTTP://api.example.org:8080", "api.example.org", "http://api.example.org:8080 "),
+        ("http://127.0.0.1.example.org", "127.0.0.1.example.org", "http://127.0.0.1.example.org "),
+    ],
+)
+def test_no_plain_http_to_a_host_that_is_listed_for_https(url, hosts, to_list):
+    """Who listens on the way would have the token; the message has the entry that allows it."""
+    with pytest.raises(InputError, match="The token may not go unencrypted") as caught:
+        require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": hosts})
+    assert to_list in caught.value.diagnostics[0].hint
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,9 @@ def test_files_are_those_below_the_folders_of_the_source(tmp_path):
         (("dev.example",), "dev.example:8443", ","),
         (("other.example",), "dev.example", ","),
         (("dev.example:8443",), "", ","),
+        (("dev.example",), "http://dev.example", "dev.example"),
+        (("http://dev.example:80",), "http://dev.example", "http://dev.example:80"),
+        (("http://dev.example",), "dev.example", ","),
     ],
 )
 def test_a_rule_narrows_the_hosts_of_its_source(hosts, limit, left):
