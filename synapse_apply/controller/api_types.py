@@ -378,7 +378,7 @@ class ActionResult:
 class RollbackRow:
     """A row of the plan of a rollback; `effect` says what the controller would make of it.
 
-    That is "applied", "held", "waiting" or "refused"; `detail` is why it cannot be done.
+    That is "refused", "stays" (it was made since), "held", "waiting" or "applied"; `detail` is why.
     """
 
     address: str

@@ -272,6 +272,7 @@ def decide_on_rollout(
 _PLANNING_SECONDS = 1.0
 _EFFECTS = {
     "refused": "cannot go back",
+    "stays": "stays, and is no longer managed",
     "held": "needs approval",
     "waiting": "waits",
     "applied": "is applied",

@@ -85,11 +85,15 @@ class PlannedRollback:
     def rows(self) -> list[JudgedRow]:
         """What becomes of each row, those first that cannot go back."""
         judged = self.judgement
+        # The object was made since, and cannot be deleted.
+        stays = [row for row in judged.permitted_rows if row.action is RowAction.FORGET]
+        applied = [row for row in judged.permitted_rows if row.action is not RowAction.FORGET]
         parts = (
             ("refused", [(row, row.refusal_reason) for row in judged.refused_rows]),
+            ("stays", [(row, "") for row in stays]),
             ("held", [(held.row, held.detail) for held in judged.held_rows]),
             ("waiting", [(row, row.refusal_reason) for row in judged.waiting_rows]),
-            ("applied", [(row, "") for row in judged.permitted_rows]),
+            ("applied", [(row, "") for row in applied]),
         )
         return [
             JudgedRow(row.address, row.action, row.summary, effect, detail)

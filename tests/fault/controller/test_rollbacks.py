@@ -30,6 +30,7 @@ def bad(applying_site: ApplyingSite) -> tuple[ApplyingSite, str, str]:
     good = site.run_git("rev-parse", "HEAD")
     site.start()
     site.wait_for_end(good, "success")
+    site.storages = 1
     second = site.commit("bad")
     site.wait_for_end(second, "success")
     assert site.live_description == "bad"
@@ -52,7 +53,9 @@ def test_it_stays_until_the_mend(bad):
     site, good, second = bad
     planned = ask(site, "rollback", "acme/dev", good[:7], "--reason", "incident 4711")
     assert planned.returncode == 1
-    assert "is applied: plugin/detection: update description" in planned.stdout
+    stays = "stays, and is no longer managed: storage/s-0: forget: the object stays"
+    applied = "is applied: plugin/detection: update description"
+    assert planned.stdout.index(stays) < planned.stdout.index(applied)
     assert "--auto-approve" in planned.stderr
     assert site.live_description == "bad"
     done = ask(
@@ -135,9 +138,9 @@ def test_in_mode_approve_a_person_approves_what_goes_back(bad):
     site.use_rule(APPROVE)
     site.act("reconcile", target="acme/dev")
     plan = site.act("rollback", target="acme/dev", revision=good, reason="why")
-    assert [row["effect"] for row in plan["rows"]] == ["held"]
+    assert [row["effect"] for row in plan["rows"]] == ["held", "held"]
     site.act("rollback", target="acme/dev", revision=good, reason="why", plan=plan["digest"])
-    site.approve(site.wait_for_holds())
+    site.approve(site.wait_for_holds(2))
     site.wait_until_live("images")
     site.wait_for_state("rolled back")
     refused = ask(site, "rollback", "acme/dev", "1234567", "--reason", "why", "--auto-approve")
