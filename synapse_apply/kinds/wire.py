@@ -288,16 +288,17 @@ def list_conflicts(
 def list_key_conflicts(
     keyed: Iterable[tuple[str, Desired]],
 ) -> list[tuple[Diagnostic, list[Address]]]:
-    """An error for each natural key that several declared resources have; "" is none."""
+    """An error for each key that several resources without `metadata.id` have; "" is none."""
     return list_conflicts(
         (
             Claim((each.address.kind, key), each.address, each.position)
             for key, each in keyed
-            if key
+            if key and not each.remote_id
         ),
         "Two resources declare one object",
         lambda key, names: f"{names} all have {key}.",
-        "Delete one of the documents, or give it another identity.",
+        "Delete one of the documents, or give it another identity. If there are two live objects, "
+        "give each document its `metadata.id`.",
     )
 
 

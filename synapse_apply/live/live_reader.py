@@ -373,7 +373,7 @@ def iter_duplicate_warnings(
     marks: SecretMarks,
     desired: Mapping[Address, Desired],
 ) -> Iterator[Diagnostic]:
-    """A warning for each recorded address whose key another live object has, with what to do."""
+    """A warning for each recorded address whose key an unrecorded live object has, too."""
     keys_with_raws = [
         (key, raw)
         for raw in raw_objects
@@ -386,15 +386,16 @@ def iter_duplicate_warnings(
     ids_by_key: dict[str, list[str]] = defaultdict(list)
     for key, raw in keys_with_raws:
         ids_by_key[key].append(require_remote_id_of_answer(raw))
+    recorded_ids = {record.remote_id for record in records.values() if record.api == binding.api}
     for address, record in sorted(records.items()):
         if record.api != binding.api:
             continue
         seen = (record.seen.get((name,)) for name in kind.identity_fields)
         keys = (record.natural_key, *_joined_key(kind, seen))
         ids = {object_id for key in keys if key for object_id in ids_by_key.get(key, ())}
-        if record.remote_id not in ids or len(ids) == 1:
+        others = sorted(ids - recorded_ids)
+        if record.remote_id not in ids or not others:
             continue
-        others = sorted(ids - {record.remote_id})
         name = record.natural_key and f"{record.natural_key.partition('=')[2]!r}"
         yield warning_finding(
             "A second live object has the same natural key",

@@ -222,9 +222,9 @@ class Exporter:
     variables: dict[str, int] = field(default_factory=dict)
 
     def build_manifest(
-        self, address: Address, spec: Spec, extra_fields: Mapping[str, Any]
+        self, address: Address, spec: Spec, extra_fields: Mapping[str, Any], pinned_id: str = ""
     ) -> ExportedManifest:
-        """The manifest of an address.
+        """The manifest of an address; `pinned_id` is for an object that its key does not tell.
 
         `spec` are live fields, secrets wrapped or withheld, references as Reference (or as
         `{id: 123}`); `extra_fields` are fields that are not live. No secret is revealed.
@@ -244,7 +244,7 @@ class Exporter:
         tree |= extra_fields
         head: dict[str, Any] = {"apiVersion": API_VERSION, "kind": CATALOGUE[address.kind].kind}
         if "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]:
-            head["metadata"] = {"name": address.name}
+            head["metadata"] = {"name": address.name} | ({"id": pinned_id} if pinned_id else {})
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
         for _ in range(_MAX_ROUNDS):

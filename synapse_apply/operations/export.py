@@ -181,10 +181,8 @@ def _extend_inventory(file: Path, rows: Sequence[dict[str, str | None]]) -> str:
     }  # fmt: skip
     for row in rows:
         address, remote_id = str(row["address"]), row["id"]
-        there = kept.setdefault(address, row)
-        if there["id"] != remote_id:
-            return ""
-        if names.get((address.partition("/")[0], str(remote_id)), address) != address:
+        there, identity = kept.setdefault(address, row), (address.partition("/")[0], str(remote_id))
+        if there["id"] != remote_id or names.get(identity, address) != address:
             return ""
     return (
         format_inventory(list(kept.values())) if len(kept) > len(old) else file.read_text("utf-8")
@@ -312,17 +310,18 @@ class _ManifestMaker:
                     "a text of it repeats a secret, which no manifest may hold: change it there"
                 )
                 self._add_missed(candidate, reason)
-            elif others:
+            elif others and owner:
                 form, _, text = candidate.key.partition("=")
                 ids = ", ".join(other.observed.remote_id for other in others)
                 reason = f"{form} {text!r} is also that of id {ids}: rename one, then export again"
                 self._add_missed(candidate, reason)
             else:
-                self._add_manifest(candidate, self._choose_address(candidate))
+                pinned_id = candidate.observed.remote_id if others else ""
+                self._add_manifest(candidate, self._choose_address(candidate), pinned_id)
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
-    def _add_manifest(self, candidate: _Candidate, address: Address) -> None:
+    def _add_manifest(self, candidate: _Candidate, address: Address, pinned_id: str) -> None:
         kind, observed = candidate.kind, candidate.observed
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {
@@ -340,7 +339,7 @@ class _ManifestMaker:
                 else Reference(Address(owner_prefix_of(kind), owner))
             )
         extra_fields = PUBLISHED_SOURCE if kind.carries_package else {}
-        manifest = self._exporter.build_manifest(address, spec, extra_fields)
+        manifest = self._exporter.build_manifest(address, spec, extra_fields, pinned_id)
         left_out = tuple(map(str, manifest.left_out))
         if not manifest.text:
             self._add_missed(candidate, "; ".join(left_out) or "no manifest can hold it")

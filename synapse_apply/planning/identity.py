@@ -155,7 +155,11 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
         resource.address: old
         for resource in (new if by_key else ())
         if (old := by_key.get(_object_key(resource)))
-        or (old := by_key.get((resource.address.kind, resource.natural_key)))
+        # A pinned object is found by its id alone, whatever else has its name.
+        or (
+            not (resource.desired and resource.desired.remote_id)
+            and (old := by_key.get((resource.address.kind, resource.natural_key)))
+        )
     }
     return dict(sorted(renames.items()))
 

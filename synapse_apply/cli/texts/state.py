@@ -92,8 +92,8 @@ def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int
         lines += [f"  {line}" for line in used.ci_commands]
     if copy is not None:
         lines = [f"State key {key.key_id} of target {used.target} is in {copy}."]
-    place = {"id": key.key_id, "from": key.origin, "others": others, "state_keys": state_keys}
-    document = {"target": used.target, **place, "copy": str(copy) if copy else None}
+    document = {"target": used.target, "id": key.key_id, "from": key.origin, "others": others,
+                "state_keys": state_keys, "copy": str(copy) if copy else None}  # fmt: skip
     console.show(document, "".join(f"{sanitize(line)}\n" for line in lines))
     return 0
 
