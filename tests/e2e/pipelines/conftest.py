@@ -112,11 +112,12 @@ class World:
         With `before` it is one that a push from there started, else one of a pull request.
         """
         request = {"pull_request": {"number": number, "head": {"repo": {"full_name": head}}}}
+        started_by = {"before": before} if before else request
         event = {
             "repository": PROJECT,
             "sha": sha,
-            "base_ref": "main",
-            "event": {"before": before} if before else request,
+            "base_ref": "chosen-by-its-author",
+            "event": {**started_by, "repository": {"default_branch": "main"}},
         }
         given = {"GITHUB_API_URL": self.forge.url, "GIT_CONFIG_GLOBAL": "/dev/null"}
         return Runner(

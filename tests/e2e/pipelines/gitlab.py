@@ -45,7 +45,7 @@ class Pipeline:
             "CI_PIPELINE_SOURCE": "merge_request_event",
             "CI_MERGE_REQUEST_IID": str(number),
             "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": project,
-            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "chosen-by-its-author",
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
         }
         return Pipeline(self.world, self.sha, predefined)

@@ -161,8 +161,11 @@ def runner(
         event = {
             "repository": PROJECT,
             "sha": read_head(checkout),
-            "base_ref": "main",
-            "event": {"pull_request": {"number": 7, "head": {"repo": {"full_name": PROJECT}}}},
+            "base_ref": "chosen-by-its-author",
+            "event": {
+                "pull_request": {"number": 7, "head": {"repo": {"full_name": PROJECT}}},
+                "repository": {"default_branch": "main"},
+            },
         }
         yield Runner(
             checkout, tmp_path / "temp", tmp_path / "artifacts", event, SECRETS, given, TOKEN,

@@ -48,7 +48,8 @@ class World:
         predefined = {
             "CI": "true",
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(self.checkout, "rev-parse", "origin/main"),
-            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "chosen-by-its-author",
+            "CI_DEFAULT_BRANCH": "main",
             **self.document["variables"],
             "SYNAPSE_APPLY_HOSTS": "127.0.0.1",
         }
