@@ -15,7 +15,7 @@ TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELEASING.md", "SECUR
 GENERATED = {"commands.md", "emulator.md", "manifests.md", "packages.md"}
 # Code, what a program writes between two marks (benchmarks, release/costs.py), comments, addresses.
 _BLOCK = re.compile(
-    r"(?ms)^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->|<!--.*?-->|\]\([^)]*\)|`[^`\n]*`"
+    r"(?ms)^ *```.*?^ *```$|<!-- (\w+): begin -->.*?<!-- \1: end -->|<!--.*?-->|\]\([^)]*\)|`[^`\n]*`"
 )
 
 
