@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types published unit smoke lowest test-deep fuzz browser azure bench scale ratchet mutants coverage golden lock docs site picture fix dist release-check clean
+.PHONY: help demo test check lint types published unit smoke lowest test-deep fuzz browser azure bench scale ratchet mutants coverage golden lock docs site links picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ test: lint ## Lint, types and every test
 		code=0; echo "$(RUN_TESTS)"; $(RUN_TESTS) || code=$$?; \
 		wait $$types || code=$$?; cat "$$log"; rm -f "$$log"; exit $$code
 
-check: lint types published ## Lint, types, and the files of CI and cluster by their published schemas and linters
+check: lint types published links ## Lint, types, the links of the pages, and the files of CI and cluster by their published schemas and linters
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -131,7 +131,10 @@ $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
 
-site: $(VENV)/.site docs ## Build the pages as a site with search in build/site, and check its links and anchors
+site: docs ## Build the pages as a site with search in build/site, and check its links and anchors
+	@$(MAKE) --no-print-directory links PYTHON=$(PYTHON)
+
+links: $(VENV)/.site
 	@$(BIN)/python docs/site.py build/site
 
 $(VENV)/.site: $(READY)
