@@ -59,21 +59,20 @@ MORE = {
 COMMANDS = """\
 # Commands
 
-What `synapse-apply COMMAND --help-all` says, for every command. This page is made from the commands
-themselves: `make docs`.
+What `synapse-apply COMMAND --help-all` says, for every command. `make docs` writes this page from
+the commands.
 """
 MANIFESTS = """\
 # Manifests, the project file, controller.yaml
 
-Every field there is. This page is made from the schemas in [schemas/v1](../schemas/v1): `make docs`
-makes it anew.
-An editor with a YAML language server checks and completes them where a file begins with
+Every field. `make docs` writes this page from the schemas in [schemas/v1](../schemas/v1). An editor
+with a YAML language server checks and completes a file that begins with
 
 ```yaml
 # yaml-language-server: $schema=PATH/TO/schemas/v1/manifest.schema.json
 ```
 
-`synapse-apply explain storage.spec` explains a field and what stands below it; with `--provider`
+`synapse-apply explain storage.spec` explains a field and the fields below it; with `--provider`
 the configuration of a storage. `synapse-apply schema manifest` prints a schema.
 `synapse-apply validate` checks everything, without backend, credentials or secret values, and shows
 every finding with file, line and column.
@@ -83,18 +82,18 @@ every finding with file, line and column.
 - Scalars are YAML 1.2: `no`, `on` and `0755` are texts. `version: 1.10` is the number 1.1:
   quote it.
 - Unknown fields, duplicate keys, tabs and text that is not UTF-8 are errors.
-- A field that is left out is not ours: it is never sent in a create, and keeps its live value in
-  an update. `""`, `[]` and `{}` are values. null is an error, except inside free-form maps.
+- The tool never sends a field that you leave out in a create, and keeps its live value in an
+  update. `""`, `[]` and `{}` are values. null is an error, except inside free-form maps.
 - `${var.NAME}` puts a declared variable in any text of `spec`, except `spec.plugin`. A text that is
-  one `${var.NAME}` alone takes the variable's type. `$${` writes `${`.
+  only `${var.NAME}` takes the variable's type. `$${` writes `${`.
 - Maps are compared key by key, lists as one value.
-- In `configuration`, keys that no manifest names are left alone, unless `lifecycle.own` names them.
-- A path that a link leads out of the project is not read, nor is a device, a pipe, or a file over
-  64 MiB. The project file, and files named on the command line, may be links inside of the
-  repository.
-- Names in a package that differ in case only, or have characters that are not seen or reorder a
-  line (zero-width, bidirectional controls), are errors; names that Windows cannot have, such as
-  `aux.py`, `what?` or `a.`, are warnings.
+- In `configuration`, keys that no manifest names keep their live values, unless `lifecycle.own`
+  names them.
+- The tool reads no path that a link leads out of the project, no device, no pipe, and no file over
+  64 MiB. The project file, and files named on the command line, may be links inside the repository.
+- Names in a package that differ only in case, or have invisible characters or characters that
+  reorder a line (zero-width, bidirectional controls), are errors. Names that Windows cannot have,
+  such as `aux.py`, `what?` or `a.`, are warnings.
 
 ## Secrets
 
@@ -102,15 +101,14 @@ Fields marked *secret* take one of
 
 | Form | Value |
 | --- | --- |
-| `{valueFrom: {env: NAME}}` | one that `allow_env` allows; without it, any not forbidden |
+| `{valueFrom: {env: NAME}}` | a variable that `allow_env` allows; without it, any that is not forbidden |
 | `{valueFrom: {file: PATH}}` | a file inside the project, or one that `allow_files` lists |
 | `{valueFrom: {vault: {path: PATH, key: KEY}}}` | a secret in the target's [Vault](vault.md) |
-| `{valueFrom: {live: true}}` | what the server has; it is kept |
+| `{valueFrom: {live: true}}` | keeps what the server has |
 
-One trailing newline of a file is dropped. `format: json` beside any of them but `live` reads a
-structured secret. A secret written as plain text is
-a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
-warning; all its values are treated as secret.
+One trailing newline of a file is dropped. `format: json` next to any of them but `live` reads a
+structured secret. A secret in plain text is a warning, and an error with `--strict`. A provider
+that is not listed below is a warning; all its values are treated as secret.
 
 Free-form fields of plugins and releases (`configuration`, `detail`, `config`) may hold secrets,
 too. `lifecycle.sensitive` names them:
@@ -127,25 +125,25 @@ spec:
     keys: {valueFrom: {file: secrets/keys.json, format: json}}
 ```
 
-- A named field takes `valueFrom` and is compared, recorded and shown as any secret. Of a map that
-  is named, everything in it is secret; a list is one value.
-- The state keeps what is a secret. Where a manifest no longer names a field that is recorded as
-  one, plans warn, and still show no value of it; so they do of one that only a lost call sent. To
-  make it public, `synapse-apply state rm` the resource and adopt it anew.
-- A value that was applied before it was named stands in the state as it was sent until the next
-  apply, and in older backups of it: replace it.
+- A named field takes `valueFrom` and is compared, recorded and shown as any secret. If a map is
+  named, everything in it is secret. A list is one value.
+- The state remembers what is a secret. If a manifest no longer names such a field, plans warn, and
+  still do not show its value. The same holds for a secret that only a lost call sent. To make the
+  field public, `synapse-apply state rm` the resource and adopt it again.
+- If a value was applied before you named it, the state has it in plain text until the next apply,
+  and so do older backups: replace the secret.
 - A value that looks like a secret, by its form or by its name and its randomness, and is not named
-  is a warning. The comment `# pragma: allowlist secret` on its line says that it is none.
-- An update of a plugin sends the whole object, so that `{live: true}` is of no use there: what is
-  live is never read back to be sent again.
+  is a warning. The comment `# pragma: allowlist secret` on its line says that it is no secret.
+- An update of a plugin sends the whole object, so `{live: true}` does not work there: the tool
+  never sends back what it read.
 """
 PACKAGES = """\
 # Packages, read as the platform will
 
-`synapse-apply validate` looks into every package that a release names, and
-`synapse-apply validate PACKAGE` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that
-of a release. Both need no backend. Each finding has the file, the line and the id of its rule, in
-every form of report. This page is made from the code: `make docs`.
+To know whether the platform takes a package, run `synapse-apply validate`, which checks the
+packages of all releases, or `synapse-apply validate PACKAGE`: a folder, a zip, a folder at a Git
+ref (`--ref`), or the package of a release. Both need no backend. Each finding has the file, the
+line and the id of its rule, in every form of report. `make docs` writes this page from the code.
 
 ```console
 $ synapse-apply validate plugins/yolo
@@ -157,28 +155,27 @@ Error: Version is not text
 
 ## How much a rule weighs
 
-| Level | Means |
+| Level | Meaning |
 | --- | --- |
 | error | nothing can be published |
 | refused | the platform's own tools refuse such a package: an error |
 | warning | it may go wrong; an error with `--strict` |
-| note | to know; `--strict` leaves it a note |
+| note | for information, also with `--strict` |
 
-`validate -t embedded`, and that of a project with no other target, makes warnings of what is
-refused: the embedded backend takes such a package. `validate PACKAGE` does not.
+`validate -t embedded`, and `validate` of a project with no other target, turns *refused* into a
+warning, because the embedded backend takes such a package. `validate PACKAGE` does not.
 
-`plan` and `apply` look into the package of each release that they would create, also with
-`--offline`. What is an error of `validate` refuses the release, with the finding as a row of the
-plan; what is a warning or a note is not shown there. A release that is published already is not
-looked into.
+`plan` and `apply` check the package of each release that they would create, also with `--offline`,
+but not of a published release. An error refuses the release, with the finding as a row of the plan.
+Warnings and notes are not shown there.
 
 A zip has a directory (the list of its files, at its end) of at most 8 MiB: some 80,000 files with
 names of 50 characters. A larger one is an error, before any of it is read.
 
-- `--no-package-check RULE` of `plan` and `apply` lets a rule pass for one run, such as
-  `package:data-type`. The plan says that its findings are ignored. A saved plan keeps what it was
-  made with, and `apply FILE` cannot add to it.
-- No option lifts a rule about secrets. Where a secret opens nothing, the policy of the project file
+- `--no-package-check RULE` of `plan` and `apply` ignores a rule for one run, such as
+  `package:data-type`. The plan says so. A saved plan keeps the rules that it was made with, and
+  `apply FILE` cannot add to them.
+- No option ignores a rule about secrets. If a secret opens nothing, the policy of the project file
   lets that one finding pass: [policy.md](policy.md#secrets-in-packages).
 
 ## config.yaml
@@ -191,27 +188,27 @@ names of 50 characters. A larger one is an error, before any of it is read.
 
 The platform reads config.yaml at the package's root; in a zip without one, the file that ends in
 `config.yaml` and has the shortest path. It reads YAML 1.1, where an unquoted `yes` or `2026-11-26`
-is not text. A package is published here as it stands: what the platform's own publisher writes into
-config.yaml before (entrypoints, types, hyperparameters found in the code) must be in it.
+is not text. The tool publishes a package unchanged. So config.yaml must have what the platform's
+own publisher would write into it first (entrypoints, types, hyperparameters found in the code).
 
 ## Secrets
 
-Text files of at most 512 KiB are searched for credentials of well-known forms (private keys, AWS,
-GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI,
+The tool searches text files of at most 512 KiB for credentials of well-known forms (private keys,
+AWS, GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI,
 SendGrid, Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names
-that end in `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`,
-`runtime_env.env_vars` and `container.env` of config.yaml are looked at as YAML reads them. A value
-is never shown. The comment of detect-secrets says that a line holds none:
-`# pragma: allowlist secret` on it, or `# pragma: allowlist nextline secret` above.
+that end in `api_key`, `_key`, `token`, `secret`, `password` or a similar word. It reads `env`,
+`runtime_env.env_vars` and `container.env` of config.yaml as YAML does. It never shows a value. A
+comment of detect-secrets says that a line holds no secret: `# pragma: allowlist secret` on the
+line, or `# pragma: allowlist nextline secret` above it.
 
 ## What packages need
 
-`dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). A
-release is published after the newest declared release of each that fits, or after the plugin where
-none does; where that fails, so does what needs it. `synapse-apply validate --graph` draws these
-arrows. What no manifest declares may be there on the backend and is a warning, and so is a declared
-release that does not fit: an older one may still serve. Plugins that need each other in a circle
-are an error.
+`dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). The
+tool publishes a release after the newest declared release of each plugin that fits, or after the
+plugin if none fits. If that fails, so does what needs it. `synapse-apply validate --graph` draws
+these arrows. A dependency that no manifest declares may be on the backend and is a warning. So is a
+declared release that does not fit: an older one may still serve. Plugins that need each other in a
+circle are an error.
 
 ## Rules
 """
@@ -221,8 +218,8 @@ What a [controller](controller.md) reads. A duration is `30s`, `5m`, `12h` or `9
 `{env: NAME}` or `{file: PATH}`, never a value.
 """
 POLICY = """\
-What the rules mean: [policy.md](policy.md). A field that is required may be left out beside
-`severity: off`.
+[policy.md](policy.md) says what the rules mean. With `severity: off` a required field may be left
+out.
 """
 LLMS = """\
 All of these pages in one file: [llms-full.txt](llms-full.txt). How an agent works with the tool,
