@@ -101,8 +101,8 @@ Fields marked *secret* take one of
 
 | Form | Value |
 | --- | --- |
-| `{valueFrom: {env: NAME}}` | a variable that `allow_env` allows; without it, any that is not forbidden |
-| `{valueFrom: {file: PATH}}` | a file inside the project, or one that `allow_files` lists |
+| `{valueFrom: {env: NAME}}` | a variable that `allow_env` allows; without it, any not forbidden |
+| `{valueFrom: {file: PATH}}` | a file in the project, or a file that `allow_files` lists |
 | `{valueFrom: {vault: {path: PATH, key: KEY}}}` | a secret in the target's [Vault](vault.md) |
 | `{valueFrom: {live: true}}` | keeps what the server has |
 
