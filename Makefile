@@ -131,11 +131,11 @@ $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
 
-site: docs ## Build the pages as a site with search in build/site, and check its links and anchors
+site: docs ## Build the pages as a site with search in build/site, and check its links and anchors; INTO=FOLDER adds it to the site of all versions
 	@$(MAKE) --no-print-directory links PYTHON=$(PYTHON)
 
 links: $(VENV)/.site
-	@$(BIN)/python docs/site.py build/site
+	@$(BIN)/python docs/site.py build/site $(INTO)
 
 $(VENV)/.site: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group site

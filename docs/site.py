@@ -2,10 +2,12 @@
 
 Zensical reads one folder. So the pages of docs/, and what they link elsewhere in the repository,
 are copied into it, with their links rewritten: `build/site/pages`. The site is `build/site/html`.
+`make site INTO=FOLDER` then adds it, as one version, to the site of all versions in FOLDER.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from synapse_apply import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -40,6 +44,11 @@ slugify = {{object = "pymdownx.slugs.slugify", kwds = {{case = "lower"}}}}
 name = "mermaid"
 class = "mermaid"
 format = "pymdownx.superfences.fence_code_format"
+"""
+# The theme then shows a selector of versions, from `versions.json` above the version's folder.
+SELECTOR = """\
+[project.extra.version]
+provider = "mike"
 """
 _FENCE = re.compile(r"(?ms)^(?: *)```.*?^ *```$|`[^`\n]+`")
 _LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
@@ -150,14 +159,38 @@ def list_broken_links(site: Path) -> list[str]:
     return broken
 
 
+def add_version(built: Path, site: Path, version: str) -> None:
+    """The built pages as a version of a site of several, whose first page leads to the newest.
+
+    The layout is that of mike, which is all that the theme knows of it: each minor version has a
+    folder, and `versions.json` names them.
+    """
+    name = ".".join(version.split(".")[:2])
+    file = site / "versions.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    titles = {row["version"]: row["title"] for row in known} | {name: version}
+    names = sorted(titles, key=lambda text: [int(part) for part in text.split(".")], reverse=True)
+    rows = [{"version": each, "title": titles[each], "aliases": []} for each in names]
+    rows[0]["aliases"] = ["latest"]
+    shutil.rmtree(site / name, ignore_errors=True)
+    shutil.copytree(built, site / name)
+    file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    newest = f'<meta http-equiv="refresh" content="0; url={names[0]}/">'
+    (site / "index.html").write_text(
+        f'<!doctype html><title>synapse-apply</title>{newest}<a href="{names[0]}/">Pages</a>\n',
+        encoding="utf-8",
+    )
+
+
 def main() -> None:
-    """Stage, build, check."""
-    folder = Path(sys.argv[1])
+    """Stage, build, check, and add the site to that of all versions, where one is named."""
+    folder, *into = map(Path, sys.argv[1:])
     shutil.rmtree(folder, ignore_errors=True)
     stage = Stage(folder / "pages")
     stage.write()
     nav = "\n".join(list_nav((DOCS / "README.md").read_text(encoding="utf-8")))
-    (folder / "zensical.toml").write_text(SETTINGS.format(nav=nav), encoding="utf-8")
+    settings = SETTINGS.format(nav=nav) + (SELECTOR if into else "")
+    (folder / "zensical.toml").write_text(settings, encoding="utf-8")
     if stage.mistakes:
         sys.exit("\n".join(stage.mistakes))
     program = Path(sys.executable).with_name("zensical")
@@ -167,7 +200,9 @@ def main() -> None:
     if broken := list_broken_links(folder / "html"):
         sys.exit("\n".join(broken))
     count = len(list((folder / "html").rglob("*.html")))
-    sys.stdout.write(f"{folder / 'html' / 'index.html'}: {count} pages\n")
+    for site in into:
+        add_version(folder / "html", site, __version__)
+    sys.stdout.write(f"{(into or [folder / 'html'])[0] / 'index.html'}: {count} pages\n")
 
 
 if __name__ == "__main__":

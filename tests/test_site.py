@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -67,3 +68,21 @@ def test_broken_links_of_a_built_site_are_found(site: ModuleType, tmp_path: Path
     )
     broken = ["index.html: b/#gone", "index.html: c/", "index.html: p.png"]
     assert site.list_broken_links(tmp_path) == broken
+
+
+def test_versions_stand_side_by_side_and_the_newest_is_first(
+    site: ModuleType, tmp_path: Path
+) -> None:
+    """A patch takes the place of its minor version; 0.10 is newer than 0.9, in whatever order."""
+    built, all_versions = tmp_path / "html", tmp_path / "site"
+    built.mkdir()
+    for version in ("0.9.0", "0.10.0", "0.9.1"):
+        (built / "index.html").write_text(version)
+        site.add_version(built, all_versions, version)
+    rows = json.loads((all_versions / "versions.json").read_text())
+    assert [(row["version"], row["title"], row["aliases"]) for row in rows] == [
+        ("0.10", "0.10.0", ["latest"]),
+        ("0.9", "0.9.1", []),
+    ]
+    assert (all_versions / "0.9" / "index.html").read_text() == "0.9.1"
+    assert "url=0.10/" in (all_versions / "index.html").read_text()
