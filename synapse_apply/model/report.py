@@ -150,7 +150,7 @@ class ObjectDrift:
 
     @property
     def is_changed_in_git(self) -> bool:
-        """Whether an update is due for the manifest's sake as well, so that no drift is kept."""
+        """Whether Git changed a field, too: an update of it is due."""
         return any(field.cause is Cause.BOTH for field in self.fields)
 
     @property

@@ -139,13 +139,15 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         yield Text(
             "Apply cannot undo this drift: ", Command("plan --revert-drift"), " lists the ways out."
         )
-    elif not drift.is_drift_kept or all(
-        one.is_changed_in_git or one.is_missing for one in drift.objects
-    ):
+    elif not drift.is_drift_kept or not any(map(_has_kept_field, drift.objects)):
         yield Text(Command(f"apply{options}"), " restores the declared values.")
     else:
-        restored = [one for one in drift.objects if one.is_changed_in_git]
-        besides = f", except for {_join_addresses(restored)}" if restored else ""
+        changed = [one for one in drift.objects if one.is_changed_in_git]
+        restored = [one for one in changed if not _has_kept_field(one)]
+        in_part = [one for one in changed if _has_kept_field(one)]
+        parts = [_join_addresses(restored)] * bool(restored)
+        parts += [f"fields of {_join_addresses(in_part)} that Git changed, too"] * bool(in_part)
+        besides = f", except for {' and '.join(parts)}" if parts else ""
         yield Text(
             Command("apply"),
             f" keeps the drift (on_drift: hold){besides}. `--revert-drift{options}` undoes the "
@@ -165,6 +167,12 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         scope = f" (of {_join_addresses(writable)})" if len(writable) < len(live) else ""
         text = f" writes the live values{scope} to the manifests."
         yield Text(Command("drift --write ADDRESS"), text)
+
+
+def _has_kept_field(object_drift: ObjectDrift) -> bool:
+    return not object_drift.is_missing and any(
+        field.cause is not Cause.BOTH for field in object_drift.fields
+    )
 
 
 def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:

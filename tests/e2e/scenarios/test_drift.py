@@ -287,3 +287,13 @@ def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None
     ran = applied.run("drift", code=0)
     assert "`synapse-apply apply` keeps the drift (on_drift: hold). `--revert-drift`" in ran.out
     assert document(applied)["on_drift"] == "hold"
+    outside(server, description="Changed by hand", name="Eve")
+    applied.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    ran = applied.run("drift", code=0)
+    assert (
+        "`synapse-apply apply` keeps the drift (on_drift: hold), except for fields of plugin/yolo "
+        "that Git changed, too." in ran.out
+    )
+    applied.run("apply", "--auto-approve", code=0)
+    live = server.call("GET", "plugins/1/")
+    assert (live["description"], live["name"]) == ("Finds more", "Eve")
