@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import tomllib
@@ -15,12 +16,14 @@ from typing import Annotated, Any, get_args, get_origin
 import click
 import yaml
 
+from synapse_apply import OpenTarget
 from synapse_apply.cli.help_pages import LazyGroup, render_whole_page
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.controller import api_types
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.emulator.core.switches import PAGE as EMULATOR_PAGE
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.library import TargetJobs, TargetLive, TargetPackages, TargetState
 from synapse_apply.model.packages import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
@@ -221,6 +224,87 @@ POLICY = """\
 [policy.md](policy.md) says what the rules mean. With `severity: off` a required field may be left
 out.
 """
+# What scripts read of a result, where its class is not told on the page.
+RESULTS = {
+    "BackendOffer": "`rows`, `unasked`, `empty_state_risk`",
+    "BumpResult": "the edits",
+    "CreatedState": "`lineage`, `key_file`, `steps`",
+    "Drift": "with `write_drift`: `written_edits`",
+    "ExportedFiles": "`report`, `files`, `inventory`",
+    "PackageInside": "digest, files, sizes",
+    "PermittedApply": "`report`, `used_approvals`, `stop_reason`",
+    "Rebinding": "`changes_anything`, `bound_text`, `new_text`",
+    "RekeyResult": "`key_id`, `rekeyed_count`, `kept_reasons`, `new_key_lines`",
+    "RestoredState": "`exchange`, `kept_location`, `warnings`",
+    "RunningJobs": "`jobs`, `is_cut`, `unread_reason`",
+    "SaveResult": "`is_signed`",
+    "SettledCalls": "`calls`, `has_open_calls`, `findings`",
+    "StartedRun": "`job`, `answer`, `status`",
+    "ValidationResult": "`diagnostics`, `counts`, `summary`",
+    "WrittenZip": "as `PackageInside`, and `file`",
+}
+# Which command does what a method of the library does.
+COMMANDS_OF_METHODS = {
+    "validate": "`validate`",
+    "read_manifests": "`validate --graph`",
+    "plan": "`plan`",
+    "plan_offline": "`plan --offline --against`",
+    "apply": "`apply`",
+    "save_plan": "`plan --out FILE`",
+    "apply_saved": "`apply FILE`, `apply --reviewed FILE`",
+    "find_changes_since": "`show FILE`",
+    "find_resource": "`show ADDRESS`",
+    "drift": "`drift`",
+    "write_drift": "`drift --write`",
+    "import_objects": "`import`",
+    "history": "`state history`",
+    "find_run": "`state history show`",
+    "verify": "`verify`",
+    "compare_published_bytes": "`verify --bytes`",
+    "diagnose": "`doctor`",
+    "live.read_offer": "`state init`",
+    "live.list_objects": "`get`",
+    "live.find_object": "`get`",
+    "live.list_releases": "`get releases --plugin`",
+    "live.find_plugin_of_release": "`get --expand plugin`",
+    "live.export_manifests": "`export`",
+    "packages.check_package": "`validate PACKAGE`",
+    "packages.read_package": "`package show --digest`",
+    "packages.list_contents": "`package show`",
+    "packages.write_zip": "`package build`",
+    "packages.compare_with_published": "`package diff`",
+    "packages.bump_version": "`bump`",
+    "jobs.iter_jobs": "`get jobs`",
+    "jobs.read_job": "`get job`",
+    "jobs.show_log": "`jobs logs`",
+    "jobs.follow_log": "`jobs logs --follow`",
+    "jobs.stop_job": "`jobs stop`",
+    "jobs.run_plugin": "`run`",
+    "jobs.wait_for_result": "`run --follow`",
+    "state.read_with_open_calls": "`state show`",
+    "state.find_record": "`state show`",
+    "state.list_inventory": "`state show --inventory`",
+    "state.format_inventory": "`state show --inventory`",
+    "state.write_backup": "`state backup`",
+    "state.restore": "`state restore`",
+    "state.exists": "`state show`",
+    "state.read_key": "`state key`",
+    "state.copy_key": "`state key`",
+    "state.create": "`state init`",
+    "state.rekey": "`state rekey`",
+    "state.rebind": "`state rebind`",
+    "state.copy_to": "`state backup --to`",
+    "state.list_steps_after_copy": "`state backup --to`",
+    "state.unlock": "`state unlock`",
+    "state.accept": "`state accept`",
+    "state.undo_accept": "`state accept --undo`",
+    "state.settle": "`state settle`",
+    "state.settle_as_not_done": "`state settle --absent`",
+    "state.settle_with_job": "`state settle --job`",
+    "state.record_calls": "`state record`",
+    "state.forget": "`state rm`",
+    "state.rename": "`state mv`",
+}
 LLMS = """\
 All of these pages in one file: [llms-full.txt](llms-full.txt). How an agent works with the tool,
 and what it must not do: [skill/SKILL.md](skill/SKILL.md).
@@ -357,6 +441,39 @@ def ci_page() -> str:
         head, _, rest = page.partition(begin)
         page = f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
     return page
+
+
+def library_page() -> str:
+    """docs/library.md, with the methods of a target, of their docstrings, between its marks."""
+    page = (DOCS / "library.md").read_text(encoding="utf-8")
+    parts = {"": OpenTarget, "live.": TargetLive, "packages.": TargetPackages, "jobs.": TargetJobs}
+    lines = ["| Method | What it does | Gives | Command |", "| --- | --- | --- | --- |"]
+    for part, kind in {**parts, "state.": TargetState}.items():
+        names = vars(kind) if part else dir(kind)
+        for name in names:
+            if name.startswith("_") or f"{name}." in {*parts, "state."}:
+                continue
+            lines.append(_method_row(f"{part}{name}", inspect.getattr_static(kind, name)))
+    begin, end = "<!-- methods: begin -->\n", "<!-- methods: end -->"
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+
+
+def _method_row(name: str, found: Any) -> str:
+    called = found.fget if isinstance(found, property) else found
+    signature = inspect.signature(called)
+    words = []
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        words.append(parameter.name)
+    text = ", ".join(words if len(words) < 9 else [*words[: words.index("*")], "..."])
+    shown = name if isinstance(found, property) else f"{name}({text})"
+    told = " ".join((inspect.getdoc(called) or "").partition("\n\n")[0].split())
+    gives = str(signature.return_annotation).strip("'").replace("|", "or")
+    inside = RESULTS.get(gives.removesuffix(" or None"), "")
+    gives = "" if gives == "None" else f"`{gives}`" + (f": {inside}" if inside else "")
+    return f"| `{shown}` | {told} | {gives} | {COMMANDS_OF_METHODS.get(name, '')} |"
 
 
 def _show_default(value: Any) -> str:
@@ -630,6 +747,7 @@ PAGES = {
     "emulator.md": lambda: EMULATOR_PAGE.read_text(encoding="utf-8"),
     "packages.md": packages_page,
     "ci.md": ci_page,
+    "library.md": library_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,
 }

@@ -54,6 +54,7 @@ def generator() -> ModuleType:
         "commands.md",
         "manifests.md",
         "ci.md",
+        "library.md",
         "llms.txt",
         "../schemas/v1/controller-api.schema.json",
     ],

@@ -109,11 +109,11 @@ class OpenTarget:
 
     @property
     def name(self) -> str:
-        """The name of the target in the project file, which is read for it; InputError."""
+        """The target's name. It reads the project file, and raises InputError."""
         return self._connection.chosen_name()
 
     def close(self) -> None:
-        """Close the connections to the backend and the state, for good. May be called again.
+        """Close the connections to the backend and the state. A second call does nothing.
 
         Every other method raises InputError from then on.
         """
@@ -198,7 +198,7 @@ class OpenTarget:
         recreate: bool = False, verify: bool = True, revert_drift: bool = False,
         override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
     ) -> Plan:  # fmt: skip
-        """What the manifests change beside `against`: "git:REF", or "state:FILE" of an inventory.
+        """What the manifests change against "git:REF", or "state:FILE" of an inventory; no backend.
 
         Asks neither the state nor the backend, and reads no secret. Such a plan cannot be applied
         or saved. Raises InputError, OptionConflict.
@@ -303,13 +303,13 @@ class OpenTarget:
             return save_plan_to_new_file(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
-        """InputError where `save_plan` could not make this file: to know it before planning."""
+        """Raise InputError if `save_plan` could not make this file, before you plan."""
         from synapse_apply.operations.saved_plan_file import require_unused_path
 
         require_unused_path(self._path(file))
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
-        """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
+        """The plan of a file, for `apply_saved`; InputError without one."""
         from synapse_apply.operations.saved_plan import ApprovedPlans
 
         return ApprovedPlans.read([self._path(file)], reviewed=False)
@@ -324,7 +324,7 @@ class OpenTarget:
             return plans.united_plan.list_changes_since(self._invocation)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
-        """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
+        """Reviewed plans, older first, for `apply_saved`, which applies only rows equal to theirs.
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
@@ -471,7 +471,7 @@ class OpenTarget:
         timeout: float | None = None,
         observer: ApplyObserver | None = None,
     ) -> Report:
-        """Run releases as their manifests say, now, also those that passed before.
+        """Run releases now as their manifests say, also releases that have passed.
 
         Nothing else is sent. `timeout`, in seconds, overrides that of the manifests. Raises as
         `apply`; InputError also for what cannot be run.
@@ -494,7 +494,7 @@ class OpenTarget:
             return compare_published(session, releases)
 
     def diagnose(self, *, probe_bucket: bool = True) -> Checkup:
-        """Look at the target from all sides, as `doctor` does.
+        """Check everything about the target, as `doctor` does.
 
         Writes nothing but one object in the bucket of a state, which it deletes; without
         `probe_bucket` not even that.
@@ -532,7 +532,7 @@ class OpenTarget:
         )
 
     def mark_drift_of_commits(self, plan: Plan, live_commit: str) -> Plan:
-        """The plan, with `of_git` at each row that there would not be as `live_commit` declares it.
+        """The plan, with `of_git` at drifted rows that are due only to commits after `live_commit`.
 
         There a field of it was ignored, kept (`on_drift: hold`), not owned, or declared otherwise,
         or its resource not declared, or in another API version. All that drifted is marked where
@@ -578,7 +578,7 @@ class OpenTarget:
         adopt: bool = True, recreate: bool = False, verify: bool = True,
         revert_drift: bool = False, observer: ApplyObserver | None = None,
     ) -> PermittedApply:  # fmt: skip
-        """Make the rows that `choose` permits, of a plan that is made under the state's lock.
+        """Apply the rows that `choose` permits, of a plan that is made under the state's lock.
 
         `choose` gets that plan, which has no errors, and is called once; other rows are left as
         they are, and so are those that need them. Each approval that it names is used up in the

@@ -35,7 +35,7 @@ class TargetLive(PartOfTarget):
     """
 
     def read_offer(self) -> BackendOffer:
-        """Which operations the backend offers, by reads alone; needs no state and no manifests.
+        """Which operations the backend offers. Only reads; needs no state and no manifests.
 
         Raises nothing for a backend that cannot be asked: the result says why.
         """
@@ -45,7 +45,7 @@ class TargetLive(PartOfTarget):
             return read_offer(self._connection.invocation)
 
     def list_objects(self, kind: str) -> list[LiveObject]:
-        """Every object of a kind that the token may see; InputError where the API has no list.
+        """Every object of a kind that the token may see; InputError if the API has no list.
 
         Objects of a list may lack fields that `find_object` reads.
         """
@@ -74,7 +74,7 @@ class TargetLive(PartOfTarget):
             )
 
     def find_object(self, kind: str, name: str) -> LiveObject:
-        """The object of a name: an id (`123`, `id=123`), a recorded name, a code or a name there.
+        """The object of an id (`123`, `id=123`), a recorded name, a code, or a name on the backend.
 
         Of a release CODE@VERSION. InputError where there is none, or there are several.
         """
@@ -84,7 +84,7 @@ class TargetLive(PartOfTarget):
             return live_backend.find(kind, name)
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
-        """The plugin that a release belongs to; None where the release names none.
+        """The plugin of a release; None if the release names none.
 
         By a call of its own: servers answer `expand` in different forms. InputError where it is
         gone.
@@ -98,7 +98,7 @@ class TargetLive(PartOfTarget):
             return live_backend.decode(prefix, live_backend.read(prefix, str(owner)))
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
-        """The releases of a plugin, the newest version first; what has no version order is last.
+        """The releases of a plugin, the newest first; versions without an order come last.
 
         `plugin` is a code, a recorded name, or `id=123`. InputError where there is no such plugin,
         as far as the backend can tell; where it cannot, nothing is listed.
@@ -175,7 +175,7 @@ class TargetLive(PartOfTarget):
     def check_agents(
         self, names: Sequence[str] = (), *, token_variables: Sequence[str] = ()
     ) -> Checkup:
-        """Ask agents for their health, once; a row for each, also for one that does not answer.
+        """Ask agents for their health, once; a row for each, also if an agent does not answer.
 
         `names` are agents of the project file, all of the target by default; `token_variables` are
         environment variables with the tokens of others. InputError for a name that there is not.

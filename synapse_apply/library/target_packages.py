@@ -206,7 +206,7 @@ class TargetPackages(PartOfTarget):
             return query.look_inside()
 
     def list_contents(self, package: str | PackageQuery) -> PackageListing:
-        """What goes into a package, and what is left out by which rule; nothing is hashed."""
+        """Which files go into a package, and which rule leaves out which; nothing is hashed."""
         query = self._query(package)
         with self._connection.guarded():
             return query.list_files()

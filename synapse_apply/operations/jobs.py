@@ -178,7 +178,7 @@ class TargetJobs(PartOfTarget):
         return islice(iter_guarded(), limit)
 
     def find_running_jobs_or_none(self, plan: Plan) -> RunningJobs | None:
-        """The jobs that run plugins of a plan now; None where it has none that is live.
+        """The jobs that run plugins of a plan now; None if no plugin is live.
 
         One request, which is not repeated: where the backend does not answer with its jobs, the
         result has a phrase why. Needs what `plan` needs.
@@ -232,7 +232,7 @@ class TargetJobs(PartOfTarget):
             return RunningJobs(tuple(owned.values()), is_cut=len(page) >= _PAGE_SIZE)
 
     def read_job(self, job_id: str, *, expand: Sequence[str] = ()) -> Job:
-        """One job; InputError where there is none.
+        """One job; InputError without it.
 
         `expand` asks for more of it: `logs`, `metrics`, `result`.
         """
@@ -307,7 +307,7 @@ class TargetJobs(PartOfTarget):
         metadata: Mapping[str, Any] | None = None,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> Job:
-        """Report on a job, in the words that its server uses; returns the job after that.
+        """Report on a job, in the server's words; returns the job after it.
 
         It starts and stops nothing. What is None stays as it is; `progress` is in percent.
         InputError for what the server refuses, OutcomeUnknown where its answer was lost.
@@ -344,7 +344,7 @@ class TargetJobs(PartOfTarget):
         confirm: Callable[[Job], bool] | None = None,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> Job:
-        """Stop a job that has not ended, where the backend can (API v2); returns the job then.
+        """Stop a job that has not ended, if the backend can (API v2); returns the job after it.
 
         `confirm` gets the job before the call; where it returns False, NotApproved is raised.
         InputError without such a job and for what the server refuses, OutcomeUnknown where its

@@ -213,7 +213,7 @@ class TargetState(PartOfTarget):
         until: str = "",
         reason: str = "",
     ) -> AcceptableResource:
-        """Accept a live object as it is, and send nothing; NotApproved where `confirm` says no.
+        """Accept the live object unchanged, without a call; NotApproved if `confirm` says no.
 
         What is declared counts as applied, until the end of the day `until` (UTC, YYYY-MM-DD).
         Reads manifests and backend for it. `confirm` gets the fields that differ; it is called also
@@ -284,7 +284,7 @@ class TargetState(PartOfTarget):
     def settle_as_not_done(
         self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
     ) -> Intent:
-        """Close the open calls of an address as not done: you looked. StateError without any.
+        """Close open calls of an address as not done, after you checked; StateError without any.
 
         Returns the first. `warn` gets a warning of each other, and of each that may still act.
         """
@@ -322,7 +322,7 @@ class TargetState(PartOfTarget):
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
     ) -> RestoredState:
-        """Replace the state by a backup of this target; the state that was there is kept.
+        """Replace the state by a backup of this target; the former state is kept.
 
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
@@ -464,7 +464,7 @@ class TargetState(PartOfTarget):
             return rekey.run(unverified)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
-        """Bind the state to the target's url and tenant as they are now, and to this project.
+        """Bind the state to the target's present url and tenant, and to this project.
 
         Only right for the same backend under another name. `confirm` gets what would change; where
         nothing would it is not asked. A new project id is written into the project file.
@@ -523,7 +523,7 @@ class TargetState(PartOfTarget):
                 )
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
-        """What is to be done with the key and the project of a copy, as sentences.
+        """What to do with the key and the project of a copy, as sentences.
 
         [] for a store of this machine alone. InputError for a variable that is not set.
         """
@@ -565,7 +565,7 @@ class TargetState(PartOfTarget):
             return steps
 
     def unlock(self, lock_id: str) -> None:
-        """Remove the lock with this id, even if its run goes on: then its writes fail.
+        """Remove the lock with this id. If its run continues, its writes fail.
 
         StateError where it is not the id of the lock.
         """
