@@ -312,18 +312,18 @@ def require_approval_way(
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import InputError
 
-    review = Text("If meant, add")
+    review = Text("If you intend this, add")
     if verb == "apply":
         review = Text("Review with ", Command("plan"), ", then add")
     if console.as_events:
         summary = f"--json-lines needs {flag}"
-        detail = "With --json-lines nothing but JSON is printed, and nothing is asked."
+        detail = "With --json-lines, the command prints only JSON and cannot ask for approval."
     elif console.as_json:
         summary = f"--json needs {flag}"
-        detail = "With --json one document is printed and nothing is asked."
+        detail = "With --json, the command prints one document and cannot ask for approval."
     else:
-        summary = "Approval needed: not a terminal"
-        detail = f"`{verb}` does nothing that nobody approved, and there is no terminal to ask on."
+        summary = "Approval needed, but there is no terminal"
+        detail = f"`{verb}` needs approval, and there is no terminal to ask on."
     raise InputError.from_summary(summary, detail, Text(review, f" {flag}."))
 
 

@@ -33,7 +33,10 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     option_names = [param.opts for param in context.command.params] if context else []
     if isinstance(problem, LockHeld) and ["--lock-timeout"] in option_names:
         plain_findings = [
-            finding.with_changes(hint=finding.hint + " --lock-timeout SECONDS waits by itself.")
+            finding.with_changes(
+                hint=finding.hint
+                + (" With --lock-timeout SECONDS, the command waits for the lock.")
+            )
             for finding in plain_findings
         ]
     findings = console.name_target(plain_findings)
@@ -69,7 +72,7 @@ def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
     if type(problem) in _SIGNAL_STOPS:
         detail, code = _SIGNAL_STOPS[type(problem)]
         hint = interruption_advice(problem) or "Run the command again."
-        finding = error_finding("Stopped before its end", detail, hint)
+        finding = error_finding("The command was stopped", detail, hint)
         return FindingsAndExitCode([finding], code)
     if isinstance(problem, SynapseApplyError):
         return FindingsAndExitCode(
@@ -87,8 +90,8 @@ def get_stopped_plan_or_none(problem: BaseException) -> Plan | None:
 
 
 _SIGNAL_STOPS: dict[type[BaseException], tuple[str, int]] = {
-    KeyboardInterrupt: ("It was interrupted (SIGINT).", Exit.SIGINT),
-    Terminated: ("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
+    KeyboardInterrupt: ("The command was interrupted (SIGINT).", Exit.SIGINT),
+    Terminated: ("The command was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
 }
 
 
@@ -103,8 +106,8 @@ def _system_finding(problem: BaseException) -> Diagnostic | None:
     if isinstance(problem, MemoryError):
         return error_finding(
             "There is not enough memory",
-            "The system gives this process no more of it.",
-            "Raise the limit of memory (`ulimit -v`, the job's or the container's).",
+            "The system does not give this process more memory.",
+            "Raise the memory limit (`ulimit -v`, or the limit of the job or container).",
         )
     if not isinstance(problem, OSError):
         return None
@@ -112,21 +115,22 @@ def _system_finding(problem: BaseException) -> Diagnostic | None:
         return error_finding(
             "The working folder cannot be used",
             f"{reason}.",
-            "Change to a folder that is there and that you may read.",
+            "Change to an existing folder that you may read.",
         )
     if problem.errno == errno.ENAMETOOLONG:
         name = str(problem.filename or "")
         return error_finding(
             "A path or an address is too long",
             f"{name[:60]}{'...' * (len(name) > 60)} has {len(name):,} characters.",
-            "A part of a path has 255 bytes at most. Name the file or the resource that you meant.",
+            "Each part of a path may have at most 255 bytes. Check the name of the file or "
+            "resource.",
         )
     if problem.errno in _RESOURCE_ERRNOS:
         file_prefix = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
         return error_finding(
-            "The system could not go on",
+            "A system resource ran out or failed",
             f"{file_prefix}{problem.strerror}.",
-            "Make room, or raise the limit it speaks of, and run the command again.",
+            "Free space or raise the limit, then run the command again.",
         )
     return None
 
@@ -136,9 +140,11 @@ def _unusable_folder() -> str:
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
     except OSError as problem:
-        return f"It was removed, or its place may not be known ({problem.strerror})"
+        return f"The folder was removed, or you may not read its path ({problem.strerror})"
     return (
-        "" if os.access(working_folder, os.R_OK | os.X_OK) else f"{working_folder} may not be read"
+        ""
+        if os.access(working_folder, os.R_OK | os.X_OK)
+        else (f"You may not read {working_folder}")
     )
 
 
@@ -148,8 +154,8 @@ def _build_internal_finding(problem: BaseException) -> Diagnostic:
     location = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
     return error_finding(
         "internal error",
-        f"{type(problem).__qualname__} at {location}, synapse-apply {__version__}. "
-        "This is a defect of synapse-apply, not of what you wrote.",
-        "Please report it with these lines and the command you ran; "
-        "SYNAPSE_APPLY_LOG=trace shows where it happened (no values).",
+        f"{type(problem).__qualname__} at {location}, synapse-apply {__version__}. This is a "
+        "bug in synapse-apply, not in your files.",
+        "Please report the bug with these lines and the command that you ran. "
+        "SYNAPSE_APPLY_LOG=trace shows where it happened, without values.",
     )

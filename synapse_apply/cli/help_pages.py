@@ -23,10 +23,10 @@ _COMMON_OPTIONS = frozenset(
 # Headings of a page that would have too many options below one, and the parameters below each.
 _MAX_UNGROUPED_OPTIONS = 15
 _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
-    "What is declared": frozenset({"project_from", "as_of", "paths", "variables", "strict"}),
+    "Manifests and settings": frozenset({"project_from", "as_of", "paths", "variables", "strict"}),
     "Without a backend": frozenset({"offline", "against"}),
-    "Which resources": frozenset({"only", "exclude", "unmanaged"}),
-    "What is planned": frozenset(
+    "Select resources": frozenset({"only", "exclude", "unmanaged"}),
+    "Plan options": frozenset(
         {
             *("prune", "allow_locked", "recreate", "verify"),
             *("revert_drift", "resend_secrets", "override_guards", "adopt", "allow_replace"),
@@ -58,7 +58,7 @@ def _build_help_all_option() -> click.Option:
 
     return click.Option(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show,
-        help="Show all of this page.",
+        help="Show the complete help.",
     )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ class ManualCommand(click.Command):
         formatter.write_paragraph()
         if further_count:
             formatter.write(f"{further_count} more options: `{ctx.command_path} --help-all`.\n\n")
-        formatter.write("Options of most commands, see `synapse-apply --help-all`:\n")
+        formatter.write("Options of most commands (see `synapse-apply --help-all`):\n")
         formatter.write(f"  {', '.join(common_names)}\n")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -275,7 +275,7 @@ class LazyGroup(click.Group):
 
             match = find_similar_word(args[0], self.entries)
             end = f". Did you mean {match!r}?" if match else "."
-            raise click.UsageError(f"There is no command {args[0]!r}{end}", ctx)
+            raise click.UsageError(f"Unknown command {args[0]!r}{end}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(

@@ -64,7 +64,7 @@ def configure_logging(environ: Mapping[str, str]) -> None:
     logging.addLevelName(TRACE, "TRACE")
     level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
     if level not in LEVELS:
-        raise UnusableLog(f"SYNAPSE_APPLY_LOG is one of {', '.join(LEVELS)}, not {level!r}.")
+        raise UnusableLog(f"SYNAPSE_APPLY_LOG must be one of {', '.join(LEVELS)}, not {level!r}.")
     handler = _open_log_handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
     handler.setFormatter(JsonLines(read_trace_parent(environ)) if level == "json" else TextLines())
     logger = logging.getLogger("synapse_apply")

@@ -39,17 +39,17 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
     __version__, "-V", "--version", prog_name=NAME, message="%(prog)s %(version)s"
 )
 def root() -> None:
-    """Keep the plugins, releases and storages of a Synapse backend as YAML in Git.
+    """Manage the plugins, releases and storages of a Synapse backend as YAML in Git.
 
-    `plan` shows what would change on the live backend; `apply` makes it so, and nothing else.
+    `plan` shows what would change on the live backend. `apply` makes those changes and no others.
 
     \b
     Start here:
       $ synapse-apply init               write a project file and a first manifest
-      $ synapse-apply plan               see what would be done
-      $ synapse-apply apply              do it, after you say yes
+      $ synapse-apply plan               show what apply would do
+      $ synapse-apply apply              apply the plan after you confirm it
 
-    Without a backend of your own, all of it runs on the embedded one (`-t embedded`).
+    You need no backend to try it: every command also runs on the embedded backend (`-t embedded`).
     """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
 
 
@@ -141,8 +141,8 @@ def _print_failure(problem: BaseException) -> int:
     with suppress(OSError):
         if isinstance(problem, ImportError):
             sys.stderr.write(
-                f"Error: The installation is incomplete\n  {problem.name or 'A module'} cannot be "
-                f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
+                f"Error: The installation is incomplete\n  {problem.name or 'A module'} cannot "
+                f"be imported ({type(problem).__name__}).\n  Hint: Reinstall {NAME}.\n"
             )
             return FAILED
         from synapse_apply.cli.errors import build_failure_findings
@@ -185,8 +185,8 @@ def _reject_variables(command_line: Sequence[str]) -> None:
     for name, value in os.environ.items() if is_command else ():
         if _ARGUMENT_VARIABLE.fullmatch(name) and value.strip():
             raise click.UsageError(
-                f"{name} is set, but options are no longer read from variables: write them on the "
-                "command line, or as `args` of the action."
+                f"{name} is set, but the tool no longer reads options from variables. Write "
+                "them on the command line, or as `args` of the action."
             )
 
 

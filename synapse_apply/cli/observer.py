@@ -159,7 +159,7 @@ class StoppableProgress:
         self.signal_number, self._signal_at = number, now
         deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
         _write_to_stderr(
-            f"\nStopping: what has begun ends{deadline_text}. A second signal stops at once.\n"
+            f"\nStopping: running calls finish{deadline_text}. A second signal stops at once.\n"
         )
         # With 0 seconds this sets no timer.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
@@ -188,8 +188,10 @@ class StoppableProgress:
         if self._can_cut:
             self._can_cut = False
             names = ", ".join(sorted(str(address) for address in list(self._ongoing_verbs)))
-            unknown_text = f" Under way: {names}." if names else ""
-            _write_to_stderr(f"\n{why}.{unknown_text} The next run looks up what is unknown.\n")
+            unknown_text = f" Running calls: {names}." if names else ""
+            _write_to_stderr(
+                f"\n{why}.{unknown_text} The next run looks up calls whose outcome is unknown.\n"
+            )
             raise SecondSignal
         _write_to_stderr(f"\n{why}. Nothing was sent.\n")
         os._exit(Exit.SIGINT if self.signal_number == signal.SIGINT else Exit.SIGTERM)
@@ -221,7 +223,7 @@ def build_wait_callback(
     def wait_and_show(seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
         calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
         deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
-        purpose = f"until the effect of {calls} shows, or can no longer come"
+        purpose = f"until the effect of {calls} shows or is no longer possible"
         if all(call.state is IntentState.UNKNOWN for call in open_calls):
             purpose = f"until {calls} can no longer act"
         purpose = sanitize(f"{purpose}: {format_short_list(deeds)}")
@@ -288,7 +290,7 @@ class ConsoleObserver(ApplyObserver):
         return ask_approval(
             self._console,
             f"Do you want to perform these actions on target {plan.base.target}?",
-            "synapse-apply will do what is shown above, and nothing else.",
+            "synapse-apply will perform exactly the actions shown above.",
         )
 
     def show_plan(self, plan: Plan) -> None:
@@ -309,7 +311,7 @@ class ConsoleObserver(ApplyObserver):
     def show_changed_plan(self, plan: Plan) -> None:
         """Print the plan that replaces the approved one."""
         self._console.write_output(
-            "\nThe backend or the state changed meanwhile; this is the plan now:\n\n"
+            "\nThe backend or the state has changed. This is the new plan:\n\n"
         )
         self.show_plan(plan)
 

@@ -64,9 +64,9 @@ def _give_console(body: CommandBody) -> CommandBody:
     @functools.wraps(body)
     def call_with_console(**parameters: Any) -> int:
         if parameters.get("as_events") and parameters.get("as_json"):
-            raise click.UsageError("--json and --json-lines do not go together.")
+            raise click.UsageError("--json and --json-lines cannot be combined.")
         if parameters.get("output") == "yaml" and parameters.get("as_json"):
-            raise click.UsageError("--json and -o yaml do not go together.")
+            raise click.UsageError("--json and -o yaml cannot be combined.")
         console = Console.from_options(parameters)
         for name in ("as_json", "as_lines", "as_events", "output", "color"):
             parameters.pop(name, None)
@@ -79,7 +79,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 _COLOR = click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
-    help="Colour, instead of only on a terminal.",
+    help="When to print colours; auto is only on a terminal.",
 )
 
 
@@ -93,11 +93,11 @@ def _give_reports(body: CommandBody) -> CommandBody:
         metavar="KIND=FILE",
         callback=typed.parse_report_options,
         shell_complete=typed.complete_reports,
-        help="Also write a report; may be repeated. KIND is json, html (one page, for a "
-        "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
-        "codequality (findings for it). `github` writes annotations to stderr, appends to "
-        "$GITHUB_STEP_SUMMARY and $GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE "
-        "`-` is stdout; the text then goes to stderr.",
+        help="Also write a report. Repeatable. KIND is json, html (a page for a browser), "
+        "markdown (for a comment), github, or for a GitLab merge request gitlab (counts) "
+        "or codequality (findings). `github` needs no FILE: it writes annotations to "
+        "stderr and appends to $GITHUB_STEP_SUMMARY and $GITHUB_OUTPUT. With `-` as FILE, "
+        "the report goes to stdout and the text to stderr.",
     )
     @functools.wraps(body)
     def call_with_reports(
@@ -140,7 +140,7 @@ def take_stdout(console: Console) -> Console:
     """The console of a command whose report goes to stdout; a usage error beside JSON."""
     if console.as_json:
         option = "--json-lines" if console.as_events else "--json"
-        raise click.UsageError(f"{option} and a report to stdout do not go together.")
+        raise click.UsageError(f"{option} and a report to stdout cannot be combined.")
     return dataclasses.replace(console, is_stdout_taken=True)
 
 
@@ -158,7 +158,7 @@ def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) 
         "--project",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="The project file, instead of synapse-apply.yaml here or above.",
+        help="The project file; by default synapse-apply.yaml here or in a folder above.",
     )
     @functools.wraps(body)
     def call_with_invocation(
@@ -170,7 +170,7 @@ def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) 
         name = single_target({"target": target})
         if target and not name and not takes_several_targets:
             command = format_command_name(click.get_current_context())
-            raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
+            raise click.UsageError(f"`{command}` needs one target: name it with -t NAME.")
         if not target or name:
             parameters.pop("keep_going", None)
         invocation_options = {
@@ -227,18 +227,19 @@ _SELECTION = combine(
         multiple=True,
         metavar="NAME",
         shell_complete=typed.complete_selections,
-        help="Only this: an address, release/PLUGIN, a name that one kind has, a kind, a label as "
-        "KEY=VALUE, or any with `*`, such as storage/*; may be repeated.",
+        help="Select only these resources: an address, release/PLUGIN, a name that only one "
+        "kind has, a kind, a label as KEY=VALUE, or any of these with `*`, such as "
+        "storage/*. Repeatable.",
     ),
     click.option(
         "--exclude",
         multiple=True,
         metavar="NAME",
         shell_complete=typed.complete_selections,
-        help="Leave this out; may be repeated.",
+        help="Leave out these resources, named as for --only. Repeatable.",
     ),
 )
-_TARGET_HELP = "The target to work on: one of the project file, or embedded."
+_TARGET_HELP = "The target: a name from the project file, or embedded."
 _SHARED_OPTIONS: dict[str, Decorator] = {
     "json": combine(_JSON, _COLOR, _give_console),
     "yaml": combine(
@@ -258,15 +259,15 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
             "--json-lines",
             "as_events",
             is_flag=True,
-            help="Print JSON while it goes on: one object a line, the last one the document of "
-            "--json.",
+            help="Print one JSON object per line during the run. The last line is the document "
+            "of --json.",
         ),
         _JSON,
         _COLOR,
         _give_console,
     ),
     "json_lines": combine(
-        click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line."),
+        click.option("--json", "as_lines", is_flag=True, help="Print one JSON object per line."),
         _COLOR,
         _give_console,
     ),
@@ -277,8 +278,8 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
     # Of a command that works on several targets, too: its body is called for each.
     "targets": combine(
         _target_option(
-            f"{_TARGET_HELP} Several: a pattern such as 'prod-*', or a label of targets as "
-            "KEY=VALUE, both in quotes; with commas between, all must hold; may be repeated."
+            f"{_TARGET_HELP} For several targets, give a quoted pattern such as 'prod-*' or a "
+            "label KEY=VALUE. Join conditions with commas to require all of them. Repeatable."
         ),
         functools.partial(_give_invocation, takes_several_targets=True),
     ),
@@ -286,16 +287,16 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         "--project-from",
         metavar="git:REF",
         callback=parse_git_ref,
-        help="Take all settings of the project file from that Git ref; manifests, variables and "
-        "overlays stay those of the checkout.",
+        help="Read all settings of the project file at this Git ref. Manifests, variables and "
+        "overlays still come from the checkout.",
     ),
     "ref": click.option(
         "--ref",
         "as_of",
         callback=parse_plain_ref,
         metavar="REF",
-        help="Take manifests and package sources as they are at that Git ref, to go back to it; "
-        "the project file stays that of the checkout. What is published stays published.",
+        help="Read manifests and package sources at this Git ref, for a rollback. The project "
+        "file still comes from the checkout. Published releases stay published.",
     ),
     "file": click.option(
         "-f",
@@ -304,8 +305,8 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="PATH",
-        help="A manifest or a folder of them, instead of the project's; may be repeated. "
-        "What is recorded and not in them is left as it is.",
+        help="A manifest or a folder of manifests, instead of the project's manifests. Recorded "
+        "resources that are not in these files do not change. Repeatable.",
     ),
     "variables": click.option(
         "--var",
@@ -313,10 +314,12 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         multiple=True,
         metavar="NAME=VALUE|@FILE",
         callback=typed.parse_variables,
-        help="A value for a declared variable, or @FILE: a YAML file of values, which "
-        "NAME=VALUE overrides; may be repeated.",
+        help="Set a declared variable, or read a YAML file of values with @FILE. NAME=VALUE "
+        "overrides the file. Repeatable.",
     ),
-    "strict": click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
+    "strict": click.option(
+        "--strict", is_flag=True, help="Treat warnings about manifests as errors."
+    ),
     "parallelism": click.option(
         "--parallelism",
         type=click.IntRange(min=1),
@@ -324,30 +327,35 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         show_default=True,
         envvar="SYNAPSE_APPLY_PARALLELISM",
         metavar="N",
-        help="How many calls go on at once.",
+        help="How many calls run at the same time.",
     ),
     "lock_timeout": click.option(
         "--lock-timeout",
         type=typed.NumberType(min=0),
         metavar="SECONDS",
-        help="How long to wait for a state that another run holds; by default not at all on a "
-        "terminal, in a non-interactive run as long as the lock of a killed run lasts, and 15 s.",
+        help="How long to wait if another run has locked the state. By default the command does "
+        "not wait on a terminal; a non-interactive run waits until the lock of a killed "
+        "run would expire, plus 15 s.",
     ),
     "wait": click.option(
         "--wait",
         is_flag=True,
-        help="Wait until each earlier call has shown its effect or can no longer act.",
+        help="Wait until the effect of each earlier call shows or the call can no longer act.",
     ),
     "follow": combine(
         click.option(
-            "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
+            "-f",
+            "--follow",
+            is_flag=True,
+            is_eager=True,
+            help="Show the job's log until the job ends.",
         ),
         click.option(
             "--timeout",
             type=typed.NumberType(min=0, min_open=True),
             metavar="SECONDS",
             callback=typed.reject_lone_timeout,
-            help="Follow no longer than this; the job goes on.",
+            help="Stop following after this time. The job continues.",
         ),
         click.option(
             "--interval",
@@ -355,41 +363,44 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
             default=5.0,
             show_default=True,
             metavar="SECONDS",
-            help="How often to look how the job stands.",
+            help="How often to check the job's status.",
         ),
     ),
     "selection": _SELECTION,
     "plan": combine(
         _SELECTION,
         click.option(
-            "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
+            "--prune",
+            is_flag=True,
+            help="Delete recorded objects that are no longer declared. Not allowed with -f.",
         ),
         click.option(
             "--allow-locked",
             is_flag=True,
-            help="With --prune: also delete releases that are locked; their version is lost for "
-            "good.",
+            help="With --prune, also delete locked releases. You can never publish their "
+            "versions again.",
         ),
         click.option(
             "--recreate",
             is_flag=True,
-            help="Recreate missing objects even where the backend cannot confirm that they are "
-            "gone.",
+            help="Recreate missing objects even if the backend cannot confirm that they are gone.",
         ),
         click.option(
             "--no-verify",
             "verify",
             is_flag=True,
             callback=lambda _ctx, _param, given: not given,
-            help="Leave out the runs that verify releases.",
+            help="Do not run releases to verify them.",
         ),
         click.option(
             "--revert-drift",
             is_flag=True,
-            help="Restore the declared values of what was changed outside, also where the "
-            "target says on_drift: hold.",
+            help="Restore the declared values of drifted fields, even if the target sets "
+            "on_drift: hold.",
         ),
-        click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
+        click.option(
+            "--resend-secrets", is_flag=True, help="Send all secrets, even unchanged ones."
+        ),
         click.option(
             "--override-guard",
             "override_guards",
@@ -397,17 +408,17 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
             callback=typed.require_guard_names,
             shell_complete=typed.complete_guards,
             metavar="NAME",
-            help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may "
-            "be repeated.",
+            help="Override this guard. For a freeze or a limit of the policy, use policy:RULE. "
+            "Repeatable.",
         ),
         click.option(
             "--no-package-check",
             multiple=True,
             metavar="RULE",
-            help="Publish packages that violate this rule, such as package:version. No rule about "
-            "secrets can be named; may be repeated.",
+            help="Publish packages that violate this rule, such as package:version. Rules about "
+            "secrets cannot be overridden. Repeatable.",
         ),
-        click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
+        click.option("--show-unchanged", is_flag=True, help="Also show unchanged resources."),
     ),
 }
 

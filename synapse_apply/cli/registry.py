@@ -37,50 +37,50 @@ def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, Comm
 COMMANDS = _read_table("""
 Main commands
   init        project               Write a project file, or a manifest to fill in.
-  validate    checks                Check manifests; needs no backend, no secret.
+  validate    checks                Check manifests without a backend or secrets.
   plan        plan                  Show what apply would do.
   apply       plan                  Change the backend to match the manifests.
-  drift       plan                  Show what was changed outside, or write it into the files.
-  show        show                  Show a resource from all sides, or a saved plan.
+  drift       plan                  Show what was changed outside Git, or write it to the manifests.
+  show        show                  Show a resource as declared, recorded and live, or a saved plan.
   import      adopt                 Record existing objects in the state.
   state       state:group           Manage a target's state: history, open calls, backup.
   doctor      checks                Check a target and list every problem.
-  controller  controller:group      Follow Git all the time, and show every target on a page.
+  controller  controller:group      Follow Git continuously, and show every target on a page.
 Manifests and packages
   export      adopt                 Write manifests and ids of live objects.
-  bump        package               Raise the version of a release, in its files.
+  bump        package               Raise the version of a release in its files.
   package     package:group         Inspect packages: show, build, diff.
   explain     project               Explain a field of a manifest or of the project file.
-On the backend itself
+Live objects and jobs
   get         show                  Show or list live plugins, releases, storages and jobs.
-  run         jobs                  Run a plugin, and follow its job.
-  verify      plan                  Run a release now to see that it works.
+  run         jobs                  Run a plugin and follow its job.
+  verify      plan                  Run a release to check that it works.
   jobs        jobs:group            Follow the log of a job, or stop it.
 For other programs
-  mcp         show                  Let an AI agent read a target, by MCP.
-  emulator    emulator              Serve the embedded backend, or start it over.
-  completion  project               Print the completion script of a shell.
-  schema      project               Print a JSON schema, for editors.
+  mcp         show                  Let an AI agent read a target over MCP.
+  emulator    emulator              Serve the embedded backend, or reset it.
+  completion  project               Print the completion script for a shell.
+  schema      project               Print a JSON schema for editors.
   version     project               Show the version.
 """)
 STATE = _read_table(
     """
 Commands
   init        Create an empty state for a target.
-  show        List what is recorded, or show one record.
-  history     List what was done, by whom and when.
-  key         Show which key the state has, and where it is, or copy it.
-  rm          Forget records; the live objects stay.
+  show        List the records, or show one record.
+  history     List the runs: when, by whom, and what they did.
+  key         Show which key the state has and where the key is, or copy it.
+  rm          Forget records and keep the live objects.
   mv          Rename an address.
-  backup      Copy the whole state to a file, or to another store.
-Repairs, printed where one is needed
-  settle      Find out, or say, how calls ended whose outcome is unknown.
-  accept      Accept the live object as it is.
-  unlock      Remove the lock of a run that is gone.
-  rebind      Bind the state to the target's url and tenant as they are.
-  rekey       Recompute the digests of secrets with the current key.
-  restore     Replace the state by a backup.
-  record      Record what a run did and could not record.
+  backup      Copy the whole state to a file or to another store.
+Repairs (messages name the right command)
+  settle      Look up calls whose outcome is unknown, or say how they ended.
+  accept      Accept the live object with its current values.
+  unlock      Remove the lock of a dead run.
+  rebind      Bind the state to the target's current url and tenant.
+  rekey       Compute the digests of secrets with the current key.
+  restore     Replace the state with a backup.
+  record      Record calls of a run that could not write the state.
 """,
     "state",
 )
@@ -93,26 +93,26 @@ JOBS = _read_table(
 )
 PACKAGE = _read_table(
     """
-  show        Show what is in it, what is left out, by which rule, and its digest.
-  build       Write its zip to a file.
-  diff        Show which files differ from what was published.
+  show        Show which files are in a package or left out, and its digest.
+  build       Write the zip of a package to a file.
+  diff        Show which files differ from the published files.
 """,
     "package",
 )
 CONTROLLER = _read_table(
     """
-  run         Follow sources and keep their targets as they say, until stopped.
-  check       Check a controller's configuration; reads no secret.
+  run         Follow sources and keep their targets in sync, until you stop it.
+  check       Check a controller's configuration without reading secrets.
   status      List a controller's targets and their states.
-  reconcile   Have targets looked at now.
-  pause       Have nothing applied to targets for a while.
+  reconcile   Check targets now.
+  pause       Apply nothing to targets for a while.
   resume      End pauses.
-  approve     Show the rows that wait for a person, and approve them.
-  reject      Say of waiting rows that they are not to be done.
-  forget-rule Forget for which backends rules were given.
-  rollback    Bring targets back to an earlier revision, where they stay.
-  rollout     See how far rollouts are, and decide on them.
-  audit       List who did what, and check that nothing was changed.
+  approve     Show the rows that await approval, and approve them.
+  reject      Reject rows that await approval.
+  forget-rule Forget for which backends the rules of targets were given.
+  rollback    Roll targets back to an earlier revision and keep them there.
+  rollout     Show the progress of rollouts, and decide on them.
+  audit       List who did what, and check that no row was changed.
   backup      Copy a controller's store to a file.
 """,
     "controller",
@@ -121,37 +121,46 @@ GROUPS = frozenset({"package", "state", "jobs", "controller"})
 
 OPTIONS = (
     ("-C, --chdir FOLDER", "work in this folder"),
-    ("--project FILE", "the project file, instead of synapse-apply.yaml here or above"),
-    ("--color auto|always|never", "colour, instead of only on a terminal"),
-    ("--parallelism N", "how many calls go on at once; 10 unless given"),
-    ("-h, --help", "show a command's page: of `plan` and `apply` the most used options"),
-    ("--help-all", "show all of the page"),
+    (
+        "--project FILE",
+        ("the project file; by default synapse-apply.yaml here or in a folder above"),
+    ),
+    ("--color auto|always|never", "when to print colours; auto is only on a terminal"),
+    ("--parallelism N", "how many calls run at the same time; 10 by default"),
+    ("-h, --help", "show the help; for `plan` and `apply` only the most used options"),
+    ("--help-all", "show the complete help"),
 )
 EXITS = (
-    ("0", "fine"),
-    ("1", "error: nothing was sent, or `no` was the answer"),
-    ("2", "--detailed-exitcode: there are changes or refusals (plan), or drift (drift)"),
-    ("3", "apply is incomplete: something failed or was skipped"),
-    ("4", "stale or unreviewed plan"),
+    ("0", "success"),
+    ("1", "error before anything was sent, or the answer was not `yes`"),
+    ("2", "with --detailed-exitcode: changes or refusals (plan), or drift (drift)"),
+    ("3", "the apply is incomplete: something failed or was skipped"),
+    ("4", "the plan is out of date or was not reviewed"),
     ("5", "refused: a guard, a protection, or rows marked !"),
     ("6", "the state is locked by another run"),
     ("7", "the outcome of a call is unknown; the next run looks it up"),
-    ("64", "usage: an option or a command that does not exist"),
+    ("64", "usage error, such as an unknown option or command"),
     ("130, 143", "stopped by Ctrl-C or SIGTERM"),
 )
 ENVIRONMENT = (
     (
         "SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT",
-        "fill what the project file leaves out, before the vendor's ~/.synapse/config.json",
+        (
+            "values that the project file leaves out; they override the vendor's "
+            "~/.synapse/config.json"
+        ),
     ),
-    ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: [http://]host[:port], comma-separated"),
-    ("SYNAPSE_APPLY_STATE_KEY", "key of digests and signatures: base64 of at least 32 bytes"),
-    ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU of prod-eu"),
-    ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),
+    (
+        "SYNAPSE_APPLY_HOSTS",
+        ("hosts that may receive a token: [http://]host[:port], comma-separated"),
+    ),
+    ("SYNAPSE_APPLY_STATE_KEY", "the key of digests and signatures: base64 of at least 32 bytes"),
+    ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU for prod-eu"),
+    ("SYNAPSE_APPLY_PARALLELISM", "the default of --parallelism"),
     ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
-    ("SYNAPSE_APPLY_IN_AUTOMATION", "set: no hints about what to do next"),
-    ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; never a secret"),
-    ("SYNAPSE_APPLY_LOG_PATH", "file that logs are appended to, instead of stderr"),
-    ("TRACEPARENT", "the trace that a run is part of: sent, logged, and kept in the history"),
-    ("NO_COLOR, FORCE_COLOR", "colour off, on"),
+    ("SYNAPSE_APPLY_IN_AUTOMATION", "if set, print no hints about what to do next"),
+    ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; logs contain no secrets"),
+    ("SYNAPSE_APPLY_LOG_PATH", "append logs to this file instead of stderr"),
+    ("TRACEPARENT", "the trace of a run: sent to the backend, logged, and kept in the history"),
+    ("NO_COLOR, FORCE_COLOR", "turn colours off or on"),
 )

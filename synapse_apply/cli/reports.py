@@ -48,7 +48,7 @@ from synapse_apply.workspace.environment import (
 )
 from synapse_apply.workspace.invocation import Invocation
 
-_OTHER_PLACE = "Choose another place for --report."
+_OTHER_PLACE = "Choose another file for --report."
 
 
 def write_report_file(path: Path, text: str) -> None:
@@ -153,7 +153,7 @@ class Reports:
         command does anything; `raise_findings_if_any` ends it then.
         """
         reserved_files = (
-            {self._resolve_path(self.out): "is where the plan goes"} if self.out else {}
+            {self._resolve_path(self.out): "is the file of the plan"} if self.out else {}
         )
         kind, _, name = self.against.partition(":")
         if kind == "state":
@@ -170,14 +170,14 @@ class Reports:
                 misplaced_findings.append(
                     error_finding(
                         f"The {kind} report cannot be written",
-                        f"{file} {reason}; nothing was done.",
+                        f"{file} {reason}. Nothing was done.",
                         _OTHER_PLACE,
                     )
                 )
                 continue
             writable_requests.append((kind, file))
             if path.is_file() or not path.exists():  # a device or a pipe takes both
-                reserved_files[path] = f"is where the {kind} report goes"
+                reserved_files[path] = f"is already the file of the {kind} report"
         return replace(self, requests=writable_requests), misplaced_findings
 
     def with_target(self, name: str) -> Reports:
@@ -324,10 +324,9 @@ class Reports:
             if remaining_size < MIN_BUDGET:
                 yield error_finding(
                     "The summary of this step is full",
-                    f"{summary_file} has nearly the 1 MiB that GitHub takes; with more it would "
-                    "show "
-                    "nothing.",
-                    "Write less to it in this step, or report from a step of its own.",
+                    f"{summary_file} has almost 1 MiB. GitHub shows no summary that is larger.",
+                    "Write less to the summary in this step, or write the report in a separate "
+                    "step.",
                 )
             else:
                 budget = replace(STEP_SUMMARY_BUDGET, limit=remaining_size)

@@ -34,12 +34,12 @@ CommandBody = Callable[..., int]
 
 # Of these a name of one target is asked for: why.
 _OPTIONS_OF_ONE_TARGET: Mapping[str, str] = {
-    "out": "a saved plan is of one target",
+    "out": "a saved plan is for one target",
     "written": "it edits the files of one target",
     "plan": "a saved plan knows its target",
-    "reviewed": "a reviewed plan is of one target",
+    "reviewed": "a reviewed plan is for one target",
     "lineage": "each state has its own",
-    "key_file": "it makes the key of one state",
+    "key_file": "it creates the key of one state",
 }
 _SIGNAL_CODES = (Exit.SIGINT, Exit.SIGTERM)
 
@@ -64,11 +64,11 @@ def run_on_targets(
                 if name == "plan"
                 else f"--{name.replace('written', 'write').replace('_', '-')}"
             )
-            raise click.UsageError(f"{option} goes with one target, -t NAME: {reason}.")
+            raise click.UsageError(f"{option} works only with one target (-t NAME): {reason}.")
     if console.as_events:
         raise click.UsageError(
-            f"--json-lines goes with one target, -t NAME. `{command}` of several prints one "
-            "document with --json."
+            f"--json-lines works only with one target (-t NAME). For several targets, `{command}"
+            " --json` prints one document."
         )
     reports = TargetsReports.from_parameters(parameters, invocation, command, selectors)
     if reports is not None:
@@ -224,7 +224,7 @@ class TargetsReports:
         if any(file == "-" for _, file in requests):
             console = take_stdout(console)
         if ("html", "-") in requests:
-            raise click.UsageError("the HTML of several targets is a page each: name a file.")
+            raise click.UsageError("HTML for several targets is one page per target: name a file.")
         against = parameters.get("against") or ""
         reports, misplaced = Reports(
             requests, console, invocation, command, against=against
@@ -401,8 +401,11 @@ class _PlannedApply:
         return ask_approval(
             self._run.console,
             f"Do you want to perform these actions on {len(names):,} targets, {', '.join(names)}?",
-            "synapse-apply will do what is shown above, one target after the other, and stop "
-            "before the next one where one fails."
+            "synapse-apply will perform exactly the actions shown above, one target after the "
+            "other. If a target fails, it does not start the next target."
             if not self._run.keeps_going
-            else "synapse-apply will do what is shown above, one target after the other.",
+            else (
+                "synapse-apply will perform exactly the actions shown above, one target after "
+                "the other."
+            ),
         )

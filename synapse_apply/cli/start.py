@@ -10,8 +10,8 @@ def main() -> NoReturn:
     """Run the command line. Most of a short command's time is its imports."""
     if sys.platform == "win32":
         sys.stderr.write(
-            "Error: Windows is not supported\n  State files and their locks need a POSIX system.\n"
-            "  Hint: Run it in WSL 2 or in a container.\n"
+            "Error: Windows is not supported\n  State files and their locks need a POSIX "
+            "system.\n  Hint: Run synapse-apply in WSL 2 or in a container.\n"
         )
         sys.exit(1)
     try:
@@ -26,8 +26,8 @@ def main() -> NoReturn:
     except (ImportError, MemoryError, OSError) as problem:
         name = getattr(problem, "name", None) or "A module"
         sys.stderr.write(
-            f"Error: The installation is incomplete\n  {name} cannot be imported "
-            f"({type(problem).__name__}).\n  Hint: Install the package anew.\n"
+            f"Error: The installation is incomplete\n  {name} cannot be imported ("
+            f"{type(problem).__name__}).\n  Hint: Reinstall the package.\n"
         )
         sys.exit(1)
     run_command()

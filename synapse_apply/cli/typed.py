@@ -254,7 +254,7 @@ def parse_url_or_reference(
     env_match = re.fullmatch(_ENV_REFERENCE, value.strip())
     if env_match is None:
         raise click.BadParameter(
-            "what is no url is `{env: NAME}`, with the name of a variable that holds one."
+            "give a url, or `{env: NAME}` with the name of a variable that contains a url."
         )
     from synapse_apply.model.values import SecretRef
 
@@ -276,10 +276,12 @@ def parse_report_options(
     for text in texts:
         kind, separator, file = text.partition("=")
         if kind not in REPORT_KINDS:
-            raise click.BadParameter(f"{kind!r} is no report: {', '.join(REPORT_KINDS)}.")
+            raise click.BadParameter(
+                f"{kind!r} is not a kind of report. The kinds are {', '.join(REPORT_KINDS)}."
+            )
         # `github` needs no file: the runner names its files in the environment.
         if not file and (separator or kind != "github"):
-            raise click.BadParameter(f"{kind}=FILE is wanted.")
+            raise click.BadParameter(f"expected {kind}=FILE.")
         if file and file in [other_file for _, other_file in requests]:
             raise click.BadParameter(f"two reports cannot both go to {file}.")
         requests.append((kind, file))
@@ -352,14 +354,14 @@ def parse_time_span(text: str) -> timedelta:
     with suppress(OverflowError):
         if span := _parse_span_or_none(text):
             return span
-    raise ValueError(f"{text!r} is not a span (7d, 12h, 30m, 1d12h).")
+    raise ValueError(f"{text!r} is not a time span such as 7d, 12h, 30m or 1d12h.")
 
 
 def parse_time(text: str) -> datetime:
     """A date or a time, in UTC; without a zone it is in that of this machine."""
     with suppress(ValueError, OverflowError, OSError):
         return datetime.fromisoformat(text).astimezone(UTC)
-    raise ValueError(f"{text!r} is not a date (2026-11-24, 2026-11-24T10:30:00Z).")
+    raise ValueError(f"{text!r} is not a date such as 2026-11-24 or 2026-11-24T10:30:00Z.")
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime:
@@ -369,8 +371,8 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
             return parse_time(text)
         return (now or datetime.now(UTC)).astimezone(UTC) - span
     raise ValueError(
-        f"{text!r} is not a date (2026-11-24, 2026-11-24T10:30:00Z) or a "
-        "span (7d, 12h, 30m, 1d12h)."
+        f"{text!r} is not a date such as 2026-11-24 or 2026-11-24T10:30:00Z, or a time span "
+        "such as 7d, 12h, 30m or 1d12h."
     )
 
 
@@ -381,8 +383,8 @@ def _parse_status(word: str) -> JobStatus:
     job_status = parse_job_status(word)
     if job_status is JobStatus.UNKNOWN:
         raise ValueError(
-            f"{word!r} is none of queued (or pending), running, completed (or succeeded), "
-            "failed, stopped."
+            f"{word!r} is not a status. Use queued (or pending), running, completed (or "
+            "succeeded), failed or stopped."
         )
     return job_status
 
@@ -428,7 +430,7 @@ def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
     """A JSON object, or None where the option was not given; a usage error for other values."""
     if value is None or isinstance(value, Mapping):
         return value
-    raise click.UsageError(f"{option} takes a JSON object, such as '{{\"step\": 2}}'.")
+    raise click.UsageError(f"{option} needs a JSON object, such as '{{\"step\": 2}}'.")
 
 
 def _parse_json(text: str) -> JsonValue:
@@ -478,5 +480,7 @@ def read_listed_lines(path: Path, option: str) -> tuple[str, ...]:
     try:
         lines = read_typed_file(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise click.UsageError(f"{option} {path} cannot be read as text, a code a line.") from None
+        raise click.UsageError(
+            f"{option} {path} cannot be read as text with one code per line."
+        ) from None
     return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))

@@ -104,14 +104,14 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
     """
     if invocation.as_of:
         raise OptionConflict.from_summary(
-            "--offline does not go with --ref: it compares the checkout."
+            "--offline cannot be combined with --ref: it compares the checkout."
         )
     kind, colon, name = against.partition(":")
     if kind not in {"git", "state"} or not name:
         ref, file = ("REF", "FILE") if colon or not against else (against, against)
         raise OptionConflict.from_summary(
-            f"--offline and --against go together: --against git:{ref}, or --against state:{file} "
-            "with an inventory, says what to compare with."
+            f"--offline needs --against git:{ref}, or --against state:{file} with an inventory: "
+            "this is what the plan compares with."
         )
     if kind == "git":
         return load_offline_against_git(invocation, name)

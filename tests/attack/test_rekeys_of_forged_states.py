@@ -136,7 +136,7 @@ def test_at_a_terminal_it_is_a_question_of_its_own(clone: Workplace, remote: Pat
     words = ("state", "rekey", "--auto-approve", "--color=never")
     code, shown = run_at_terminal(clone.root, b"no\n", environment(clone.environ), *words)
     assert code == 1, shown
-    assert "Sign what is recorded for target prod without verifying it?" in shown
+    assert "Sign the entries of target prod without verifying them?" in shown
     assert git(remote, "rev-parse", REF).strip() == tip
 
 

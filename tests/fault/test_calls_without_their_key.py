@@ -134,7 +134,7 @@ def test_a_lost_update_of_a_secret(
     if is_rekeyed:
         said = rekey_without_the_former(site)
         assert f"{PLUGIN} configuration.token: without the former key nobody can tell" in said
-        (way,) = PRINTED.findall(said.partition("Digested")[0])
+        (way,) = PRINTED.findall(said.partition("Computed the digests")[0])
         typed = f"{way} --auto-approve"
         refused = 0 if case.is_sent_again else 7
         codes |= {"drift": min(refused, 1), "state settle": refused, "apply": refused}
@@ -302,7 +302,7 @@ def test_what_somebody_set_is_not_overwritten_after_a_rekey(
     git_has(site, ALPHA)
     assert "update was not done" in command(site, "state settle --wait -t site")
     set_token(server, BY_HAND)
-    (way,) = PRINTED.findall(rekey_without_the_former(site).partition("Digested")[0])
+    (way,) = PRINTED.findall(rekey_without_the_former(site).partition("Computed the digests")[0])
     said = told(command(site, "plan -t site"))
     assert "Secrets not checked: the state records them under another key" in said
     assert site.apply().code == 0

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 @manual_command(
     "import",
     examples=[
-        ("synapse-apply import plugin/yolo 42", "The plugin with id 42 is plugin/yolo."),
-        ("synapse-apply import -f inventory.yaml", "All of an inventory, or nothing."),
+        ("synapse-apply import plugin/yolo 42", "Record the plugin with id 42 as plugin/yolo."),
+        (
+            "synapse-apply import -f inventory.yaml",
+            ("Record all objects of an inventory, or none if one fails."),
+        ),
     ],
-    exits=[("0", "recorded"), ("1", "an object is not there, or an address is taken")],
+    exits=[("0", "recorded"), ("1", "an object does not exist, or an address is already taken")],
 )
 @options.use("json", "target", "variables")
 @click.argument("name", type=typed.DECLARED_NAME, required=False, metavar="ADDRESS")
@@ -36,10 +39,12 @@ if TYPE_CHECKING:
     "inventory",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="INVENTORY",
-    help="A file that `export` wrote or `state show --inventory` printed, for ADDRESS and ID.",
+    help="Import all objects of a file that `export` wrote or `state show --inventory` printed.",
 )
 @click.option(
-    "--no-bytes", is_flag=True, help="Do not read published bytes; `verify --bytes` can later."
+    "--no-bytes",
+    is_flag=True,
+    help="Do not read published bytes. You can read them later with `verify --bytes`.",
 )
 @options.use("parallelism", "lock_timeout")
 def import_(
@@ -51,13 +56,14 @@ def import_(
     inventory: Path | None,
     no_bytes: bool,
 ) -> int:
-    """Record existing objects in the state: their ids, and what they look like now.
+    """Record existing objects in the state: their ids and their current values.
 
-    Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
-    digest is recorded. The next plan shows how they differ from their manifests.
+    The command does not change the objects. If the backend can return the bytes of a release, the
+    command reads them and records their digest. The next plan shows how the objects differ from
+    their manifests.
     """
     if (inventory is None) == (name is None or remote_id is None):
-        raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
+        raise click.UsageError("Give ADDRESS and ID, or -f INVENTORY.")
     ids = Path.cwd() / inventory if inventory else {str(name): str(remote_id)}
     warnings: list[Diagnostic] = []
     with options.open_target(invocation) as target:
@@ -78,12 +84,30 @@ _MAX_RANGE_SIZE = 1_000_000
 @manual_command(
     "export",
     examples=[
-        ("synapse-apply export -t prod", "Storages, and plugins where they can be listed."),
-        ("synapse-apply export -t prod --codes codes.txt", "Plugins by a file of their codes."),
-        ("synapse-apply export -t prod --ids plugin=1-400", "Every plugin with such an id."),
-        ("synapse-apply export -t prod --from-jobs --releases all", "Plugins that jobs name."),
-        ("synapse-apply export -t prod --unmanaged", "Only what the state does not record."),
-        ("synapse-apply import -t prod -f inventory.yaml", "Then take them into the state."),
+        (
+            "synapse-apply export -t prod",
+            ("Export storages, and plugins if the backend lists them."),
+        ),
+        (
+            "synapse-apply export -t prod --codes codes.txt",
+            ("Export the plugins whose codes are in a file."),
+        ),
+        (
+            "synapse-apply export -t prod --ids plugin=1-400",
+            ("Export every plugin with an id in this range."),
+        ),
+        (
+            "synapse-apply export -t prod --from-jobs --releases all",
+            ("Export the plugins that jobs name, with all releases."),
+        ),
+        (
+            "synapse-apply export -t prod --unmanaged",
+            ("Export only objects that the state does not record."),
+        ),
+        (
+            "synapse-apply import -t prod -f inventory.yaml",
+            ("Then record the exported objects in the state."),
+        ),
     ],
     exits=[
         ("0", "written"),
@@ -99,41 +123,46 @@ _MAX_RANGE_SIZE = 1_000_000
     default=Path("manifests"),
     show_default=True,
     metavar="DIR",
-    help="Write the manifests to this folder: plugins/NAME.yaml and so on, a file each.",
+    help="Write the manifests to this folder, one file each, such as plugins/NAME.yaml.",
 )
 @click.option(
     "--inventory",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write addresses and ids to this file; by default inventory.yaml beside DIR.",
+    help="Write addresses and ids to this file; by default inventory.yaml next to DIR.",
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(_KIND_NAMES), help="Only this kind; may be repeated."
+    "--only",
+    multiple=True,
+    type=click.Choice(_KIND_NAMES),
+    help="Export only this kind. Repeatable.",
 )
 @click.option(
     "--codes",
     "codes_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The plugins with these codes, one a line.",
+    help="Export the plugins with these codes. The file has one code per line.",
 )
 @click.option(
     "--ids",
     multiple=True,
     metavar="KIND=IDS",
-    help="Objects by id, as plugin=1-400 or release=7,9; may be repeated. Ids of a range "
-    "that do not exist are skipped.",
+    help="Export objects by id, such as plugin=1-400 or release=7,9. Ids of a range that do not "
+    "exist are skipped. Repeatable.",
 )
-@click.option("--from-jobs", is_flag=True, help="The plugins that jobs name.")
+@click.option("--from-jobs", is_flag=True, help="Export the plugins that jobs name.")
 @click.option(
     "--releases",
     type=click.Choice(["newest", "all", "none"]),
     default="newest",
     show_default=True,
-    help="Which releases of each plugin.",
+    help="Which releases of each plugin to export.",
 )
-@click.option("--unmanaged", is_flag=True, help="Only what the state does not record.")
-@click.option("--force", is_flag=True, help="Replace files that are there with other content.")
+@click.option(
+    "--unmanaged", is_flag=True, help="Export only objects that the state does not record."
+)
+@click.option("--force", is_flag=True, help="Replace existing files that have other content.")
 @options.use("parallelism")
 def export(
     *,
@@ -146,19 +175,18 @@ def export(
 ) -> int:
     """Write live objects as manifests, and an inventory for `import -f`.
 
-    Only reads; changes neither the backend nor the state. Secrets become
-    `valueFrom: {live: true}`: no value is written anywhere. In free-form fields, what looks like a
-    secret becomes `valueFrom: {env: NAME}` and is named in `lifecycle.sensitive`; each is listed.
-    Published releases become `source: published`. What a manifest cannot hold is left out and
-    listed, with the reason.
+    The command changes neither the backend nor the state. Secrets become `valueFrom: {live: true}`:
+    no secret value is written. In free-form fields, a value that looks like a secret becomes
+    `valueFrom: {env: NAME}` and is named in `lifecycle.sensitive`; the command lists each one.
+    Published releases become `source: published`. If a manifest cannot contain something, the
+    command leaves it out and lists the reason.
 
-    The backend is asked whether it lists plugins. Where it does not, say which ones by --codes,
-    --ids or --from-jobs. The same objects give the same files, so that an export
-    can be compared with an earlier one.
+    If the backend does not list its plugins, name them with --codes, --ids or --from-jobs. The same
+    objects always give the same files, so you can compare an export with an earlier one.
     """
     if "-" in {str(folder), str(selection["inventory"])}:
         raise click.UsageError(
-            "an export is many files; name a folder, and a file for --inventory."
+            "an export is many files: give a folder, and use --inventory for the inventory file."
         )
     with options.open_target(invocation) as target:
         exported_files = target.live.export_manifests(
@@ -177,7 +205,7 @@ def _parse_ids(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
     for text in texts:
         kind, separator, id_list = text.partition("=")
         if not separator or kind not in _KIND_NAMES:
-            raise click.UsageError(f"--ids takes KIND=IDS, such as plugin=1-400, not {text!r}.")
+            raise click.UsageError(f"--ids needs KIND=IDS, such as plugin=1-400, not {text!r}.")
         for id_text in id_list.split(","):
             range_match = re.fullmatch(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*", id_text)
             if range_match is None:

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
     "validate",
     examples=[
         ("synapse-apply validate", "Check everything, for every target."),
-        ("synapse-apply validate -t prod --strict", "One target; warnings are errors."),
-        ("synapse-apply validate --json", "Findings for an editor or a bot."),
-        ("synapse-apply validate --report github", "Each finding at its line in the pull request."),
-        ("synapse-apply validate plugins/yolo", "One package, before it is merged."),
-        ("synapse-apply validate plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
-        ("synapse-apply validate --graph", "What needs what, for a ```mermaid block."),
+        (
+            "synapse-apply validate -t prod --strict",
+            ("Check one target and treat warnings as errors."),
+        ),
+        ("synapse-apply validate --json", "Print the findings for an editor or a bot."),
+        (
+            "synapse-apply validate --report github",
+            ("Show each finding at its line in the pull request."),
+        ),
+        ("synapse-apply validate plugins/yolo", "Check one package before you merge it."),
+        ("synapse-apply validate plugins/yolo --ref yolo-v1.1.0", "Use the files at this tag."),
+        ("synapse-apply validate --graph", "Print the dependencies for a ```mermaid block."),
     ],
-    exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
+    exits=[("0", "valid, perhaps with warnings"), ("1", "not valid; every error is shown")],
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
 @click.argument("package", metavar="[PACKAGE]", required=False)
@@ -35,12 +41,12 @@ if TYPE_CHECKING:
     "--ref",
     default="",
     metavar="REF",
-    help="With a PACKAGE that is a folder: as it is at this tag, branch or commit of Git.",
+    help="With a folder as PACKAGE: read it at this Git tag, branch or commit.",
 )
 @click.option(
     "--graph",
     is_flag=True,
-    help="Instead print which resource needs which, as a Mermaid flowchart.",
+    help="Print the dependencies as a Mermaid flowchart instead.",
 )
 def validate(
     *,
@@ -51,20 +57,20 @@ def validate(
     ref: str,
     graph: bool,
 ) -> int:
-    """Check the project file, the manifests and the packages they name.
+    """Check the project file, the manifests and their packages.
 
-    Needs no backend, no credentials and no value of a secret, so it can run for a pull request
-    from anywhere. Every finding is shown with file, line and column. No project file and no
-    manifest is an error, since the folder is the wrong one; an empty folder is a warning.
+    The command needs no backend, no credentials and no secret values, so it can check any pull
+    request. It shows every finding with file, line and column. It fails if the folder has neither a
+    project file nor a manifest, and warns about a listed folder that contains no manifest.
 
-    With a PACKAGE (a folder, a zip, or the release that declares it) only that package is read, as
-    the platform will read it: its config.yaml, its entrypoints, code that is left out, and secrets,
-    which no finding shows. docs/packages.md lists the rules.
+    With a PACKAGE (a folder, a zip, or the release that declares it), the command checks only that
+    package, as the platform will read it: its config.yaml, its entrypoints, code that is left out,
+    and secrets. No finding shows a secret value. docs/packages.md lists the rules.
     """
     if ref and not package:
-        raise click.UsageError("--ref goes with a PACKAGE.")
+        raise click.UsageError("--ref needs a PACKAGE.")
     if package and graph:
-        raise click.UsageError("--graph is of all manifests: leave out the PACKAGE.")
+        raise click.UsageError("--graph shows all manifests and takes no PACKAGE.")
     if graph:
         return _print_graph(console, invocation, reports)
     with options.open_target(invocation) as target:
@@ -82,7 +88,9 @@ def validate(
 def _print_graph(console: Console, invocation: Invocation, reports: Reports | None) -> int:
     """Print the graph of what the manifests of one target declare."""
     if console.as_json or reports is not None:
-        raise click.UsageError("--graph prints Mermaid: leave out --json and --report.")
+        raise click.UsageError(
+            "--graph prints Mermaid and cannot be combined with --json and --report."
+        )
     with options.open_target(invocation) as target:
         declared = target.read_manifests().items()
     nodes = [cli.graph.GraphNode(address, resource.depends_on) for address, resource in declared]
@@ -93,22 +101,29 @@ def _print_graph(console: Console, invocation: Invocation, reports: Reports | No
 @manual_command(
     "doctor",
     examples=[
-        ("synapse-apply doctor", "Check the only target."),
-        ("synapse-apply doctor -t prod", "Before the first apply, and when something is wrong."),
-        ("synapse-apply doctor -t prod --json", "The same for a script, or to attach to a report."),
+        ("synapse-apply doctor", "Check the project's only target."),
+        (
+            "synapse-apply doctor -t prod",
+            ("Check a target before the first apply, or if something is wrong."),
+        ),
+        ("synapse-apply doctor -t prod --json", "Print JSON for a script or a bug report."),
     ],
-    exits=[("0", "nothing is wrong, warnings aside"), ("1", "something is wrong; all is shown")],
+    exits=[
+        ("0", "no problems, perhaps with warnings"),
+        ("1", ("problems found; every problem is shown")),
+    ],
 )
 @options.use("json", "targets", "project_from", "variables")
 def doctor(*, console: Console, invocation: Invocation) -> int:
     """Check a target and list every problem at once.
 
-    Looks at the project file, the manifests, url, allowed hosts and credentials, whether the
-    backend answers and takes token and tenant, what it can do, its clock, the health of the
-    target's agents, and the state: its binding, lineage, key, lock and calls of unknown outcome.
+    The command checks the project file, the manifests, the url, the allowed hosts and the
+    credentials. It checks whether the backend answers and accepts the token and tenant, the
+    backend's features and clock, and the health of the target's agents. It also checks the state:
+    its binding, lineage, key and lock, and calls whose outcome is unknown.
 
-    Changes nothing and makes nothing. What is broken hides nothing else, and what could not be
-    checked is said. No value of a secret is shown, only where it comes from.
+    The command changes and creates nothing. One problem does not hide another, and the command says
+    what it could not check. It shows where a secret comes from, never its value.
     """
     with options.open_target(invocation) as target:
         checkup = target.diagnose()

@@ -33,14 +33,14 @@ add_data_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".synapse-apply") / "controller",
     metavar="FOLDER",
-    help="The controller's data folder, instead of .synapse-apply/controller.",
+    help="The controller's data folder; by default .synapse-apply/controller.",
 )
 add_url_option = click.option(
     "--url",
     default="",
     envvar=_URL_VARIABLE,
     metavar="URL",
-    help=f"The address of a running controller, instead of {_URL_VARIABLE}.",
+    help=f"The address of a running controller; by default {_URL_VARIABLE}.",
 )
 # The default is that of controller/worker/pool.py.
 add_looks_option = click.option(
@@ -49,12 +49,15 @@ add_looks_option = click.option(
     default=4,
     show_default=True,
     metavar="N",
-    help="How many targets this process looks at or applies at a time.",
+    help="How many targets this process checks or applies at the same time.",
 )
 # What the help of each command says that asks a controller over HTTP.
 API_ENVIRONMENT = (
-    ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, where there is no --url"),
-    ("SYNAPSE_APPLY_CONTROLLER_TOKEN", "a token of `access.tokens`; goes to https or loopback"),
+    ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, if --url is not given"),
+    (
+        "SYNAPSE_APPLY_CONTROLLER_TOKEN",
+        ("a token from `access.tokens`; sent only over https or to a loopback address"),
+    ),
 )
 
 
@@ -63,14 +66,14 @@ API_ENVIRONMENT = (
 parse_pattern = text_of(r"[^/\s]+/\S+|\*", "{!r} is not SOURCE/TARGET.")
 # The id of a commit, or its first 7 digits at least.
 _parse_revision = text_of(
-    "[0-9a-fA-F]{7,64}", "{!r} is not the id of a commit (7 digits at least)."
+    "[0-9a-fA-F]{7,64}", "{!r} is not the id of a commit (at least 7 digits)."
 )
 
 
 def parse_target(text: str) -> str:
     """SOURCE/TARGET of one target; ValueError for any other text."""
     if any(character in parse_pattern(text) for character in "*?["):
-        raise ValueError(f"{text!r} is a pattern; here it is one target.")
+        raise ValueError(f"{text!r} is a pattern; this command needs one target.")
     return text
 
 
@@ -90,16 +93,17 @@ add_row_option = click.option(
     # Not a part of it, which could be that of another row.
     type=Typed(
         "digest",
-        text_of("row1:[0-9a-f]{64}", "{!r} is not a whole row digest (row1: and 64 digits)."),
+        text_of("row1:[0-9a-f]{64}", "{!r} is not a complete row digest (row1: and 64 digits)."),
     ),
     multiple=True,
     metavar="DIGEST",
-    help="This row, as the page or this command showed it; may be repeated. Nothing is asked.",
+    help="The digest of a row, as the page or this command shows it. The command then does not "
+    "ask. Repeatable.",
 )
 
 
 add_reason_option = click.option(
-    "--reason", required=True, metavar="TEXT", help="Why; stands on the page."
+    "--reason", required=True, metavar="TEXT", help="The reason; the page shows it."
 )
 
 
@@ -110,49 +114,79 @@ _pattern_options = options.combine(
 
 @click.group("controller", cls=LazyGroup, entries=registry.CONTROLLER)
 def group() -> None:
-    """Follow Git all the time: keep targets as it says, and show them all on one page.
+    """Follow Git continuously, keep every target in sync, and show all targets on one page.
 
-    What may be applied is said for each target by its mode: observe (nothing), auto, or approve (a
-    person first). A red commit, drift, what waits for a person and a target that cannot be planned
-    are shown on its page, as commit statuses and as messages.
+    The mode of a target decides what the controller applies: nothing (observe), everything allowed
+    (auto), or rows that a person has approved (approve). The page, commit statuses and messages
+    show broken commits, drift, rows that await approval, and targets that cannot be planned.
     """
 
 
 @manual_command(
     "run",
     examples=[
-        ("synapse-apply controller run", "Follow what controller.yaml says, until stopped."),
-        ("synapse-apply controller run --demo", "With a repository and backends made for it."),
-        ("synapse-apply controller run --once", "One round, for cron."),
-        ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
-        ("synapse-apply controller run --worker", "Work beside the replicas of this controller."),
+        (
+            "synapse-apply controller run",
+            ("Follow the sources of controller.yaml until you stop the controller."),
+        ),
+        (
+            "synapse-apply controller run --demo",
+            ("Try a controller with a demo repository and demo backends."),
+        ),
+        ("synapse-apply controller run --once", "Run one round, for cron."),
+        ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "Run as a service."),
+        (
+            "synapse-apply controller run --worker",
+            ("Run a worker for the replicas of this controller."),
+        ),
     ],
     exits=[
-        ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at, and applied where it may"),
-        ("1", "it could not start; --once: a source cannot be followed, a target not be planned"),
-        ("2", "--once --detailed-exitcode: something is not live, is held, or waits"),
-        ("3", "--once: an apply did not do all that it was to do"),
-        ("5", "--once: something is refused where the controller applies"),
-        ("6", "another controller uses the data folder; --once: another process leads it"),
-        ("7", "--once: nobody knows whether a call had an effect"),
+        (
+            "0",
+            (
+                "stopped by Ctrl-C or SIGTERM; with --once: every target was checked, and applied "
+                "if allowed"
+            ),
+        ),
+        (
+            "1",
+            (
+                "the controller could not start; with --once: a source cannot be followed or a "
+                "target cannot be planned"
+            ),
+        ),
+        (
+            "2",
+            (
+                "with --once --detailed-exitcode: something is not live, awaits approval, or "
+                "waits for a window"
+            ),
+        ),
+        ("3", "with --once: an apply is incomplete"),
+        ("5", "with --once: rows are refused on a target that the controller applies"),
+        (
+            "6",
+            ("another controller uses the data folder; with --once: another process is the leader"),
+        ),
+        ("7", "with --once: the outcome of a call is unknown"),
     ],
-    environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
+    environment=[("SYNAPSE_APPLY_LOG=json", "write log lines as JSON")],
 )
 @options.use("color")
 @add_file_argument
 @add_data_option
-@click.option("--once", is_flag=True, help="Do what is due, print a table, and end.")
+@click.option("--once", is_flag=True, help="Do everything that is due, print a table, and end.")
 @click.option(
     "--demo",
     is_flag=True,
-    help="Make a repository, backends and a configuration in a temporary folder, show what a "
-    "controller does with them, and remove them at the end.",
+    help="Create a repository, backends and a configuration in a temporary folder, run a "
+    "controller on them, and remove them at the end.",
 )
-@click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
+@click.option("--keep", is_flag=True, help="With --demo, keep the temporary folder.")
 @click.option(
     "--worker",
     is_flag=True,
-    help="Plan and apply what is due, and nothing else: beside replicas whose store is on "
+    help="Only plan and apply what is due. The controller needs replicas with a store in "
     "PostgreSQL.",
 )
 @add_looks_option
@@ -160,7 +194,7 @@ def group() -> None:
     "--detailed-exitcode",
     "detailed",
     is_flag=True,
-    help="With --once: exit with 2 where there are changes, drift or refusals.",
+    help="With --once, end with exit code 2 if there are changes, drift or refusals.",
 )
 def run(
     *,
@@ -174,24 +208,27 @@ def run(
     worker: bool,
     looks: int,
 ) -> int:
-    """Follow Git, plan every target, apply what its mode lets it, and show it on a page.
+    """Follow Git, plan every target, apply what its mode allows, and serve a page.
 
-    Writes a line to stderr for each new head, each look that found something new, each apply, and
-    each failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
-    SIGTERM lets looks end for some seconds and of applies what has begun; a second one stops at
-    once.
+    The command logs a line to stderr for each new commit, each check with a new result, each apply,
+    and each failure. On SIGHUP it reads the file again, and keeps the old settings if the new file
+    has errors. The first Ctrl-C or SIGTERM gives checks some seconds and lets running calls finish.
+    The second stops at once.
 
-    A --worker has no page, follows no branch and sends no message: at least one `run` without it
-    has the same file. Any number of workers may come and go, each with its own data folder.
+    A --worker only plans and applies: it has no page, follows no branch and sends no messages. At
+    least one `controller run` without --worker must use the same file. You can add and remove
+    workers at any time; each needs a separate data folder.
     """
     if worker and (once or demo):
-        raise click.UsageError("--worker goes on until it is stopped: leave out --once and --demo.")
+        raise click.UsageError(
+            "--worker runs until you stop it, and cannot be combined with --once and --demo."
+        )
     if detailed and not once:
-        raise click.UsageError("--detailed-exitcode goes with --once.")
+        raise click.UsageError("--detailed-exitcode needs --once.")
     if demo and once:
-        raise click.UsageError("--demo goes on until it is stopped: leave out --once.")
+        raise click.UsageError("--demo runs until you stop it, and cannot be combined with --once.")
     if keep and not demo:
-        raise click.UsageError("--keep goes with --demo.")
+        raise click.UsageError("--keep needs --demo.")
     if demo:
         _serve_demo(console, keep=keep)
         return 0
@@ -208,9 +245,9 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
     from synapse_apply.controller.extras import require_packages
 
     require_packages()
-    console.write_note("Making a Git repository and three backends ...")
+    console.write_note("Creating a Git repository and three backends ...")
     with open_demo(console.write_note, keep=keep) as demo:
-        console.write_note(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
+        console.write_note(f"All files are in {demo.folder}, and the page is at {demo.page_url}")
         variables = {**os.environ, **demo.variables}
         cli.run.serve_controller(
             cli.run.ControllerSetup(
@@ -225,25 +262,27 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
         ("synapse-apply controller check", "Check controller.yaml."),
         (
             "synapse-apply controller check --online",
-            "Also what a start on this machine would refuse.",
+            "Also find what would stop the controller on this machine.",
         ),
-        ("synapse-apply controller check acme.yaml --strict", "Warnings are errors."),
+        ("synapse-apply controller check acme.yaml --strict", "Treat warnings as errors."),
     ],
-    exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
+    exits=[("0", "valid, perhaps with warnings"), ("1", "not valid; every error is shown")],
 )
 @options.use("json")
 @add_file_argument
-@click.option("--strict", is_flag=True, help="Warnings are errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option(
     "--online",
     is_flag=True,
-    help="Also read the secrets and the head of each repository, and ask the store's database.",
+    help="Also read the secrets and the head of each repository, and connect to the store's "
+    "database.",
 )
 def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
-    """Check a controller's configuration; without --online it reads no secret and asks nobody.
+    """Check a controller's configuration. Without --online, read no secrets and connect to nothing.
 
-    Every finding is shown with file, line and column. What this version does not use is a warning.
-    With --online each repository is fetched into a temporary folder; nothing is written elsewhere.
+    The command shows every finding with file, line and column. Settings that this version does not
+    use are warnings. With --online, the command fetches each repository into a temporary folder and
+    writes nothing elsewhere.
     """
     findings = cli.checking.check_configuration(file, dict(os.environ) if online else None)
     if strict:
@@ -256,20 +295,24 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 @manual_command(
     "status",
     examples=[
-        ("synapse-apply controller status", "Of the controller of this folder."),
-        ("synapse-apply controller status --url http://127.0.0.1:8080", "Of a running one."),
-        ("synapse-apply controller status --json", "For a script."),
+        ("synapse-apply controller status", "Use the store of the controller in this folder."),
+        (
+            "synapse-apply controller status --url http://127.0.0.1:8080",
+            ("List the targets of a running controller."),
+        ),
+        ("synapse-apply controller status --json", "Print JSON for a script."),
     ],
-    exits=[("0", "printed"), ("1", "there is no store, or the controller does not answer")],
+    exits=[("0", "printed"), ("1", "the store does not exist, or the controller does not answer")],
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
 @add_data_option
 @add_url_option
 def status(*, console: Console, data: Path, url: str) -> int:
-    """List the targets of a controller, those that need a person first.
+    """List the targets of a controller. Targets that need a person come first.
 
-    Reads its store, also while it runs; with an address its HTTP API.
+    The command reads the controller's store, even while the controller runs. With --url, it reads
+    the controller's HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()
@@ -282,30 +325,36 @@ def status(*, console: Console, data: Path, url: str) -> int:
 @manual_command(
     "reconcile",
     examples=[
-        ("synapse-apply controller reconcile acme/prod", "Now, and not at its next interval."),
-        ("synapse-apply controller reconcile 'acme/*'", "Every target of a source."),
+        (
+            "synapse-apply controller reconcile acme/prod",
+            ("Check a target now instead of at its next interval."),
+        ),
+        ("synapse-apply controller reconcile 'acme/*'", "Check every target of a source."),
         (
             "synapse-apply controller reconcile acme/prod --wait --timeout 10m",
-            "And what became of it.",
+            "Also wait, and print the result.",
         ),
     ],
     exits=[
-        ("0", "asked for; with --wait: looked at, and nothing failed"),
-        ("1", "no such target, no right, or the controller does not answer"),
-        ("7", "the answer was lost"),
-        ("1, 3, 5, 7", "with --wait, as `plan` and `apply` by hand; 1 when the time is over"),
+        ("0", "requested; with --wait: checked, and nothing failed"),
+        ("1", "no target matches, you lack the right, or the controller does not answer"),
+        ("7", "the answer was lost, so the outcome is unknown"),
+        ("1, 3, 5, 7", "with --wait: as for `plan` and `apply`; 1 also after the timeout"),
     ],
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
 @click.option(
-    "--wait", "is_waiting", is_flag=True, help="Wait until it is done, and print what it found."
+    "--wait",
+    "is_waiting",
+    is_flag=True,
+    help="Wait until the controller has finished, and print the result.",
 )
 @click.option(
     "--timeout",
     type=TIME_SPAN,
     metavar="SPAN",
-    help="How long to wait in all (10m, 2h); 30m by default.",
+    help="How long to wait in total (10m, 2h); 30m by default.",
 )
 def reconcile(
     *,
@@ -315,13 +364,14 @@ def reconcile(
     is_waiting: bool,
     timeout: timedelta | None,
 ) -> int:
-    """Have a running controller fetch and look at targets at once; a failing one is tried again.
+    """Make a running controller fetch and check targets now. It also retries failing targets.
 
-    What it then applies is what the mode of the target, its windows, pauses and approvals let it.
-    With --wait that has ended, too; what is held or waits for a window is not waited for.
+    The mode, windows, pauses and approvals of a target still decide what the controller applies.
+    With --wait, the command also waits for the apply, but not for rows that await approval or a
+    window.
     """
     if timeout is not None and not is_waiting:
-        raise click.UsageError("--timeout goes with --wait.")
+        raise click.UsageError("--timeout needs --wait.")
     api = cli.controller.open_controller_api(console, url)
     names = list(
         dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
@@ -329,8 +379,8 @@ def reconcile(
     if not names:
         raise InputError.from_summary(
             "No target matches",
-            f"The controller at {api.url} has none that matches {', '.join(patterns)}.",
-            Text("List them with ", Command("controller status"), "."),
+            f"The controller at {api.url} has no target that matches {', '.join(patterns)}.",
+            Text("List the targets with ", Command("controller status"), "."),
         )
 
     asked_names: list[str] = []
@@ -352,27 +402,40 @@ def reconcile(
 @manual_command(
     "pause",
     examples=[
-        ('synapse-apply controller pause acme/prod --reason "incident 4711"', "For a day."),
-        ('synapse-apply controller pause "acme/*" --for 4h --reason migration', "A source."),
+        (
+            'synapse-apply controller pause acme/prod --reason "incident 4711"',
+            ("Pause a target for a day."),
+        ),
+        (
+            'synapse-apply controller pause "acme/*" --for 4h --reason migration',
+            ("Pause all targets of a source for four hours."),
+        ),
         (
             "synapse-apply controller pause acme/prod --until 2026-12-01T09:00:00Z --reason freeze",
-            "To a time.",
+            "Pause a target until a time.",
         ),
     ],
     exits=[
         ("0", "paused"),
-        ("1", "nothing matches, no right, or the controller does not answer"),
-        ("7", "the answer was lost"),
+        ("1", "no target matches, you lack the right, or the controller does not answer"),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
-@click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
 @click.option(
-    "--for", "span", type=TIME_SPAN, metavar="SPAN", help="For how long (12h, 7d); 1d by default."
+    "--for",
+    "span",
+    type=TIME_SPAN,
+    metavar="SPAN",
+    help="How long to pause (12h, 7d); 1d by default.",
 )
 @click.option(
-    "--until", type=DATE_TIME, metavar="TIME", help="Until when: a date, or a date with a time."
+    "--until",
+    type=DATE_TIME,
+    metavar="TIME",
+    help="When the pause ends: a date, or a date with a time.",
 )
 def pause(
     *,
@@ -383,14 +446,14 @@ def pause(
     span: timedelta | None,
     until: datetime | None,
 ) -> int:
-    """Have a running controller apply nothing to targets for a while; they are still looked at.
+    """Make a running controller apply nothing to targets for a while. It continues to check them.
 
-    An apply that is under way ends in its middle: what has begun ends, and no call begins later
-    than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
-    the same pattern replaces the first.
+    A running apply stops: calls that have begun finish, and no call begins later than 10 s after
+    the pause. A pattern also pauses targets that you add later. A second pause of the same pattern
+    replaces the first.
     """
     if span is not None and until is not None:
-        raise click.UsageError("--for and --until do not go together.")
+        raise click.UsageError("--for and --until cannot be combined.")
     end = until or datetime.now(UTC) + (span or timedelta(days=1))
     api = cli.controller.open_controller_api(console, url)
 
@@ -407,22 +470,34 @@ def pause(
 @manual_command(
     "resume",
     examples=[
-        ("synapse-apply controller resume acme/prod", "End its pause, or its rollback."),
-        ("synapse-apply controller resume 'acme/*'", "End the pause of this pattern."),
+        (
+            "synapse-apply controller resume acme/prod",
+            ("End the pause or the rollback of a target."),
+        ),
+        (
+            "synapse-apply controller resume 'acme/*'",
+            ("End the pause that was set with this pattern."),
+        ),
     ],
     exits=[
         ("0", "resumed"),
-        ("1", "there is no such pause or rollback, no right, or no controller answers"),
-        ("7", "the answer was lost"),
+        (
+            "1",
+            (
+                "the pause or rollback does not exist, you lack the right, or the controller does "
+                "not answer"
+            ),
+        ),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
-    """End pauses that people have set, each by the pattern that it was set for.
+    """End pauses that people have set. Name each pause by the pattern that it was set with.
 
-    Where there is no such pause, the rollbacks of targets that match end. A pause that stands in
-    controller.yaml ends where that is changed.
+    If there is no such pause, the command ends the rollbacks of matching targets. To end a pause in
+    controller.yaml, change controller.yaml.
     """
     api = cli.controller.open_controller_api(console, url)
 
@@ -451,7 +526,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
         ("1", "the answer was not `yes`, no right, or no controller answers"),
         ("4", "the plan is another by now than what was shown"),
         ("5", "the controller may not apply the revision there"),
-        ("7", "the answer was lost"),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
@@ -464,12 +539,12 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 def rollback(
     *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
 ) -> int:
-    """Bring targets back to an earlier revision, where they stay.
+    """Roll targets back to an earlier revision, and keep them there.
 
-    The revision is a commit that was the head of the source. Each target is planned at it first,
-    and what cannot go back is shown. It stays there until a commit changes what the head
-    declares for it, or until `controller resume`. Mode, windows, pauses and approvals count as
-    always.
+    The revision is a commit that was the head of the source. The controller first plans each target
+    at that revision and shows what cannot be rolled back. The target stays there until a commit
+    changes what the head declares for it, or until `controller resume`. Mode, windows, pauses and
+    approvals still apply.
     """
     return cli.controller.roll_back(
         console, url=url, pattern=target, revision=revision, reason=reason,
@@ -480,19 +555,25 @@ def rollback(
 @manual_command(
     "approve",
     examples=[
-        ("synapse-apply controller approve acme/prod", "Show what waits, and ask."),
+        (
+            "synapse-apply controller approve acme/prod",
+            ("Show the rows that await approval, and ask."),
+        ),
         (
             "synapse-apply controller approve acme/prod --row row1:...",
-            "For a script: the rows that somebody has seen.",
+            "In a script: approve rows that a person has reviewed.",
         ),
-        ("synapse-apply controller approve 'acme/*'", "All that mean another backend now."),
+        (
+            "synapse-apply controller approve 'acme/*'",
+            ("Approve all targets that now mean another backend."),
+        ),
     ],
     exits=[
-        ("0", "approved, or nothing waits"),
-        ("1", "the answer was not `yes`, no right, or the controller does not answer"),
-        ("4", "a row does not wait any more as it was shown"),
-        ("5", "nobody can approve such a row, or you cannot (`not_author`)"),
-        ("7", "the answer was lost"),
+        ("0", "approved, or no row awaits approval"),
+        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
+        ("4", "a row no longer awaits approval, or has changed"),
+        ("5", "the row cannot be approved, or not by you (`not_author`)"),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
@@ -501,12 +582,12 @@ def rollback(
 @add_target_or_pattern_argument
 @add_row_option
 def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
-    """Approve rows of a target that wait for a person.
+    """Approve rows of a target that await approval.
 
-    At a terminal every row is shown, and then it is asked. Elsewhere each approved row is named by
-    its digest, so that nobody approves what they did not see. An approval is for what a row does:
-    it ends when the row differs, when it is used, and after seven days. With a pattern it is about
-    one sort of row alone: that a target means another backend now.
+    On a terminal, the command shows every row and then asks. A non-interactive run names each row
+    by its digest, so that you approve only rows that you have reviewed. An approval ends when the
+    row changes, when it is used, and after seven days. A pattern approves only one sort of row:
+    that a target now means another backend.
     """
     api = cli.controller.open_controller_api(console, url)
     chosen = cli.controller.choose_rows_by_target(
@@ -526,18 +607,18 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     examples=[
         (
             'synapse-apply controller reject acme/prod --reason "not before the release"',
-            "Show what waits, and ask.",
+            "Show the rows that await approval, and ask.",
         ),
         (
             "synapse-apply controller reject acme/prod --row row1:... --reason wrong",
-            "One row, without a question.",
+            "Reject one row without asking.",
         ),
     ],
     exits=[
-        ("0", "rejected, or nothing waits"),
-        ("1", "the answer was not `yes`, no right, or the controller does not answer"),
-        ("4", "a row does not wait any more as it was shown"),
-        ("7", "the answer was lost"),
+        ("0", "rejected, or no row awaits approval"),
+        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
+        ("4", "a row no longer awaits approval, or has changed"),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
@@ -545,14 +626,14 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 @add_url_option
 @click.argument("target", type=TARGET, metavar="SOURCE/TARGET")
 @add_row_option
-@click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
-    """Say of rows that wait for a person that they are not to be done, and take approvals back.
+    """Reject rows that await approval, and withdraw approvals.
 
-    They go on waiting, marked, until Git or the live object changes; who approves one later has
-    the last word.
+    A rejected row stays in the list, marked as rejected, until Git or the live object changes. A
+    person can still approve it later.
     """
     api = cli.controller.open_controller_api(console, url)
     for name, rows in cli.controller.choose_rows_by_target(
@@ -569,10 +650,16 @@ def reject(
 @manual_command(
     "forget-rule",
     examples=[
-        ("synapse-apply controller forget-rule acme/prod", "It was renamed, or is no more."),
-        ("synapse-apply controller forget-rule 'acme/tenant-*'", "All of these that are gone."),
+        (
+            "synapse-apply controller forget-rule acme/prod",
+            ("Forget a target that was renamed or removed."),
+        ),
+        (
+            "synapse-apply controller forget-rule 'acme/tenant-*'",
+            ("Forget all matching targets that were removed."),
+        ),
     ],
-    exits=[("0", "forgotten, or there was nothing to forget"), ("1", "there is no such store")],
+    exits=[("0", "forgotten, or there was nothing to forget"), ("1", "the store does not exist")],
 )
 @options.use("color")
 @add_target_or_pattern_argument
@@ -581,12 +668,14 @@ def reject(
 def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int:
     """Forget for which backend, tenant and state the rules of targets were given.
 
-    Of a target that is gone from Git, so that another name may take its place. Of one that is
-    declared and means another backend now, that is accepted. For the controller's own machine: it
-    may run meanwhile.
+    If a target no longer exists in Git, another name can then take its place. If a target exists
+    and now means another backend, the command accepts that backend. Run the command on the
+    controller's machine; the controller may be running.
     """
     lines = cli.run.forget_rules(file, data, console.environ, target)
-    for line in lines or [f"No target that matches {target} is gone, or means another backend."]:
+    for line in lines or [
+        (f"No matching target ({target}) has been removed or means another backend.")
+    ]:
         console.write_note(sanitize(line))
     return 0
 
@@ -594,11 +683,20 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
 @manual_command(
     "audit",
     examples=[
-        ("synapse-apply controller audit", "Of the controller of this folder."),
-        ("synapse-apply controller audit acme/prod --who proxy:ann", "What ann did there."),
-        ("synapse-apply controller audit --url https://synapse-apply.acme.example", "Elsewhere."),
+        ("synapse-apply controller audit", "Use the store of the controller in this folder."),
+        (
+            "synapse-apply controller audit acme/prod --who proxy:ann",
+            ("List what ann did on one target."),
+        ),
+        (
+            "synapse-apply controller audit --url https://synapse-apply.acme.example",
+            ("Check the audit of a running controller."),
+        ),
     ],
-    exits=[("0", "the chain holds"), ("1", "it does not, or there is no store or no answer")],
+    exits=[
+        ("0", "the chain is intact"),
+        ("1", ("the chain is broken, the store does not exist, or the controller does not answer")),
+    ],
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
@@ -611,21 +709,26 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
     required=False,
     metavar="[SOURCE/TARGET]",
 )
-@click.option("--who", default="", metavar="NAME", help="Only of proxy:NAME or token:NAME.")
+@click.option(
+    "--who",
+    default="",
+    metavar="NAME",
+    help="List only rows of this person or token: proxy:NAME or token:NAME.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
     metavar="N",
-    help="How many rows to list; all are checked.",
+    help="How many rows to list. The command always checks all rows.",
 )
 @click.option(
     "--expect",
     "expected_digest",
     default="",
     metavar="DIGEST",
-    help="Fail unless a row has this digest, such as the one that a log has from last week.",
+    help="Fail unless a row has this digest, such as a digest from last week's log.",
 )
 def audit(
     *,
@@ -637,11 +740,11 @@ def audit(
     limit: int,
     expected_digest: str,
 ) -> int:
-    """List who did what and when, newest first, and check that no row was changed or taken out.
+    """List who did what and when, newest first, and check that no row was changed or removed.
 
-    Each row has a digest over itself and the row before. The whole chain is computed anew here,
-    whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
-    controller logs the newest one every hour.
+    Each row has a digest of itself and the row before it. The command computes the whole chain
+    again, from any source. Only a digest from another place proves that the end is complete: the
+    controller logs its newest digest every hour.
     """
     selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
     if url := cli.controller.choose_controller_url(url):
@@ -657,17 +760,20 @@ def audit(
 
 @manual_command(
     "backup",
-    examples=[("synapse-apply controller backup main.backup", "A copy of its store.")],
-    exits=[("0", "written"), ("1", "no store, or the file is there or cannot be written")],
+    examples=[("synapse-apply controller backup main.backup", "Copy the store to a new file.")],
+    exits=[
+        ("0", "written"),
+        ("1", ("the store does not exist, or the file already exists or cannot be written")),
+    ],
 )
 @options.use("color")
 @add_data_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(*, console: Console, data: Path, file: Path) -> int:
-    """Copy a controller's store to one new file, consistent even while it runs.
+    """Copy a controller's store to a new file, even while the controller runs.
 
-    To restore it, put it in the data folder of a controller that is stopped, as controller.db. A
-    store in PostgreSQL (`store` of controller.yaml) is saved with pg_dump.
+    To restore it, stop the controller and put the file into its data folder as controller.db. For a
+    store in PostgreSQL (`store` of controller.yaml), use pg_dump.
     """
     cli.run.write_store_backup(data, file)
     console.write_output(f"Wrote {file}.\n")
@@ -685,30 +791,48 @@ _ROLLOUT_VERBS = {
 @manual_command(
     "rollout",
     examples=[
-        ("synapse-apply controller rollout status", "All of them, who needs a person first."),
-        ("synapse-apply controller rollout status fleet", "One, wave by wave."),
-        ("synapse-apply controller rollout status fleet --json", "With every target."),
-        ("synapse-apply controller rollout approve fleet", "Show what waits, and ask."),
+        (
+            "synapse-apply controller rollout status",
+            ("List all rollouts; those that need a person come first."),
+        ),
+        ("synapse-apply controller rollout status fleet", "Show one rollout wave by wave."),
+        (
+            "synapse-apply controller rollout status fleet --json",
+            ("Print a rollout with every target as JSON."),
+        ),
+        (
+            "synapse-apply controller rollout approve fleet",
+            ("Show the rows that await approval, and ask."),
+        ),
         (
             "synapse-apply controller rollout approve fleet --revision 3b92d7c --wave 3",
-            "For a script: what somebody has seen.",
+            "In a script: approve what a person has reviewed.",
         ),
-        ("synapse-apply controller rollout resume fleet", "Show why it stopped, and ask."),
+        (
+            "synapse-apply controller rollout resume fleet",
+            ("Show why the rollout stopped, and ask."),
+        ),
         (
             'synapse-apply controller rollout skip fleet --reason "eu-4 is being rebuilt"',
-            "Show what is open, and ask.",
+            "Show the open wave, and ask.",
         ),
         (
             "synapse-apply controller rollout abort fleet --revision 3b92d7c --reason wrong",
-            "In a script, where somebody has seen it.",
+            "In a script: abort what a person has reviewed.",
         ),
     ],
     exits=[
-        ("0", "printed, or decided"),
-        ("1", "no such rollout, the answer was not `yes`, no right, or no controller answers"),
-        ("4", "the rollout has another revision or wave by now than what was shown"),
-        ("5", "the rollout is in a state in which this cannot be asked"),
-        ("7", "the answer was lost"),
+        ("0", "printed, or the decision was made"),
+        (
+            "1",
+            (
+                "the rollout does not exist, the answer was not `yes`, you lack the right, or the "
+                "controller does not answer"
+            ),
+        ),
+        ("4", "the rollout now has another revision or wave"),
+        ("5", "the state of the rollout does not allow this decision"),
+        ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,
 )
@@ -723,16 +847,19 @@ _ROLLOUT_VERBS = {
     "--revision",
     type=Typed("commit", lambda text: _parse_revision(text).lower()),
     metavar="COMMIT",
-    help="The revision that somebody has seen; nothing is asked then.",
+    help="The revision that a person has reviewed. The command then does not ask.",
 )
 @click.option(
     "--wave",
     type=click.IntRange(min=1),
     metavar="N",
-    help="With approve and skip: the wave that somebody has seen; goes with --revision.",
+    help="With approve and skip: the wave that a person has reviewed. Needs --revision.",
 )
 @click.option(
-    "--reason", default="", metavar="TEXT", help="With skip and abort: why; stands on the page."
+    "--reason",
+    default="",
+    metavar="TEXT",
+    help="With skip and abort: the reason; the page shows it.",
 )
 def rollout(
     *,
@@ -744,35 +871,40 @@ def rollout(
     wave: int | None,
     reason: str,
 ) -> int:
-    """See how far rollouts are, and decide on them.
+    """Show the progress of rollouts, and decide on them.
 
-    A rollout brings a new revision to targets wave by wave. A wave ends once each of its targets
-    is healthy. Too many failures stop the rollout, and a person decides.
+    A rollout brings a new revision to targets wave by wave. A wave ends when each of its targets is
+    healthy. Too many failures stop the rollout until a person decides.
 
     \b
       status    list the rollouts, or show one wave by wave
-      approve   let the next wave begin, where its configuration says `approve`
-      resume    continue a stopped rollout: failed targets are tried again
-      skip      end the open wave without evidence, so that the next one begins
-      abort     bring a revision no further; targets that have it keep it, and
-                those that change to it are paused until a later one
+      approve   start the next wave, if its configuration says `approve`
+      resume    continue a stopped rollout and retry its failed targets
+      skip      end the open wave without waiting for healthy targets, and
+                start the next wave
+      abort     stop rolling out a revision: targets that have it keep it, and
+                targets that are changing to it are paused until a later one
 
-    A decision is for one revision, of approve and skip for one wave. You need the right `approve`
-    for every target of the rollout, or of the wave.
+    A decision applies to one revision, and for approve and skip to one wave. You need the right
+    `approve` for every target of the rollout, or of the wave.
     """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
     if action == "status":
         if revision or wave or reason:
-            raise click.UsageError("--revision, --wave and --reason go with a decision.")
+            raise click.UsageError(
+                "--revision, --wave and --reason cannot be combined with `rollout status`."
+            )
         return _print_rollouts(console, url, name)
     verb = getattr(cli.verbs, _ROLLOUT_VERBS[action])
     if not name or console.as_json:
-        raise click.UsageError(f"`rollout {action}` takes the NAME of one rollout, and no --json.")
+        raise click.UsageError(
+            f"`rollout {action}` needs the NAME of one rollout, and has no --json."
+        )
     if bool(reason) != ("reason" in verb.members):
         raise click.UsageError(
-            f"`rollout {action}` takes {'a' if 'reason' in verb.members else 'no'} --reason."
+            f"`rollout {action}` {'needs a' if 'reason' in verb.members else 'has no'} --reason."
         )
     if wave and "wave" not in verb.subject.value:
-        raise click.UsageError(f"`rollout {action}` takes no --wave.")
+        raise click.UsageError(f"`rollout {action}` has no --wave.")
     return cli.controller.decide_on_rollout(
         console, verb, url=url, name=name, revision=revision, wave=wave, reason=reason
     )

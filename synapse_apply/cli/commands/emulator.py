@@ -22,15 +22,33 @@ if TYPE_CHECKING:
 @manual_command(
     "emulator",
     examples=[
-        ("synapse-apply emulator", "The project's embedded backend, on a free port."),
-        ("synapse-apply emulator --port 8000 --token t0ken", "For a test that needs a URL."),
-        ("synapse-apply emulator --profile vendor", "As the vendor's backend behaves."),
-        ("synapse-apply emulator --reset", "Ask, then start the embedded backend over."),
-        ("synapse-apply emulator --reset --auto-approve", "The same in a script."),
+        ("synapse-apply emulator", "Serve the project's embedded backend on a free port."),
+        (
+            "synapse-apply emulator --port 8000 --token t0ken",
+            ("Serve a fixed URL and token for a test."),
+        ),
+        (
+            "synapse-apply emulator --profile vendor",
+            ("Serve a backend that behaves like the vendor's backend."),
+        ),
+        ("synapse-apply emulator --reset", "Reset the embedded backend after you confirm it."),
+        (
+            "synapse-apply emulator --reset --auto-approve",
+            ("Do the same in a script, without asking."),
+        ),
     ],
     exits=[
-        ("0", "stopped by Ctrl-C or SIGTERM; --reset: removed, or there was nothing"),
-        ("1", "it could not start; --reset: in use, or the answer was not `yes`"),
+        (
+            "0",
+            ("stopped by Ctrl-C or SIGTERM; with --reset: removed, or there was nothing to remove"),
+        ),
+        (
+            "1",
+            (
+                "the backend could not start; with --reset: it is in use, or the answer was not "
+                "`yes`"
+            ),
+        ),
     ],
 )
 @options.use("color", "project")
@@ -38,18 +56,21 @@ if TYPE_CHECKING:
     "--reset",
     "is_reset",
     is_flag=True,
-    help="Serve nothing: remove all objects and the state of target `embedded`.",
+    help="Remove all objects and the state of target `embedded`, and serve nothing.",
 )
-@click.option("--auto-approve", is_flag=True, help="With --reset: do not ask.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="The data set, instead of the project's.")  # fmt: skip
-@click.option("--token", default="", metavar="TEXT",
-              help="The access token to ask for; else a random one.")  # fmt: skip
+@click.option("--auto-approve", is_flag=True, help="With --reset, do not ask for confirmation.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--any-token", is_flag=True, hidden=True, help="Accept every token, from whoever asks."
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 selects a free port.",
 )
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="The folder of the data set; by default the project's.")  # fmt: skip
+@click.option("--token", default="", metavar="TEXT",
+              help="The token that clients must send; by default random.")  # fmt: skip
+@click.option("--any-token", is_flag=True, hidden=True, help="Accept any token from any client.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
               hidden=True)  # fmt: skip
@@ -57,8 +78,8 @@ if TYPE_CHECKING:
               hidden=True)  # fmt: skip
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               callback=lambda _ctx, _param, name: name or "",
-              help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
-              "data set, whose own counts else.")  # fmt: skip
+              help="Behave as the API page documents, or as the vendor's tools expect. The data "
+                   "set keeps the profile, which is the default from then on.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
               callback=typed.parse_name_values,
               hidden=True)  # fmt: skip
@@ -74,25 +95,27 @@ def emulator(
     faults: Path | None,
     **behaviour: Any,
 ) -> int:
-    """Serve the embedded backend until it is stopped: a real HTTP server, with its data in a file.
+    """Serve the embedded backend until you stop it: a real HTTP server with its data in a file.
 
-    Target `embedded` starts it for each run by itself; serve it to use it from elsewhere.
-    Prints `listening on URL` once it answers. While it runs, target `embedded` uses it. Without
-    --token it asks for a random token, which is `token` in endpoint.json beside its data; only
-    you can read that file.
+    Each run on target `embedded` starts the backend automatically. Serve it to use it from other
+    programs; target `embedded` then uses the same server. The command prints `listening on URL`
+    when it is ready. Without --token, the server requires a random token: `token` in endpoint.json
+    next to its data. Only you can read that file.
 
-    With --reset every object of the project's embedded backend and the state of target `embedded`
-    are removed together, since one without the other would make second copies. Manifests, other
-    targets and their states are not touched. The next start makes a new data set; with --profile
-    it is made now, and keeps that profile.
+    With --reset, the command removes all objects of the project's embedded backend together with
+    the state of target `embedded`: one without the other would lead to duplicate objects. It does
+    not touch manifests, other targets, and their states. The next start creates a new data set.
+    With --profile, the command creates it at once, with that profile.
     """
     if is_reset:
         if data is not None:
-            raise click.UsageError("--reset is of the project's own data set: leave out --data.")
+            raise click.UsageError(
+                "--reset resets the project's own data set and cannot be combined with --data."
+            )
         profile = behaviour["profile"]
         return _reset(console, invocation, profile, auto_approve=auto_approve)
     if auto_approve:
-        raise click.UsageError("--auto-approve goes with --reset.")
+        raise click.UsageError("--auto-approve needs --reset.")
     from synapse_apply.emulator.core import backend, store, switches
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
     from synapse_apply.emulator.serve import serve
@@ -130,7 +153,7 @@ def _reset(console: Console, invocation: Invocation, profile: str, *, auto_appro
     require_approval_way(console, is_approved=auto_approve, verb="emulator --reset")
     project = configuration.load_valid_project_or_defaults(invocation)
     question = f"Remove the embedded backend's objects in {project.root}?"
-    detail = "Target embedded starts over; nothing else is touched."
+    detail = "This removes the objects and the state of target embedded, and nothing else."
     if not is_approved(console, question, detail, given=auto_approve, verb="emulator --reset"):
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
@@ -142,11 +165,11 @@ def _reset(console: Console, invocation: Invocation, profile: str, *, auto_appro
         ) from None
     except DataSetError as problem:
         raise SynapseApplyError.from_summary(
-            "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
+            "The embedded backend is in use", f"{problem}.", "Stop the backend, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
     if profile and target_session.create_embedded_data_set(project, invocation, profile):
-        console.write_output(f"The embedded backend has profile {profile} now.\n")
+        console.write_output(f"The embedded backend now has profile {profile}.\n")
     return Exit.OK
 
 

@@ -26,43 +26,54 @@ _RELEASE_PREFIX = "release/"
 @manual_command(
     "run",
     examples=[
-        ("synapse-apply run yolo -p threshold=0.8 --follow", "Run a plugin and watch its job."),
-        ("synapse-apply run id=123 --params-file run.yaml", "By id, with parameters of a file."),
+        ("synapse-apply run yolo -p threshold=0.8 --follow", "Run a plugin and follow its job."),
+        (
+            "synapse-apply run id=123 --params-file run.yaml",
+            ("Run a plugin by its id, with parameters from a file."),
+        ),
         (
             "synapse-apply run yolo@1.2.0 --action train --agent 4 -p epochs=3",
-            "A version, an action and an agent: the platform's form.",
+            "Run an action of a version on an agent, in the platform's form.",
         ),
-        ("synapse-apply run yolo --json", "Start it and print the job, for a script."),
+        ("synapse-apply run yolo --json", "Start a run and print its job for a script."),
     ],
     exits=[
-        ("0", "started; with --follow: it completed"),
-        ("1", "not started; with --follow: it failed, was stopped, or has not ended in time"),
-        ("7", "it is not known whether it started; the message says how to check"),
+        ("0", "the run started; with --follow: it completed"),
+        (
+            "1",
+            (
+                "the run did not start; with --follow: it failed, was stopped, or did not end in "
+                "time"
+            ),
+        ),
+        ("7", "it is not known whether the run started; the message says how to check"),
     ],
 )
 @options.use("json", "target")
 @click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=typed.complete_plugins)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
               callback=typed.parse_key_value_options,
-              help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip
+              help="A parameter. A value that is valid JSON is sent as JSON, any other as text. "
+                   "Repeatable.")  # fmt: skip
 @click.option("--params-file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Parameters in a YAML or JSON file; those of -p come on top.")  # fmt: skip
+              help="Read parameters from a YAML or JSON file; -p overrides them.")  # fmt: skip
 @click.option("--context", multiple=True, metavar="KEY=VALUE",
               callback=typed.parse_key_value_options,
-              help="A value of the run's context; may be repeated.")  # fmt: skip
+              help="A value of the run's context. Repeatable.")  # fmt: skip
 @click.option("--action", default="", metavar="NAME", help="The plugin's action to run.")
 @click.option("--agent", type=int, metavar="ID", help="The agent to run it on.")
 @click.option("--version", default="", metavar="VERSION", hidden=True)  # as @VERSION
 @options.use("follow")
 def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
             timeout: float | None, interval: float, **run_options: Any) -> int:  # fmt: skip
-    """Run a plugin: print the id of its job at once, and with --follow its progress and its log.
+    """Run a plugin and print the id of its job. With --follow, show its progress and its log.
 
-    PLUGIN is a name or address that the state records, a code, or id=123; release/PLUGIN@VERSION is
-    the same as PLUGIN@VERSION. The run is sent once and never again. --action, --agent and a
-    version make the form of the real platform (`params`), without them it is that of the API page
-    (`parameters`, `context`). Where there is a state, its `state history` shows the run.
+    PLUGIN is a name or address that the state records, a code, or id=123. release/PLUGIN@VERSION is
+    the same as PLUGIN@VERSION. The command sends the run once and never repeats it. With --action,
+    --agent or a version, the request has the form of the real platform (`params`). Otherwise it has
+    the form of the API page (`parameters`, `context`). If the target has a state, `state history`
+    shows the run.
     """
     run_keywords = _run_keywords(plugin, run_options)
     display = cli.jobs.RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
@@ -98,10 +109,10 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     if not separator:
         name, version = plugin, run_options["version"]
     if not name or (separator and not version) or (run_options["version"] not in ("", version)):
-        raise click.UsageError("Say PLUGIN, or PLUGIN@VERSION with one version.")
+        raise click.UsageError("Give PLUGIN, or PLUGIN@VERSION with one version.")
     if name.startswith(_RELEASE_PREFIX) and not version:
         raise click.UsageError(
-            f"Say {name}@VERSION, or {name.removeprefix(_RELEASE_PREFIX)} alone."
+            f"Give {name}@VERSION, or only {name.removeprefix(_RELEASE_PREFIX)}."
         )
     file = run_options.pop("params_file")
     given = typed.read_mapping_file(file) if file else {}
@@ -115,29 +126,38 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
 
 @click.group("jobs", cls=LazyGroup, entries=registry.JOBS)
 def group() -> None:
-    """Follow the log of a job, or stop it; `get jobs` lists jobs, `get job ID` shows one.
+    """Follow the log of a job, or stop it. `get jobs` lists jobs, and `get job ID` shows one job.
 
-    A job is one run of a plugin. Status words of both kinds of servers are understood (queued or
-    PENDING, running, completed or SUCCEEDED, failed, stopped) and shown in one.
+    A job is one run of a plugin. The commands understand the status words of both kinds of servers
+    and show them as queued (PENDING), running, completed (SUCCEEDED), failed or stopped.
     """
 
 
 @manual_command(
     "logs",
     examples=[
-        ("synapse-apply jobs logs 789 --tail 10", "The last lines of a job's log."),
-        ("synapse-apply jobs logs 789 --follow", "All of it, and what it writes until it ends."),
-        ("synapse-apply jobs logs 789 --json", "A JSON object a line, for a script."),
+        ("synapse-apply jobs logs 789 --tail 10", "Show the last ten lines of a job's log."),
+        (
+            "synapse-apply jobs logs 789 --follow",
+            ("Show the whole log, and new lines until the job ends."),
+        ),
+        ("synapse-apply jobs logs 789 --json", "Print one JSON object per line for a script."),
     ],
     exits=[
         ("0", "shown; with --follow: the job completed"),
-        ("1", "no such job; with --follow: it failed, was stopped, or has not ended in time"),
+        (
+            "1",
+            (
+                "the job does not exist; with --follow: it failed, was stopped, or did not end in "
+                "time"
+            ),
+        ),
     ],
 )
 @options.use("json_lines", "target")
 @click.argument("job_id", metavar="ID")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N",
-              help="Of the lines there are, only the last N.")  # fmt: skip
+              help="Show only the last N of the existing lines.")  # fmt: skip
 @options.use("follow")
 def logs(
     *,
@@ -150,8 +170,8 @@ def logs(
 ) -> int:
     """Show the log of a job, each line once and in order.
 
-    --follow reads the log every second at first, and more seldom as it grows.
-    A call that fails is made again; no line is lost or shown twice by that.
+    With --follow, the command reads the log every second at first, and less often as the log grows.
+    It repeats a call that fails, without losing or repeating a line.
     """
     follower = cli.jobs.JobFollower(console, log_only=True)
     with options.open_target(invocation) as target:
@@ -170,36 +190,52 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 @manual_command(
     "stop",
     examples=[
-        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID}", "Show the job, ask, then stop it."),
-        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --auto-approve", "The same in a script."),
+        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID}", "Show the job, ask, and stop it."),
+        (
+            f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --auto-approve",
+            ("Do the same in a script, without asking."),
+        ),
     ],
     exits=[
-        ("0", "stopped, or told to stop"),
-        ("1", "no such job, it has ended, the backend refuses it, or the answer was not `yes`"),
-        ("7", "it is not known whether it was stopped"),
+        ("0", "the job is stopped or is stopping"),
+        (
+            "1",
+            (
+                "the job does not exist or has ended, the backend refused, or the answer was not "
+                "`yes`"
+            ),
+        ),
+        ("7", "it is not known whether the job was stopped"),
     ],
 )
 @options.use("json", "target")
 @click.argument("job_id", metavar="ID")
-@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def stop(*, console: Console, invocation: Invocation, job_id: str, auto_approve: bool) -> int:
-    """Stop a job that has not ended. What it has done so far stays.
+    """Stop a job that has not ended. Its results so far stay.
 
-    API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
-    administrators of the workspace. API v1 has no such call.
+    API v2 stops jobs by their v2 ids (UUIDs). You must own the job, or be an owner or administrator
+    of the workspace. API v1 cannot stop jobs.
     """
     require_approval_way(console, is_approved=auto_approve, verb="jobs stop")
 
     def confirm_stop(job: Job) -> bool:
-        detail = f"It is {sanitize(cli.jobs.format_job_status(job))}; nothing starts it again."
+        detail = (
+            f"It is {sanitize(cli.jobs.format_job_status(job))}. You cannot start a "
+            "stopped job again."
+        )
         question = f"Stop job {sanitize(job.id)}?"
         return is_approved(console, question, detail, given=auto_approve, verb="jobs stop")
 
-    with options.open_target(invocation, declined="Nothing was stopped.") as target:
+    with options.open_target(invocation, declined="The job was not stopped.") as target:
         job = target.jobs.stop_job(
             job_id, confirm=confirm_stop, warn=lambda finding: console.write_findings([finding])
         )
     status = sanitize(cli.jobs.format_job_status(job))
-    text = f"{status}." if job.status.has_ended else f"was told to stop; it is {status} now."
+    text = (
+        f"{status}."
+        if job.status.has_ended
+        else (f"received the request to stop. Its status is {status}.")
+    )
     console.show(cli.jobs.build_job_document(job), f"Job {sanitize(job.id)} {text}\n")
     return Exit.OK

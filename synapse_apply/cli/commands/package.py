@@ -25,43 +25,49 @@ _add_package_options = options.combine(
         "--ref",
         default="",
         metavar="REF",
-        help="Take SOURCE, a folder, as it is at this tag, branch or commit of Git.",
+        help="Read the folder SOURCE at this Git tag, branch or commit.",
     ),
 )
 
 
 @click.group("package", cls=LazyGroup, entries=registry.PACKAGE)
 def group() -> None:
-    """Look at the package of a release before it is published, and at what became of it since.
+    """Inspect the package of a release before you publish it, and compare it afterwards.
 
-    A package is named by its folder, by a zip, or by the release that declares it. None of these
-    commands needs a backend.
+    Name a package by its folder, its zip, or the release that declares it. These commands need no
+    backend.
     """
 
 
 @manual_command(
     "show",
     examples=[
-        ("synapse-apply package show plugins/yolo", "What goes into the zip, and what does not."),
-        ("synapse-apply package show release/yolo@1.1.0 --by-size", "The largest files first."),
-        ("synapse-apply package show plugins/yolo --json", "The same for a script."),
+        (
+            "synapse-apply package show plugins/yolo",
+            ("Show which files go into the zip, and which do not."),
+        ),
+        (
+            "synapse-apply package show release/yolo@1.1.0 --by-size",
+            ("List the largest files first."),
+        ),
+        ("synapse-apply package show plugins/yolo --json", "Print JSON for a script."),
         (
             "synapse-apply package show plugins/yolo --digest",
-            "What the state and plans have of it.",
+            "Print the digest that the state and plans contain.",
         ),
     ],
     exits=[
         ("0", "shown"),
-        ("1", "no such package, or it cannot be published as it is"),
+        ("1", "the package does not exist or cannot be published"),
     ],
 )
 @_add_package_options
-@click.option("--by-size", is_flag=True, help="The largest files first.")
+@click.option("--by-size", is_flag=True, help="List the largest files first.")
 @click.option(
     "--digest",
     "only_digest",
     is_flag=True,
-    help="Print only the digest; with --json also the SHA-256 of each file.",
+    help="Print only the digest. With --json, also print the SHA-256 of each file.",
 )
 def show(
     *,
@@ -72,13 +78,13 @@ def show(
     by_size: bool,
     only_digest: bool,
 ) -> int:
-    """Show what goes into a package, what is left out, and the rule that leaves it out.
+    """Show which files go into a package, which are left out, and by which rule.
 
-    A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
-    built in. A folder that is left out stands for all below it.
+    A rule is built in, or a line of an ignore file (`.synapseignore`, otherwise `.gitignore`). A
+    folder that is left out stands for everything below it.
 
-    The digest is `pkg1:sha256:` and the SHA-256 over paths, bytes and executable bits: the same
-    files have the same digest on any machine, in a folder, at a Git ref or in a zip.
+    The digest is `pkg1:sha256:` and the SHA-256 of paths, bytes and executable bits. The same files
+    have the same digest on any machine, in a folder, at a Git ref or in a zip.
     """
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
@@ -97,11 +103,23 @@ def show(
 @manual_command(
     "build",
     examples=[
-        ("synapse-apply package build plugins/yolo", "yolo-1.1.0.zip, in the working folder."),
-        ("synapse-apply package build release/yolo@1.1.0 -o dist/yolo.zip", "Of a release."),
-        ("synapse-apply package build plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
+        (
+            "synapse-apply package build plugins/yolo",
+            ("Write yolo-1.1.0.zip to the working folder."),
+        ),
+        (
+            "synapse-apply package build release/yolo@1.1.0 -o dist/yolo.zip",
+            ("Build the package of a declared release."),
+        ),
+        (
+            "synapse-apply package build plugins/yolo --ref yolo-v1.1.0",
+            ("Use the files at this tag."),
+        ),
     ],
-    exits=[("0", "written"), ("1", "no such package, or it cannot be written: no zip is left")],
+    exits=[
+        ("0", "written"),
+        ("1", ("the package does not exist or the zip cannot be written; no partial zip remains")),
+    ],
 )
 @_add_package_options
 @click.option(
@@ -109,16 +127,17 @@ def show(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where to write it, instead of NAME-VERSION.zip here; a zip there is replaced.",
+    help="Write the zip to this file; by default NAME-VERSION.zip here. An existing zip is "
+    "replaced.",
 )
 def build(
     *, console: Console, invocation: Invocation, what: str, ref: str, out: Path | None
 ) -> int:
-    """Write the zip of a package, as a release uploads it.
+    """Write the zip of a package, as the upload of a release sends it.
 
-    It is reproducible: the same files give the same bytes, with fixed times, order and modes.
-    `package show` shows what is left out, and why. A zip that was built elsewhere is packed anew;
-    an upload of `file:` sends that file as it is.
+    The zip is reproducible: the same files give the same bytes, with fixed times, order and modes.
+    `package show` shows which files are left out, and why. The command repacks a zip that another
+    tool built, while an upload of `file:` sends that file unchanged.
     """
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
@@ -130,14 +149,20 @@ def build(
 @manual_command(
     "diff",
     examples=[
-        ("synapse-apply package diff release/yolo@1.1.0", "What changed since it was published."),
-        ("synapse-apply package diff yolo --against 1.0.0", "Since an older version."),
-        ("synapse-apply package diff yolo --detailed-exitcode", "In CI: 2 means it differs."),
+        (
+            "synapse-apply package diff release/yolo@1.1.0",
+            ("Show what changed since the release was published."),
+        ),
+        ("synapse-apply package diff yolo --against 1.0.0", "Compare with an older version."),
+        (
+            "synapse-apply package diff yolo --detailed-exitcode",
+            ("In CI: exit code 2 means that files differ."),
+        ),
     ],
     exits=[
         ("0", "compared"),
-        ("1", "no such release, or the state does not know what was published"),
-        ("2", "with --detailed-exitcode: it differs"),
+        ("1", "the release does not exist, or the state does not record what was published"),
+        ("2", "with --detailed-exitcode: files differ"),
     ],
 )
 @options.use("json", "target", "variables")
@@ -146,16 +171,16 @@ def build(
     "--against",
     default="",
     metavar="RELEASE",
-    help="A recorded release of the same plugin, by address or version, instead of this one.",
+    help="Compare with this recorded release of the same plugin, given by address or version.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a difference.")
+@click.option("--detailed-exitcode", is_flag=True, help="End with exit code 2 if files differ.")
 def diff(
     *, console: Console, invocation: Invocation, release: str, against: str, detailed_exitcode: bool
 ) -> int:
-    """Show which files of a declared release differ from what was published.
+    """Show which files of a declared release differ from the published files.
 
-    The state remembers the digest of every file that was published from here. A release that is
-    not published yet is compared with the newest one of its plugin that is.
+    The state records the digest of each file that this tool published. A release that is not
+    published yet is compared with the newest published release of its plugin.
     """
     with options.open_target(invocation) as target:
         difference = target.packages.compare_with_published(release, against=against)
@@ -166,19 +191,21 @@ def diff(
 @manual_command(
     "bump",
     examples=[
-        ("synapse-apply bump yolo patch", "1.1.0 becomes 1.1.1."),
-        ('synapse-apply bump yolo minor -m "Finds smaller things"', "With a changelog."),
-        ("synapse-apply bump yolo --to 2.0.0-rc.1", "To a version of your choice."),
-        ("synapse-apply bump yolo major --dry-run", "See what would be edited."),
+        ("synapse-apply bump yolo patch", "Raise 1.1.0 to 1.1.1."),
+        ('synapse-apply bump yolo minor -m "Finds smaller things"', "Also set the changelog."),
+        ("synapse-apply bump yolo --to 2.0.0-rc.1", "Set a version of your choice."),
+        ("synapse-apply bump yolo major --dry-run", "Show the edits without writing them."),
     ],
-    exits=[("0", "edited"), ("1", "it cannot be edited, with the reason: nothing was written")],
+    exits=[("0", "edited"), ("1", "the version cannot be edited; nothing was written")],
 )
 @options.use("json", "target", "file", "variables")
 @click.argument("plugin", shell_complete=typed.complete_plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
-@click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
+@click.option(
+    "--to", default="", metavar="VERSION", help="Set this version instead of raising a part."
+)
 @click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
-@click.option("--dry-run", is_flag=True, help="Show the edits and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the edits without writing them.")
 def bump(
     *,
     console: Console,
@@ -189,17 +216,17 @@ def bump(
     changelog: str | None,
     dry_run: bool,
 ) -> int:
-    """Raise the version of a plugin's release in the files that say it.
+    """Raise the version of a plugin's release in the files that contain it.
 
-    PLUGIN is the plugin's name, or NAME@VERSION where several of its releases are declared. The
-    version is edited where it is written: in the Release manifest, in the package's config.yaml,
-    and in the Plugin manifest if it says the same version. Comments, quotes and all else stay.
+    PLUGIN is the plugin's name, or NAME@VERSION if several of its releases are declared. The
+    command edits the version in the Release manifest, in the package's config.yaml, and in the
+    Plugin manifest if that has the same version. Comments, quotes and everything else stay.
 
-    A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
-    manifests of that target are looked at, otherwise those of all.
+    After a prerelease comes its version: `patch` changes 1.2.0-rc.1 to 1.2.0. With -t, the command
+    reads only the manifests of that target, otherwise those of all targets.
     """
     if bool(part) == bool(to):
-        raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
+        raise click.UsageError("Give either major, minor or patch, or --to VERSION.")
     with options.open_target(invocation) as target:
         bump_result = target.packages.bump_version(
             plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run

@@ -24,36 +24,51 @@ if TYPE_CHECKING:
 
 # By option, with the reason.
 _CONFLICTING_OPTIONS: Mapping[str, str] = {
-    "out": "such a plan cannot be applied",
-    "server_dry_run": "nothing is asked of the backend",
-    "resend_secrets": "no secret is read",
+    "out": "an offline plan cannot be applied",
+    "server_dry_run": "an offline plan sends nothing to the backend",
+    "resend_secrets": "an offline plan reads no secrets",
 }
 
 
 @manual_command(
     "plan",
     examples=[
-        ("synapse-apply plan", "What apply would do on the only target."),
+        ("synapse-apply plan", "Plan the project's only target."),
         ("synapse-apply plan -t prod --detailed-exitcode", "In CI: exit code 2 means changes."),
-        ("synapse-apply plan --only storage --exclude team=vision", "Only a part of it."),
-        ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
-        ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
+        ("synapse-apply plan --only storage --exclude team=vision", "Plan only some resources."),
+        (
+            "synapse-apply plan --json > plan.json",
+            ("Write the plan for a program. The document is complete with every exit code."),
+        ),
+        (
+            "synapse-apply plan --out next.plan",
+            ("Save the plan. `apply next.plan` then applies exactly this plan."),
+        ),
         (
             "synapse-apply plan -t prod --server-dry-run",
-            "What the backend would refuse, before anything is done.",
+            "Find out what the backend would refuse, before you apply.",
         ),
-        ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
+        (
+            "synapse-apply plan --report markdown=plan.md",
+            ("Also write a comment for a pull request."),
+        ),
         (
             "synapse-apply plan --offline --against git:refs/remotes/origin/main",
-            "For a pull request from a fork: no credentials, no backend.",
+            "Plan a pull request from a fork without credentials or a backend.",
         ),
-        ("synapse-apply plan -t 'prod-*'", "A plan for each of them, and the worst exit code."),
-        ("synapse-apply plan -t 'tier=gold,*-eu'", "Of those with this label, whose name ends so."),
-        ("synapse-apply plan --ref v1.2.0", "What going back to that tag would do."),
+        (
+            "synapse-apply plan -t 'prod-*'",
+            ("Plan each matching target and end with the worst exit code."),
+        ),
+        (
+            "synapse-apply plan -t 'tier=gold,*-eu'",
+            ("Plan the targets with this label and this end of the name."),
+        ),
+        ("synapse-apply plan --ref v1.2.0", "Show what a rollback to this tag would do."),
     ],
     exits=[
         ("0", "planned"),
-        ("1", "error; what could be planned is shown"),
+        ("1", "error; the plan shows what could be planned"),
         ("2", "with --detailed-exitcode: there are changes or refusals"),
     ],
     first_options=[
@@ -65,37 +80,41 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 @click.option(
     "--offline",
     is_flag=True,
-    help="Ask neither the state nor the backend, and read no secret: say what the manifests "
-    "change beside what --against names.",
+    help="Use neither the state, the backend nor secrets. Compare the manifests with what "
+    "--against names.",
 )
 @click.option(
     "--against",
     metavar="WHAT",
-    help="With --offline: git:REF, or state:FILE with what `state show --inventory` printed.",
+    help="With --offline, compare with git:REF, or with state:FILE, a file that `state show "
+    "--inventory` printed.",
 )
 @options.use("file", "variables", "strict", "plan")
 @click.option(
     "--adopt/--no-adopt",
     default=True,
-    help="Adopt objects that exist but are not recorded, or refuse them.",
+    help="Adopt or refuse objects that exist but are not recorded.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a change.")
+@click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="End with exit code 2 if there are changes or refusals.",
+)
 @click.option(
     "--graph",
     is_flag=True,
-    help="Instead print which resource needs which, as a Mermaid flowchart in the colours of what "
-    "apply would do.",
+    help="Print the dependencies as a Mermaid flowchart instead, coloured by action.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Save the plan in a new file, for `apply FILE` or `apply --reviewed FILE`.",
+    help="Save the plan to a new file, for `apply FILE` or `apply --reviewed FILE`.",
 )
 @click.option(
     "--server-dry-run",
     is_flag=True,
-    help="Also send each call to the backend to be checked and not acted on, where its API can.",
+    help="Also send each call to the backend as a dry run, if the API supports it.",
 )
 @options.use("parallelism")
 def plan(
@@ -110,31 +129,32 @@ def plan(
     against: str | None,
     **plan_arguments: Any,
 ) -> int:
-    """Show what `apply` would do, and do nothing.
+    """Show what `apply` would do, and change nothing.
 
-    Reads the manifests, the state and the live backend; sends nothing that could change anything.
-    Rows marked `!` are refused: each says why, and the ways out. Guards that would stop the apply
-    are shown as well.
+    The command reads the manifests, the state and the live backend. Rows marked `!` are refused:
+    each row says why, and lists the ways out. The plan also shows the guards that would stop the
+    apply.
 
-    A saved plan holds no secret value. It is signed with the state key, where there is one, and
-    used once. A plan with errors is not saved.
+    A saved plan contains no secret values. It is signed with the state key, if the target has one,
+    and can be applied once. A plan with errors is not saved.
 
-    With --server-dry-run every call that the API can check is sent as a dry run, packages included:
-    what the backend refuses is refused in the plan, in its own words. Calls of API v1 cannot be
-    tried; their number is shown. Nothing is sent that the backend could act on before it has
-    shown that it knows dry runs; see docs/api-v2.md.
+    With --server-dry-run, the command sends each call that the API can check as a dry run, packages
+    included. If the backend refuses a call, the plan refuses the row with the backend's message.
+    API v1 has no dry run: the plan shows how many calls were not checked. The command first makes
+    sure that the backend supports dry runs; see docs/api-v2.md.
 
-    With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
-    lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
+    With --offline, the command needs no credentials. It compares the manifests with those at a Git
+    ref, or with an inventory, instead of the live objects. Use it for pull requests from forks; see
+    docs/pull-requests.md.
     """
     if graph and console.as_json:
-        raise click.UsageError("--graph prints Mermaid: leave out --json.")
+        raise click.UsageError("--graph prints Mermaid and cannot be combined with --json.")
     message = ""
     if offline or against is not None:
         for name, reason in _CONFLICTING_OPTIONS.items():
             if plan_arguments.pop(name):
                 option = "--" + name.replace("_", "-")
-                raise click.UsageError(f"--offline does not go with {option}: {reason}.")
+                raise click.UsageError(f"--offline cannot be combined with {option}: {reason}.")
         base = "" if ":" in (against or "") and not offline else against or ""
         with options.open_target(invocation) as target:
             plan = target.plan_offline(base, **plan_arguments)
@@ -166,7 +186,10 @@ def _plan_online(
     with options.open_target(invocation) as target:
         if out is not None:
             if str(out) == "-":
-                raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
+                raise click.UsageError(
+                    "--out needs a file name: a saved plan is a zip. To "
+                    "print the plan to stdout, use --json."
+                )
             # Before planning: a plan of minutes must not fail on its file name.
             target.require_unused_file(out)
         progress: AbstractContextManager[Any] = nullcontext()
@@ -181,7 +204,7 @@ def _plan_online(
         if out is not None:
             message = cli.plan.save_and_describe(console, invocation, target, plan, out)
     if plan.summary.import_ and out is None and not console.is_interactive:
-        message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
+        message += "\nA non-interactive `apply` needs `--adopt` to import these objects.\n"
     return plan, message
 
 
@@ -204,40 +227,64 @@ def reject_beside_saved_plan(
 ) -> None:
     """A usage error for options that `apply` would ignore with a saved or reviewed plan."""
     if plan and reviewed:
-        raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
+        raise click.UsageError("Give either PLAN or --reviewed, not both.")
     for name, option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():
         if bool(options.get(name)) != (name == "verify"):
-            raise click.UsageError(f"{option} is said when a plan is made: `plan {option} --out`.")
+            raise click.UsageError(
+                f"{option} cannot change a saved plan: use it when you "
+                f"create the plan (`plan {option} --out FILE`)."
+            )
 
 
 @manual_command(
     "apply",
     examples=[
-        ("synapse-apply apply", "Show the plan, ask, and do it."),
-        ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
-        ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
+        ("synapse-apply apply", "Show the plan, ask, and apply it."),
+        ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline, without asking."),
+        ("synapse-apply apply --auto-approve --adopt", "Also adopt existing objects."),
         (
             "synapse-apply apply --auto-approve --wait",
-            "After a kill: wait until no earlier call can act any more.",
+            "After a killed run: wait until no earlier call can still act.",
         ),
-        ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
-        ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),
-        ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
-        ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
-        ("synapse-apply apply --reviewed 7.plan --reviewed 8.plan", "Two merges, older first."),
-        ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
-        ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
-        ("synapse-apply apply -t canary -t 'prod-*'", "One after the other; asks once for all."),
+        ("synapse-apply apply --auto-approve --json > report.json", "Write one report document."),
+        (
+            "synapse-apply apply --auto-approve --json-lines",
+            ("Print each event as one line of JSON."),
+        ),
+        (
+            "synapse-apply apply next.plan",
+            ("Apply exactly the plan that `plan --out next.plan` showed, without asking."),
+        ),
+        (
+            "synapse-apply apply --reviewed pr.plan",
+            ("Plan again, and apply only the reviewed rows."),
+        ),
+        (
+            "synapse-apply apply --reviewed 7.plan --reviewed 8.plan",
+            ("Apply the reviewed plans of two merges, oldest first."),
+        ),
+        ("synapse-apply apply --ref v1.2.0", "Roll back to the manifests at this tag."),
+        ("synapse-apply apply --auto-approve --report github", "On a GitHub Actions runner."),
+        (
+            "synapse-apply apply -t canary -t 'prod-*'",
+            ("Apply several targets one after the other, after one question."),
+        ),
     ],
     exits=[
-        ("0", "all was done"),
-        ("1", "error before the first call; not `yes`; or stdout took no report: see stderr"),
-        ("3", "something failed or was skipped; the report says what"),
-        ("4", "stale: the plan, or rows of it, are out of date; or rows nobody reviewed"),
-        ("5", "refused: a guard stopped all, or rows marked ! were left out"),
+        ("0", "everything was applied"),
+        (
+            "1",
+            (
+                "error before the first call, the answer was not `yes`, or the report failed (see "
+                "stderr)"
+            ),
+        ),
+        ("3", "something failed or was skipped; the report names it"),
+        ("4", "the plan or some of its rows are out of date or were not reviewed"),
+        ("5", "refused: a guard stopped the apply, or rows marked ! were left out"),
         ("6", "the state is locked by another run"),
         ("7", "the outcome of a call is unknown; the next run looks it up"),
-        ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
+        ("130, 143", "stopped by a signal; running calls were finished and recorded"),
     ],
     first_options=[
         *("target", "only", "exclude", "prune", "adopt", "auto_approve", "reviewed", "wait"),
@@ -252,31 +299,31 @@ def reject_beside_saved_plan(
     type=click.Path(path_type=Path),
     metavar="FILE",
     multiple=True,
-    help="Do the rows that this saved plan has, refuse the others; ask nobody. May be repeated, "
-    "older plans first.",
+    help="Apply only the rows of this saved plan, without asking, and refuse all others. "
+    "Repeatable, oldest plan first.",
 )
 @click.option(
     "--allow-unsigned",
     is_flag=True,
-    help="Take a saved plan whose signature is missing or cannot be checked.",
+    help="Accept a saved plan whose signature is missing or cannot be checked.",
 )
-@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 @click.option(
     "--keep-going",
     is_flag=True,
-    help="Of several targets, go on with the next one after one that failed.",
+    help="With several targets, continue with the next target after a failure.",
 )
-@click.option("--all-or-nothing", is_flag=True, help="Do nothing while any row is refused.")
+@click.option("--all-or-nothing", is_flag=True, help="Apply nothing if any row is refused.")
 @click.option(
     "--adopt/--no-adopt",
     default=None,
-    help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
-    "it is made; without it a plan on a terminal shows and asks.",
+    help="Adopt or refuse objects that exist but are not recorded, even an object that appears "
+    "during the apply. Without this option, a terminal shows the objects and asks.",
 )
 @click.option(
     "--allow-replace",
     is_flag=True,
-    help="Replace packages of debug releases; on a terminal, and with a saved plan, not needed.",
+    help="Replace packages of debug releases. Not needed on a terminal or with a saved plan.",
 )
 @options.use("parallelism", "wait", "lock_timeout")
 def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
@@ -286,24 +333,26 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
             **plan_arguments: Any) -> int:  # fmt: skip
     """Change the backend to match the manifests, and nothing else.
 
-    Plans first, shows the plan and asks; everything is checked before the first call. A failure
-    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (in a
-    non-interactive run for 6 s at most) and reports what was done; the second stops at once.
+    The command shows the plan and asks for approval. It checks everything before the first call. If
+    a resource fails, the command skips what depends on it and continues with the rest. The first
+    Ctrl-C lets running calls finish (for at most 6 s in a non-interactive run) and prints a report.
+    The second Ctrl-C stops at once.
 
-    Calls of a killed run whose outcome is unknown are looked up first. While it is too early to
-    tell, the command ends with exit code 7; with --wait it waits.
+    The command first looks up the calls of a killed run whose outcome is unknown. While it is too
+    early to know, the command ends with exit code 7. With --wait, it waits instead.
 
-    With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
-    its target. Objects that changed since are refused alone. Packages are read where the manifests
-    say, and must be what was planned.
+    With a saved PLAN (`plan --out`), the command applies exactly that plan, once, without asking.
+    The plan names its target. Objects that have changed since are refused, and the rest is applied.
+    The packages are read from the sources in the manifests and must still match the plan.
 
-    With --reviewed all is planned anew from this checkout, its packages too: rows that equal a
-    reviewed row are applied, all others refused. Several reviewed plans, older first, are one
-    apply; of two rows for one address the later plan's counts.
+    With --reviewed, the command makes a new plan from this checkout, packages included. It applies
+    each row that equals a reviewed row, and refuses all other rows. You can give several reviewed
+    plans, oldest first. If two of them have a row for the same address, the later plan applies.
 
-    Of several targets every plan is shown before one question; each is applied after the other, in
-    the order of -t and by name. Without --keep-going nothing is begun where a plan cannot be
-    applied, nor the next target after one that did not end with 0.
+    With several targets, the command shows every plan before it asks once. It then applies the
+    targets one after the other, in the order of -t and by name. Without --keep-going, nothing
+    starts if one plan cannot be applied, and no further target starts after a target that did not
+    end with 0.
     """
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = cli.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
@@ -344,18 +393,30 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     "verify",
     examples=[
         ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
-        ("synapse-apply verify release/yolo@1.1.0 --timeout 900", "With more time than it says."),
-        ("synapse-apply verify release -t staging", "Every declared release that can be run."),
-        ("synapse-apply verify release --bytes", "Compare published bytes; run nothing."),
+        (
+            "synapse-apply verify release/yolo@1.1.0 --timeout 900",
+            ("Allow more time than the manifest does."),
+        ),
+        ("synapse-apply verify release -t staging", "Verify every declared release that can run."),
+        ("synapse-apply verify release --bytes", "Compare the published bytes and run nothing."),
     ],
     exits=[
-        ("0", "all passed, or on_failure is warn"),
-        ("1", "error before the first call: not published yet, or nothing to run"),
-        ("3", "a run failed, or did not end in time; --bytes: other bytes, or they were not read"),
-        ("5", "refused: see the row"),
+        ("0", "all releases passed, or on_failure is warn"),
+        (
+            "1",
+            ("error before the first call: a release is not published, or there is nothing to run"),
+        ),
+        (
+            "3",
+            (
+                "a run failed or did not end in time; with --bytes: the bytes differ or were not "
+                "read"
+            ),
+        ),
+        ("5", "refused: the row says why"),
         ("6", "the state is locked by another run"),
-        ("7", "it is not known whether a run was started; the next run looks it up"),
-        ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
+        ("7", "it is not known whether a run started; the next run looks it up"),
+        ("130, 143", "stopped by a signal; the job continues, and the next run follows it"),
     ],
 )
 @options.use("events", "target", "project_from", "variables")
@@ -370,13 +431,13 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     "--timeout",
     type=typed.NumberType(min=0, min_open=True),
     metavar="SECONDS",
-    help="How long a run may take, instead of spec.verify.timeout.",
+    help="How long a run may take; by default spec.verify.timeout.",
 )
 @click.option(
     "--bytes",
     "only_bytes",
     is_flag=True,
-    help="Run nothing: read what is published, compare it with the state, and record that.",
+    help="Run nothing. Compare the published bytes with the state, and record the result.",
 )
 @options.use("lock_timeout")
 def verify(
@@ -387,12 +448,12 @@ def verify(
     timeout: float | None,
     only_bytes: bool,
 ) -> int:
-    """Run releases as their spec.verify says, now, also those that passed before.
+    """Run releases as their spec.verify says, even if they passed before.
 
-    A RELEASE is an address, release/PLUGIN or PLUGIN for the declared one, a kind, KEY=VALUE of a
-    label, or any of these with `*`.
-    Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
-    has not passed. A job that is still running from before is followed, and no other started.
+    A RELEASE is an address, release/PLUGIN or PLUGIN for the declared release, a kind, a label as
+    KEY=VALUE, or any of these with `*`. The command sends nothing else and does not ask. It records
+    the result: `apply` verifies only releases that have not passed yet. If an earlier run of a
+    release is still active, the command follows that job and starts no other.
     """
     with options.open_target(invocation) as target:
         if only_bytes:
@@ -405,24 +466,35 @@ def verify(
 @manual_command(
     "drift",
     examples=[
-        ("synapse-apply drift -t prod", "What somebody changed outside of Git."),
-        ("synapse-apply drift -t prod --detailed-exitcode", "Nightly: exit code 2 means drift."),
+        ("synapse-apply drift -t prod", "Show what was changed outside Git."),
+        (
+            "synapse-apply drift -t prod --detailed-exitcode",
+            ("In a nightly job: exit code 2 means drift."),
+        ),
         ("synapse-apply drift --unmanaged", "Also list live objects that are not managed."),
-        ("synapse-apply drift --json", "For a program (`synapse-apply schema drift`)."),
+        (
+            "synapse-apply drift --json",
+            ("Print JSON for a program (`synapse-apply schema drift` describes it)."),
+        ),
         (
             "synapse-apply drift --write storage/raw-data",
-            "Write the live values into the manifest, or the target's overlay.",
+            "Write the live values to the manifest or to the target's overlay.",
         ),
     ],
     exits=[
-        ("0", "looked; with --write: the live values are in the manifests"),
-        ("1", "error: something could not be looked at, or be written (no file was changed)"),
+        ("0", "checked; with --write: the live values are in the manifests"),
+        (
+            "1",
+            ("error: something could not be checked, or not be written (then no file was changed)"),
+        ),
         ("2", "with --detailed-exitcode: there is drift"),
     ],
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "selection")
 @click.option(
-    "--unmanaged", is_flag=True, help="Also list live objects that nothing declares or records."
+    "--unmanaged",
+    is_flag=True,
+    help="Also list live objects that no manifest declares and no state records.",
 )
 @click.option(
     "--write",
@@ -430,11 +502,11 @@ def verify(
     type=typed.DECLARED_NAME,
     multiple=True,
     metavar="ADDRESS",
-    help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
-    "may be repeated.",
+    help="Write the live values of this resource to the manifests; `*` means all that drifted. "
+    "Repeatable.",
 )
-@click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
+@click.option("--dry-run", is_flag=True, help="With --write, show the edits without writing them.")
+@click.option("--detailed-exitcode", is_flag=True, help="End with exit code 2 if there is drift.")
 @options.use("parallelism")
 def drift(
     *,
@@ -446,24 +518,25 @@ def drift(
     detailed_exitcode: bool,
     **selection: Any,
 ) -> int:
-    """Show what was changed outside of Git; with --write, take it into the manifests.
+    """Show what was changed outside Git. With --write, write the live values to the manifests.
 
-    Compares live objects with what the server answered when they were last written: fields that
-    are declared and not ignored. Changes in Git that are not applied yet are not drift; they are
-    only counted. Takes no lock and writes to neither state nor server.
+    The command compares the live objects with the server's answers to the last writes. It compares
+    the fields that are declared and not ignored. Changes in Git that are not applied yet are not
+    drift: the command only counts them. It takes no lock, and writes to neither the state nor the
+    server.
 
-    With --write the live values are written into the manifests: where a value stands now, or,
-    where several targets share the document, into this target's overlay. Comments and layout
-    stay. All is checked before the first file is written. A secret is never written, and what a
-    variable or a package's config.yaml gives is refused with the place to change.
+    With --write, each live value replaces the declared value in its manifest, or goes to this
+    target's overlay if several targets share the document. Comments and layout stay. The command
+    checks all edits before it writes the first file. It never writes a secret. It refuses a value
+    that comes from a variable or from a package's config.yaml, and names the place to change.
     """
     if dry_run and not written:
-        raise click.UsageError("--dry-run goes with --write.")
+        raise click.UsageError("--dry-run needs --write.")
     if written:
         if any(selection.values()) or detailed_exitcode or reports:
             raise click.UsageError(
-                "--write edits files, of the addresses it names: it goes with no --only, "
-                "--exclude, --unmanaged, --detailed-exitcode or --report."
+                "--write edits the manifests of the addresses it names. It cannot be combined "
+                "with --only, --exclude, --unmanaged, --detailed-exitcode or --report."
             )
         return cli.plan.write_and_print_drift(console, invocation, written, dry_run=dry_run)
     return cli.plan.report_drift(

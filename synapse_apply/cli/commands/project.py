@@ -21,14 +21,23 @@ from synapse_apply.model.phrases import shown_path
 @manual_command(
     "init",
     examples=[
-        ("synapse-apply init", "A project file and a first manifest, here."),
-        ("synapse-apply init --from plugins/yolo", "Manifests of a plugin folder you have."),
-        ("synapse-apply init storage raw-data", "A storage on Amazon S3, on stdout."),
-        ("synapse-apply init storage nas --provider smb --out manifests/nas.yaml", "To a file."),
-        ("synapse-apply init release yolo@1.2.0", "A release of plugin yolo."),
-        ("synapse-apply init --pin", "Have everybody and CI use this version."),
+        ("synapse-apply init", "Write a project file and a first manifest to this folder."),
+        (
+            "synapse-apply init --from plugins/yolo",
+            ("Write the manifests of an existing plugin folder."),
+        ),
+        ("synapse-apply init storage raw-data", "Print the manifest of a storage on Amazon S3."),
+        (
+            "synapse-apply init storage nas --provider smb --out manifests/nas.yaml",
+            ("Write the manifest of an SMB storage to a file."),
+        ),
+        (
+            "synapse-apply init release yolo@1.2.0",
+            ("Print the manifest of a release of plugin yolo."),
+        ),
+        ("synapse-apply init --pin", "Make every machine and CI use this version."),
     ],
-    exits=[("0", "written"), ("1", "something is there already: nothing was written")],
+    exits=[("0", "written"), ("1", "a file already exists; nothing was written")],
 )
 @options.use("color")
 @click.option(
@@ -43,7 +52,7 @@ from synapse_apply.model.phrases import shown_path
     "plugin",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="A plugin folder: write its Plugin and Release manifests.",
+    help="Write the Plugin and Release manifests of this plugin folder.",
 )
 @click.argument("kind", type=click.Choice([*CATALOGUE]), metavar="[KIND NAME]", required=False)
 @click.argument("name", metavar="", required=False)
@@ -51,13 +60,13 @@ from synapse_apply.model.phrases import shown_path
     "--provider",
     default="amazon_s3",
     show_default=True,
-    help="A storage's provider: `synapse-apply schema` lists them.",
+    help="The storage's provider; `synapse-apply schema` lists them.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the manifest to this file, which must not be there yet.",
+    help="Write the manifest to this file, which must not exist yet.",
 )
 @click.option(
     "--pin",
@@ -78,12 +87,12 @@ def init(
 ) -> int:
     """Write a project file (synapse-apply.yaml) and first manifests, or one manifest to fill in.
 
-    Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
-    plugin's manifests are added.
+    The command never overwrites a file, and sends nothing. Inside a project, --from adds only the
+    plugin's manifests.
 
-    With KIND and NAME only a manifest is written, to stdout or to --out. KIND is storage, plugin or
-    release. What you must fill in says CHANGE-ME, and is an error until then; what may be left out
-    is commented. Secrets come from the environment, never from the manifest.
+    With KIND and NAME, the command writes only a manifest, to stdout or to --out. KIND is storage,
+    plugin or release. Replace each CHANGE-ME: until then the manifest is not valid. Optional fields
+    are commented out. Secrets come from the environment, never from the manifest.
     """
     from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
     from synapse_apply.operations import init
@@ -92,12 +101,14 @@ def init(
     folder = Path.cwd() / chdir if chdir else Path.cwd()
     if kind:
         if not name or plugin or pin:
-            raise click.UsageError("A manifest has a KIND and a NAME, and no --from and no --pin.")
+            raise click.UsageError(
+                "A manifest needs KIND and NAME, and cannot be combined with --from and --pin."
+            )
         text = init.write_template(folder, init.build_manifest_template(kind, name, provider), out)
         console.write_output(text if out is None else f"Wrote {out}\n")
         return 0
     if out:
-        raise click.UsageError("--out goes with KIND and NAME.")
+        raise click.UsageError("--out needs KIND and NAME.")
     project_file = find_project_file(folder)
     if plugin or not (pin and project_file):
         project_scaffold = (
@@ -118,7 +129,7 @@ def init(
         # Without a target that is clear, or with a project file that cannot be read.
         with suppress(InputError), options.open_target(invocation) as target:
             command_line, target_text = "plan", f"target {target.name}"
-        next_step = Text(Command(command_line), f" shows what would be done on {target_text}.")
+        next_step = Text(Command(command_line), f" shows what apply would do on {target_text}.")
         console.write_output(f"\nNext: {options.add_invocation_options(next_step, invocation)}\n")
     return 0
 
@@ -126,13 +137,13 @@ def init(
 @manual_command(
     "explain",
     examples=[
-        ("synapse-apply explain storage", "What a manifest of a storage has."),
-        ("synapse-apply explain release.spec.verify", "A field, and the fields below it."),
-        ("synapse-apply explain storage --provider smb", "What that provider needs."),
-        ("synapse-apply explain project.targets.NAME", "What a target of the project file has."),
-        ("synapse-apply explain package:version", "A rule of packages."),
+        ("synapse-apply explain storage", "Explain the manifest of a storage."),
+        ("synapse-apply explain release.spec.verify", "Explain a field and the fields below it."),
+        ("synapse-apply explain storage --provider smb", "Explain what this provider needs."),
+        ("synapse-apply explain project.targets.NAME", "Explain a target of the project file."),
+        ("synapse-apply explain package:version", "Explain a rule for packages."),
     ],
-    exits=[("0", "explained"), ("1", "there is no such kind, field, provider or rule")],
+    exits=[("0", "explained"), ("1", "the kind, field, provider or rule does not exist")],
 )
 @options.use("color")
 @click.argument("name", metavar="KIND[.FIELD]")
@@ -144,9 +155,10 @@ def init(
 def explain(*, console: Console, name: str, provider: str | None) -> int:
     """Explain a kind or a field: its type, whether it is required, its values and its fields.
 
-    KIND is plugin, release, storage, project, policy or package-config; a FIELD is written with
-    dots. The name of a rule of packages works, too. It reads the schemas of this version, and needs
-    neither project nor backend. `synapse-apply schema` prints a whole schema for an editor.
+    KIND is plugin, release, storage, project, policy or package-config. Separate a FIELD with dots.
+    You can also name a rule for packages. The command reads the schemas of this version, and needs
+    neither a project nor a backend. To get a whole schema for an editor, use `synapse-apply
+    schema`.
     """
     from synapse_apply.cli.texts.explain import print_explained
     from synapse_apply.library import explain
@@ -168,18 +180,21 @@ def explain(*, console: Console, name: str, provider: str | None) -> int:
 @manual_command(
     "schema",
     examples=[
-        ("synapse-apply schema", "List the schemas there are."),
-        ("synapse-apply schema manifest > manifest.schema.json", "For an editor."),
+        ("synapse-apply schema", "List the schemas."),
+        (
+            "synapse-apply schema manifest > manifest.schema.json",
+            ("Write the schema of manifests to a file for an editor."),
+        ),
     ],
-    exits=[("0", "printed"), ("1", "there is no schema of that name")],
+    exits=[("0", "printed"), ("1", "there is no schema with this name")],
 )
 @options.use("color")
 @click.argument("name", required=False)
 def schema(*, console: Console, name: str | None) -> int:
     """Print a JSON schema (2020-12) as one self-contained document.
 
-    Editors with a YAML language server take `manifest` for manifests and `project` for
-    synapse-apply.yaml as they are.
+    Editors with a YAML language server can use the schema `manifest` for manifests and `project`
+    for synapse-apply.yaml.
     """
     from synapse_apply.manifests.schemas import format_schema, list_schema_names
 
@@ -196,20 +211,29 @@ _BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-appl
     examples=[
         (
             f"{_BASH_COMMAND} > {_BASH_COMPLETION_FILE}",
-            "bash with bash-completion: read when it is first needed.",
+            "bash with bash-completion: the script loads on first use.",
         ),
-        ('eval "$(synapse-apply completion bash)"', "bash without it: a line of ~/.bashrc."),
-        ("synapse-apply completion zsh > ~/.zfunc/_synapse-apply", "zsh: a folder of $fpath."),
-        ("synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish", "fish."),
+        (
+            'eval "$(synapse-apply completion bash)"',
+            ("bash without bash-completion: add this line to ~/.bashrc."),
+        ),
+        (
+            "synapse-apply completion zsh > ~/.zfunc/_synapse-apply",
+            ("zsh: write the script to a folder of $fpath."),
+        ),
+        (
+            "synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish",
+            ("fish: write the script to the completions folder."),
+        ),
     ],
 )
 @options.use("color")
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
 def completion(*, console: Console, shell: str) -> int:
-    """Print the script that makes a shell complete commands, options, targets and addresses.
+    """Print the script with which a shell completes commands, options, targets and addresses.
 
-    Names come from the project's files in the working folder (or in that of -C), never from the
-    network. Where they cannot be read, nothing is offered and nothing is said.
+    The names come from the project's files in the working folder (or the folder of -C), never from
+    the network. If the files cannot be read, the shell offers no names and prints no error.
     """
     from synapse_apply.cli.main import root
 
@@ -220,8 +244,8 @@ def completion(*, console: Console, shell: str) -> int:
 @manual_command(
     "version",
     examples=[
-        ("synapse-apply version", "The version, and the Python it runs on."),
-        ("synapse-apply version --json", "The same for a script."),
+        ("synapse-apply version", "Show the version, and the version of Python."),
+        ("synapse-apply version --json", "Print JSON for a script."),
     ],
 )
 @options.use("json")

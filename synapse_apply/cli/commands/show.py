@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 @manual_command(
     "show",
     examples=[
-        ("synapse-apply show plugin/yolo", "Declared, recorded and live, field by field."),
-        ("synapse-apply show storage/raw-data --json", "The same for a script; YAML: -o yaml."),
-        ("synapse-apply show next.plan", "A saved plan, and what is known to have changed since."),
+        (
+            "synapse-apply show plugin/yolo",
+            ("Show the declared, recorded and live value of each field."),
+        ),
+        (
+            "synapse-apply show storage/raw-data --json",
+            ("Print JSON for a script; -o yaml prints YAML."),
+        ),
+        ("synapse-apply show next.plan", "Show a saved plan, and what has changed since."),
         (
             "synapse-apply show next.plan --report markdown=plan.md --report html=plan.html",
-            "The same plan for a comment and for a browser.",
+            "Also write the plan as a comment and as a page for a browser.",
         ),
     ],
-    exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
+    exits=[("0", "shown"), ("1", "the resource or plan does not exist or could not be read")],
 )
 @options.use("yaml", "targets", "report", "project_from", "file", "variables")
 @click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
-@click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
+@click.option("--show-unchanged", is_flag=True, help="For a plan, also show unchanged resources.")
 def show(
     *,
     console: Console,
@@ -44,12 +50,12 @@ def show(
     what: str,
     show_unchanged: bool,
 ) -> int:
-    """Show a resource as its manifest declares it, as it was last applied, and as it is now.
+    """Show a resource as it is declared, as it was last applied, and as it is live.
 
-    Or a plan that `plan --out FILE` saved, as `plan` showed it: with --json it is the document of
-    `plan --json`, and --report writes the reports that `plan` would have written. An argument that
-    is the name of a saved plan's file is that plan; anything else is an address, release/PLUGIN, or
-    a name that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
+    The argument can also be the file of a plan that `plan --out FILE` saved. The command then shows
+    the plan as `plan` did: --json prints the document of `plan --json`, and --report writes the
+    same reports. Any other argument is an address, release/PLUGIN, or a name that only one kind
+    has. Secrets show as `(sensitive)`, with a note whether they match the declared value.
     """
     file = invocation.directory / what
     is_plan = False
@@ -63,13 +69,15 @@ def show(
         )
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
-        raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
+        raise click.UsageError(
+            f"{option} needs a saved plan; {what!r} is not a file with a saved plan."
+        )
     with options.open_target(invocation) as target:
         try:
             sides = target.find_resource(what)
         except NameNotFound as problem:
             findings = (
-                one.with_changes(detail=f"{one.detail}, and {what} is no file here")
+                one.with_changes(detail=f"{one.detail}, and {what} is not a file in this folder")
                 for one in problem.diagnostics
             )
             raise NameNotFound(*findings) from None
@@ -95,24 +103,42 @@ def _parse_expand_options(
 @manual_command(
     "get",
     examples=[
-        ("synapse-apply get storages", "A line for each storage."),
-        ("synapse-apply get storage raw-data", "One, by its name there or in the state."),
+        ("synapse-apply get storages", "List all storages."),
+        (
+            "synapse-apply get storage raw-data",
+            ("Show one storage by its name on the backend or in the state."),
+        ),
         (
             "synapse-apply get plugin yolo --json",
-            "By its code or its recorded name, for a script.",
+            "Print a plugin, by its code or recorded name, for a script.",
         ),
-        ("synapse-apply get plugin id=123", "By its id."),
-        ("synapse-apply get storage raw-data -o yaml", "In the form of a manifest."),
-        ("synapse-apply get release/yolo@1.2.0", "By its address."),
-        ("synapse-apply get release yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
-        ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
-        ("synapse-apply get jobs --status running", "Jobs that are running."),
-        ("synapse-apply get jobs --plugin yolo --created-after 7d", "A plugin's, of a week."),
-        ("synapse-apply get job 789 --expand logs,result", "One, with its log and its result."),
+        ("synapse-apply get plugin id=123", "Show a plugin by its id."),
+        (
+            "synapse-apply get storage raw-data -o yaml",
+            ("Print a storage in the form of a manifest."),
+        ),
+        ("synapse-apply get release/yolo@1.2.0", "Show a release by its address."),
+        (
+            "synapse-apply get release yolo@1.2.0 --expand plugin",
+            ("Show a release together with its plugin."),
+        ),
+        (
+            "synapse-apply get releases --plugin yolo",
+            ("List the releases of a plugin, newest first."),
+        ),
+        ("synapse-apply get jobs --status running", "List the running jobs."),
+        (
+            "synapse-apply get jobs --plugin yolo --created-after 7d",
+            ("List a plugin's jobs of the last week."),
+        ),
+        (
+            "synapse-apply get job 789 --expand logs,result",
+            ("Show a job with its log and its result."),
+        ),
     ],
     exits=[
-        ("0", "shown; a list also where it is empty"),
-        ("1", "there is no such object, or it could not be read"),
+        ("0", "shown; an empty list counts as shown"),
+        ("1", "the object does not exist or could not be read"),
     ],
 )
 @options.use("yaml", "targets")
@@ -121,27 +147,29 @@ def _parse_expand_options(
 @click.option(
     "--plugin",
     metavar="PLUGIN",
-    help="With `releases` and `jobs`: those of this plugin: its code, its recorded name, or "
-    "id=123.",
+    help="With `releases` and `jobs`: only those of this plugin, given by its code, its "
+    "recorded name, or id=123.",
 )
 @click.option(
     "--expand",
     multiple=True,
     metavar="NAMES",
     callback=_parse_expand_options,
-    help="With a release: `plugin`, secrets left out. With a job: logs, metrics, result.",
+    help="Also show these parts. Of a release: `plugin`, without secrets. Of a job: logs, "
+    "metrics, result.",
 )
 @click.option(
     "--status",
     type=typed.STATUS,
     metavar="WORD",
-    help="With `jobs`: queued, running, completed, failed or stopped.",
+    help="With `jobs`: only jobs with this status: queued, running, completed, failed or stopped.",
 )
 @click.option("--created-after", type=typed.MOMENT, metavar="DATE|SPAN",
-              help="With `jobs`: made since a date, a time, or a span ago: 7d, 12h.")  # fmt: skip
-@click.option("--user", default="", metavar="ID", help="With `jobs`: of this user.")
+              help="With `jobs`: only jobs created after a date or time, or within a span such "
+                   "as 7d or 12h.")  # fmt: skip
+@click.option("--user", default="", metavar="ID", help="With `jobs`: only jobs of this user.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="With `jobs`: at most so many."
+    "--limit", type=click.IntRange(min=1), metavar="N", help="With `jobs`: list at most N jobs."
 )
 def get(
     *,
@@ -153,40 +181,45 @@ def get(
     expand: tuple[str, ...],
     **job_filters: Any,
 ) -> int:
-    """Show live objects and jobs as the backend has them: one by its NAME, or a list of all.
+    """Show one live object or job by its NAME, or list all of a KIND.
 
-    KIND is plugin, release, storage or job, or its plural. KIND/NAME may be written as one word.
-    NAME is an id (123, id=123), a name that the state records, a code or a name of the backend; of
-    a release CODE@VERSION, of a job its id. No manifest is needed. Not every backend lists plugins,
-    and API v1 lists releases by plugin alone. Jobs are listed page after page, the newest first
-    where the backend can order them.
+    KIND is plugin, release, storage or job, or its plural. You can write KIND/NAME as one word.
+    NAME is an id (123, id=123), a name that the state records, or a code or name on the backend.
+    For a release it is CODE@VERSION, for a job its id. You need no manifest. Not every backend
+    lists plugins, and API v1 lists releases only by plugin. Jobs are listed page by page, newest
+    first if the backend can sort them.
 
-    Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
-    marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
-    With -o yaml each object has the form of a manifest; `export` writes files to keep.
+    Secrets show as `(sensitive)`, and as null in JSON. Secret are the fields that the schema of a
+    storage's provider marks, the whole configuration if the provider is unknown, and the fields in
+    `lifecycle.sensitive`. With -o yaml, each object has the form of a manifest. To write files, use
+    `export`.
     """
     # The kind's prefix and the name; `KIND/NAME` may be one word.
     word, slash, name_in_word = kind.partition("/")
     if word.lower() not in _KIND_BY_WORD:
-        raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
+        raise click.UsageError(f"Unknown kind {word!r}. The kinds are {', '.join(_KINDS)}.")
     if slash and (name is not None or not name_in_word):
-        raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
+        raise click.UsageError("Give one KIND/NAME, or KIND and NAME.")
     kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
     if plugin is not None and (kind not in {"release", "job"} or name is not None):
-        raise click.UsageError("--plugin lists releases or jobs: `get releases --plugin PLUGIN`.")
+        raise click.UsageError(
+            "--plugin works only with a list of releases or jobs: `get releases --plugin PLUGIN`."
+        )
     if any(job_filters.values()) and (kind != "job" or name is not None):
-        raise click.UsageError("--status, --created-after, --user and --limit go with `get jobs`.")
+        raise click.UsageError(
+            "--status, --created-after, --user and --limit work only with `get jobs`."
+        )
     expandable = {"release": ("plugin",), "job": EXPANDABLE_FIELDS}.get(kind if name else "", ())
     for one in expand:
         if one not in expandable:
-            known = ", ".join(expandable) or "with one release or one job"
-            raise click.UsageError(f"--expand does not go with {one!r} here: {known}.")
+            known = ", ".join(expandable) or "fields of one release or one job"
+            raise click.UsageError(f"--expand cannot expand {one!r} here. It accepts: {known}.")
     with options.open_target(invocation) as target:
         if kind == "job":
             return _get_jobs(console, target, name, plugin or "", expand, job_filters)
         if plugin is not None:
             releases = target.live.list_releases(plugin)
-            empty = "There is no release of this plugin, or no such plugin."
+            empty = "The plugin has no releases, or does not exist."
             return cli.objects.print_live_objects_table(console, kind, releases, empty)
         if name is None:
             return cli.objects.print_live_objects_table(
@@ -208,32 +241,32 @@ def _get_jobs(
 ) -> int:
     if job_id is not None:
         return cli.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
-    empty = "There is no such job of this plugin, or no such plugin." if plugin else ""
+    empty = "The plugin has no such jobs, or does not exist." if plugin else ""
     jobs = target.jobs.iter_jobs(plugin=plugin, **filters)
-    return cli.jobs.print_jobs_table(console, jobs, empty or "There is no such job.")
+    return cli.jobs.print_jobs_table(console, jobs, empty or "No job matches.")
 
 
 @manual_command(
     "mcp",
     examples=[
-        ("synapse-apply mcp -t staging", "What an agent starts, to read that target."),
+        ("synapse-apply mcp -t staging", "Let an agent read target staging."),
         (
             "synapse-apply mcp -C infra --project-from git:refs/remotes/origin/main",
-            "With url, token and hosts of a branch that the agent cannot write.",
+            "Use the url, token and hosts of a branch that the agent cannot change.",
         ),
     ],
     exits=[("0", "the client closed the connection")],
 )
 @options.use("target", "project_from", "variables")
 def mcp(*, invocation: Invocation) -> int:
-    """Let an AI agent read: serve plan, show, drift, explain, history and doctor by MCP.
+    """Let an AI agent read a target: serve plan, show, drift, explain, history and doctor over MCP.
 
-    Speaks the Model Context Protocol on stdin and stdout, for a client that starts it. No tool
-    writes: none sends what could change a backend, takes a lock, or makes a state. Without -t the
+    The command speaks the Model Context Protocol on stdin and stdout, for a client that starts it.
+    The tools only read: none changes a backend, takes a lock, or creates a state. Without -t, the
     agent names a target of the project file in each call.
 
-    All that a tool answers is one block of JSON that is marked as data, never as an instruction,
-    and holds no secret; see docs/mcp.md.
+    Each answer is one block of JSON, marked as data and not as an instruction. It contains no
+    secrets; see docs/mcp.md.
     """
     cli.mcp.serve(invocation, sys.stdin.buffer, sys.stdout)
     return 0

@@ -37,28 +37,34 @@ _NOTHING_CHANGED = "Nothing was changed."
 
 @click.group("state", cls=LazyGroup, entries=registry.STATE)
 def group() -> None:
-    """Manage a state: which live object belongs to which address, and what was sent to it.
+    """Manage a target's state: which live object belongs to which address, and what was sent.
 
-    Nothing here changes a live object. A state holds no secret.
+    No command of this group changes a live object. A state contains no secrets.
     """
 
 
 @manual_command(
     "init",
     examples=[
-        ("synapse-apply state init -t prod", "A new target: nothing exists there yet."),
+        (
+            "synapse-apply state init -t prod",
+            ("Create the state of a new target, whose backend has no objects yet."),
+        ),
         (
             "synapse-apply state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab",
-            "Where the project file pins a lineage: make an empty state anyway.",
+            "Create an empty state even though the project file pins a lineage.",
         ),
         (
             "synapse-apply state init -t prod --key-file /run/keys/prod.key",
-            "A state that several machines share, from a script: where its key goes.",
+            "In a script, create a shared state and write its key to a file.",
         ),
-        ("synapse-apply state init -t prod --pin", "And pin it in the project file."),
-        ("synapse-apply state init -t 'prod-*'", "A state for each of several targets."),
+        ("synapse-apply state init -t prod --pin", "Also pin the lineage in the project file."),
+        ("synapse-apply state init -t 'prod-*'", "Create a state for each matching target."),
     ],
-    exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
+    exits=[
+        ("0", "created"),
+        ("1", "the state already exists, a pinned lineage forbids it, or a key is missing"),
+    ],
 )
 @options.use("json", "targets")
 @click.option(
@@ -71,31 +77,35 @@ def group() -> None:
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to make the key of a state that several machines share.",
+    help="Create the key of a shared state in this file.",
 )
 @click.option(
-    "--pin", is_flag=True, help="Write its lineage into the project file: no other state is taken."
+    "--pin",
+    is_flag=True,
+    help="Write the lineage to the project file, so that no other state is accepted.",
 )
 def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None,
          pin: bool) -> int:  # fmt: skip
-    """Create an empty state for a target, or for each of several.
+    """Create an empty state for one or several targets.
 
-    A state remembers which live object belongs to which address. Without it, apply could make
-    second copies of what exists, so it is never made silently (target `embedded` aside).
+    A state records which live object belongs to which address. Without it, apply could create
+    duplicates of existing objects. So no command creates a state unasked, except for target
+    `embedded`.
 
-    A state that several machines share is bound to an id in the project file, which is written
-    there if it has none, and to a state key. Without a key one is made in your configuration folder
-    (~/.config/synapse-apply), off a terminal only in --key-file. Every machine and job needs it.
+    A state that several machines share is bound to a state key and to an id in the project file.
+    The command writes the id there if it is missing. If there is no key, it creates one in your
+    configuration folder (~/.config/synapse-apply); a non-interactive run needs --key-file. Every
+    machine and job needs the key.
 
-    The backend is asked what it offers, where it can be: whether it lists plugins decides whether
-    those that exist can be found. The state is made whatever it says.
+    The command also reads the backend's features if it can: a backend that lists its plugins lets
+    you adopt existing ones. The state is created in any case.
 
-    Of several targets, those that have a state keep it.
+    With several targets, the targets that already have a state keep it.
     """
     with options.open_target(invocation) as target:
         if console.section is not None and target.state.exists():
             console.section.document = {"target": target.name, "made": False}
-            console.write_note(f"Target {target.name} has a state already.")
+            console.write_note(f"Target {target.name} already has a state.")
             return 0
         created_state = target.state.create(lineage=lineage, key_file=key_file, pin=pin)
         offer = target.live.read_offer()
@@ -105,15 +115,15 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 @manual_command(
     "show",
     examples=[
-        ("synapse-apply state show", "A line for each record."),
-        ("synapse-apply state show plugin/yolo", "What was sent, and when."),
-        ("synapse-apply state show plugin/yolo --json", "The same for a script."),
+        ("synapse-apply state show", "List all records."),
+        ("synapse-apply state show plugin/yolo", "Show what was sent, and when."),
+        ("synapse-apply state show plugin/yolo --json", "Print JSON for a script."),
         (
             "synapse-apply state show --inventory > inventory.yaml",
-            "Keep it: ids cannot be found again. `import -f` builds a lost state from it.",
+            "Keep this file: with it, `import -f` can restore the ids of a lost state.",
         ),
     ],
-    exits=[("0", "shown"), ("1", "there is no such record")],
+    exits=[("0", "shown"), ("1", "the address has no record")],
 )
 @options.use("json", "targets")
 @click.argument("name", type=RECORDED_NAME, metavar="[ADDRESS]", required=False)
@@ -123,14 +133,14 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     help="Print address, id, version and digest of every record as YAML, for `import -f`.",
 )
 def show(*, console: Console, invocation: Invocation, name: str | None, inventory: bool) -> int:
-    """List what is recorded, or show one record. A state holds no secret.
+    """List the records of the state, or show one record. A state contains no secrets.
 
-    The list has address, id of the live object, API version and last write. Calls that are open or
-    may still act are shown, too, and files that hold calls which the state does not have (`state
-    record` records these).
+    The list shows address, id of the live object, API version and last write. It also shows calls
+    that are open or may still act, and files with calls that are missing from the state (`state
+    record` records them).
     """
     if inventory and name:
-        raise click.UsageError("--inventory is of all records: leave out the ADDRESS.")
+        raise click.UsageError("--inventory prints all records and takes no ADDRESS.")
     with options.open_target(invocation) as target:
         if inventory:
             if console.as_json:
@@ -185,7 +195,7 @@ def _print_records(console: Console, state: State, open_calls: OpenCalls) -> int
         table = cli.terminal.render_table(heads, rows, color=console.is_output_colored)
         console.write_output(table)
     else:
-        console.write_stderr("Nothing is recorded.\n")
+        console.write_stderr("The state has no records.\n")
     _print_open_calls(console, open_calls)
     return 0
 
@@ -210,16 +220,18 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
                 default="show")  # fmt: skip
 @click.argument("file", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
 def key(*, console: Console, invocation: Invocation, action: str, file: Path | None) -> int:
-    """Show which key the state's secrets are digested and signed with, or copy it.
+    """Show which key digests and signs the state's secrets, or copy the key.
 
-    Every machine that shares a state needs the same key. `show` tells its id, where it is, whether
-    the state was made with it, and how a pipeline gets it. The key itself is never printed.
+    Every machine that shares a state needs the same key. `show` prints the key's id, where the key
+    is, whether the state was created with it, and how to give it to a pipeline. It never prints the
+    key.
 
-    `copy` writes a key to where commands of this machine look for it: your configuration folder
-    (~/.config/synapse-apply). It takes the key of FILE, from another machine, else the one in use.
+    `copy` writes a key to the place where commands of this machine look for it: your configuration
+    folder (~/.config/synapse-apply). It copies the key of FILE, which another machine wrote, or
+    else the key in use.
     """
     if action == "show" and file:
-        raise click.UsageError("FILE goes with `copy`.")
+        raise click.UsageError("FILE can only be used with `copy`.")
     with options.open_target(invocation) as target:
         if action == "show":
             return cli.state.print_key(console, target.state.read_key())
@@ -228,18 +240,23 @@ def key(*, console: Console, invocation: Invocation, action: str, file: Path | N
 
 @manual_command(
     "rm",
-    examples=[("synapse-apply state rm plugin/yolo", "Forget it; the plugin itself stays.")],
-    exits=[("0", "forgotten"), ("1", "an address is not recorded: nothing was forgotten")],
+    examples=[
+        (
+            "synapse-apply state rm plugin/yolo",
+            ("Forget the plugin's record. The plugin still exists."),
+        )
+    ],
+    exits=[("0", "forgotten"), ("1", "an address has no record; nothing was forgotten")],
 )
 @options.use("color", "target")
 @click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
 def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
-    """Forget records; the live objects stay as they are.
+    """Forget records. The live objects do not change.
 
-    Their calls that may still act stay open: apply refuses the address until that is over.
+    Calls of these addresses that may still act stay open: apply refuses the address until then.
 
-    What is still declared is adopted by the next apply where it can be found; plugins on API v1
-    cannot: import them again, or a second one is made.
+    The next apply adopts an object that is still declared, if it can find the object. On API v1 it
+    cannot find plugins: import the plugin again, or apply creates a duplicate.
     """
     with options.open_target(invocation) as target:
         addresses = target.state.forget(names)
@@ -247,27 +264,33 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
     names = tuple(map(str, addresses))
     console.write_findings([one for one in open_calls.findings if one.address in names])
     for address in addresses:
-        console.write_output(f"Forgot {address}; the live object stays.\n")
+        console.write_output(f"Forgot {address}. The live object still exists.\n")
     return 0
 
 
 @manual_command(
     "mv",
     examples=[
-        ("synapse-apply state mv plugin/yolo plugin/yolo-v8", "After renaming the manifest.")
+        (
+            "synapse-apply state mv plugin/yolo plugin/yolo-v8",
+            ("Rename the address after you renamed the manifest."),
+        )
     ],
-    exits=[("0", "renamed"), ("1", "the old address is not recorded, or the new one is taken")],
+    exits=[
+        ("0", "renamed"),
+        ("1", ("the old address has no record, or the new address is already taken")),
+    ],
 )
 @options.use("color", "target")
 @click.argument("name", type=RECORDED_NAME, metavar="OLD")
 @click.argument("new", type=ADDRESS)
 def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
-    """Rename an address in the state, and its releases with it; the live objects stay."""
+    """Rename an address in the state, with its releases. The live objects do not change."""
     with options.open_target(invocation) as target:
         renames = target.state.rename(name, new)
     console.write_output(
         "".join(
-            f"{old_address} has moved to {new_address}.\n"
+            f"Moved {old_address} to {new_address}.\n"
             for old_address, new_address in renames.items()
         )
     )
@@ -277,10 +300,13 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
 @manual_command(
     "accept",
     examples=[
-        ("synapse-apply state accept storage/raw-data", "You changed it in Synapse, too."),
+        (
+            "synapse-apply state accept storage/raw-data",
+            ("Accept a storage that you also changed in Synapse."),
+        ),
         (
             "synapse-apply state accept storage/raw-data --undo",
-            "Show the difference in plans again.",
+            "Show the accepted difference in plans again.",
         ),
         (
             "synapse-apply state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'",
@@ -289,18 +315,18 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
     ],
     exits=[
         ("0", "recorded"),
-        ("1", "not declared, not recorded, not live, or the answer was not `yes`"),
+        ("1", "the resource is not declared, recorded or live, or the answer was not `yes`"),
         ("6", "the state is locked by another run"),
     ],
 )
 @options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
-@click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
+@click.option("--undo", is_flag=True, help="Undo what was accepted for this resource.")
+@click.option("--until", metavar="DAY", default="", help="The last day (UTC) of the acceptance.")
 @click.option(
-    "--until", metavar="DAY", default="", help="The last day (UTC) on which it is accepted."
+    "--reason", metavar="TEXT", default="", help="The reason for the acceptance until then."
 )
-@click.option("--reason", metavar="TEXT", default="", help="Why it is accepted until then.")
-@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def accept(
     *,
     console: Console,
@@ -311,19 +337,19 @@ def accept(
     reason: str,
     auto_approve: bool,
 ) -> int:
-    """Accept the live object as it is: what is declared counts as applied.
+    """Accept the live object with its current values: the declared values count as applied.
 
-    For changes that the API cannot make: change the object in Synapse and the manifest in
-    Git, then accept. What still differs is listed first, and accepted only after you agree. From
-    then on it is no change and no drift until one of the two sides moves: `plan`, `drift`,
-    `doctor` and `show` count it as an accepted difference. Of a release whose package nobody can
-    tell, after a create without an answer, it says that it is ours.
+    Use it for changes that the API cannot make: change the object in Synapse and the manifest in
+    Git, then accept. The command lists the remaining differences and asks before it accepts them.
+    From then on `plan`, `drift`, `doctor` and `show` report an accepted difference, and neither a
+    change nor drift, until the live or the declared value changes. If a create lost its answer,
+    nobody can tell whose package a release has: the command then records that the package is yours.
 
-    With --until it ends after that day (UTC), and plans show the difference again. `plan` and
-    `doctor` tell a week before. Each `state accept` of the resource replaces the end.
+    With --until, the acceptance ends after that day (UTC), and plans show the difference again.
+    `plan` and `doctor` warn a week before. Each `state accept` of the resource replaces the end.
 
-    With --undo the state remembers again what it did before, so that plans show the difference;
-    neither manifests nor backend are needed for that.
+    With --undo, plans show the accepted differences again. This needs neither manifests nor a
+    backend.
     """
     if (undo and until) or (reason and not until):
         raise click.UsageError("--until does not go with --undo; --reason needs --until.")
@@ -348,33 +374,41 @@ def accept(
 @manual_command(
     "settle",
     examples=[
-        ("synapse-apply state settle -t prod", "Look up every call of unknown outcome."),
-        ("synapse-apply state settle storage/raw-data", "Only this one."),
-        ("synapse-apply state settle -t prod --wait", "After a kill: return when all is certain."),
-        ("synapse-apply state settle --json", "What became of each, for a script."),
-        ("synapse-apply state settle plugin/yolo --absent", "You checked: it was not created."),
+        ("synapse-apply state settle -t prod", "Look up every call whose outcome is unknown."),
+        ("synapse-apply state settle storage/raw-data", "Look up only the calls of this address."),
+        (
+            "synapse-apply state settle -t prod --wait",
+            ("After a killed run: wait until every outcome is certain."),
+        ),
+        ("synapse-apply state settle --json", "Print the outcome of each call for a script."),
+        (
+            "synapse-apply state settle plugin/yolo --absent",
+            ("You checked that the plugin was not created."),
+        ),
         (
             "synapse-apply state settle release/yolo@1.1.0 --job 12",
-            "You checked: job 12 is the run.",
+            "You checked that job 12 is the run.",
         ),
     ],
     exits=[
-        ("0", "nothing is open any more; with --absent or --job: closed"),
-        ("1", "error, or no call of this address is open"),
+        ("0", "no call is open any longer; with --absent or --job: the call is closed"),
+        ("1", "error, or the address has no open call"),
         ("6", "the state is locked by another run"),
-        ("7", "something is still open; the output says what to do"),
+        ("7", "a call is still open; the output says what to do"),
     ],
 )
 @options.use("json", "target", "variables")
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.use("wait")
 @click.option(
-    "--absent", is_flag=True, help="Do not look it up: you checked that no call of it was done."
+    "--absent",
+    is_flag=True,
+    help="Do not look up the calls: you checked that none of them was done.",
 )
 @click.option(
     "--job",
     metavar="ID",
-    help="You checked that the run was started, and this is its job, which is read.",
+    help="You checked that the run started, and that this is its job. The command reads the job.",
 )
 @options.use("lock_timeout")
 def settle(
@@ -386,18 +420,18 @@ def settle(
     absent: bool,
     job: str | None,
 ) -> int:
-    """Look up calls of unknown outcome, and record how they ended; no object is changed.
+    """Look up calls whose outcome is unknown, and record how they ended. No object is changed.
 
-    A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
-    the backend. `apply` does this by itself before anything else; this command does only this.
+    A killed run or a lost connection leaves calls open. `apply` looks them up on the backend before
+    anything else; this command does only that.
 
-    That a call was not done is certain only when it can no longer arrive: --wait waits for that,
-    without holding the state.
+    A call was certainly not done only when it can no longer arrive. --wait waits for that time
+    without locking the state.
 
-    Where the backend cannot tell, plan refuses the resource, and you say what became of its call:
-    --absent if it was not done, --job for a run that was started, which the next apply follows. If
-    the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
-    run did and could not record is recorded with `synapse-apply state record FILE`.
+    If the backend cannot tell, plan refuses the resource, and you say how the call ended: --absent
+    if it was not done, or --job if it started a run, which the next apply follows. If the object
+    exists, use `synapse-apply import ADDRESS ID` instead. If a run could not record its calls, use
+    `synapse-apply state record FILE`.
     """
     if not (absent or job):
         callback = cli.observer.build_wait_callback(console, time.sleep) if wait else None
@@ -406,7 +440,8 @@ def settle(
         return cli.state.print_settled_calls(console, settled)
     if len(names) != 1 or (absent and job) or wait or console.as_json:
         raise click.UsageError(
-            "--absent and --job settle one ADDRESS, without --wait, --json or each other."
+            "--absent and --job need exactly one ADDRESS, and cannot be combined with each "
+            "other, --wait or --json."
         )
     warnings: list[Diagnostic] = []
     with options.open_target(invocation) as target:
@@ -427,23 +462,23 @@ def settle(
     examples=[
         (
             "synapse-apply state rebind -t prod",
-            "The backend moved to another url, or a shared state has no project yet.",
+            "Use this after the backend's url changed, or if a shared state has no project yet.",
         )
     ],
     exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
 )
 @options.use("color", "target")
-@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def rebind(*, console: Console, invocation: Invocation, auto_approve: bool) -> int:
-    """Bind the state to the target's url and tenant as they are now, and to this project.
+    """Bind the state to the target's current url and tenant, and to this project.
 
-    Only right when it is the same backend under another name: ids in the state are taken for
-    ids there.
+    Do this only if it is the same backend under another name: the state's ids must belong to the
+    same objects there.
 
-    A state that several machines share belongs to one project, by an id in the project file, which
-    is written there if it has none, and to one of its targets, by the target's name. Runs of a
-    project file without this id, or of another target, are refused from then on. To merge the id
-    before that, write it yourself: `project: {id: UUID}`.
+    A state that several machines share belongs to one project, by an id in the project file, and to
+    one target, by the target's name. The command writes the id to the project file if it is
+    missing. From then on, runs with a project file without this id, or on another target, are
+    refused. To merge the id first, write it yourself: `project: {id: UUID}`.
     """
 
     def confirm_change(rebinding: Rebinding) -> bool:
@@ -456,61 +491,73 @@ def rebind(*, console: Console, invocation: Invocation, auto_approve: bool) -> i
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
         rebinding = target.state.rebind(confirm=confirm_change)
     if not rebinding.changes_anything:
-        console.write_output(f"It is bound to {rebinding.new_text} already.\n")
+        console.write_output(f"The state is already bound to {rebinding.new_text}.\n")
         return 0
     if rebinding.project_id is not None and rebinding.project_id.is_new:
         console.write_output(
-            f"Wrote project.id {rebinding.project_id.text} into the project file: commit it.\n"
+            f"Wrote project.id {rebinding.project_id.text} to the project file. Commit the file.\n"
         )
     console.write_output(
-        f"Was bound to {rebinding.bound_text}, is bound to {rebinding.new_text}.\n"
+        f"The state was bound to {rebinding.bound_text} and is now bound to {rebinding.new_text}.\n"
     )
     return 0
 
 
 _UNSIGNED_FLAG = "--allow-unsigned"
 _SHUT_OUT_TEXT = (
-    "Every other machine and job is refused until it has the new key in place of the former one."
+    "Every other machine and job is refused until it has the new key instead of the former key."
 )
 
 
 @manual_command(
     "rekey",
     examples=[
-        ("synapse-apply state rekey -t prod", "After a new SYNAPSE_APPLY_STATE_KEY was set.")
+        (
+            "synapse-apply state rekey -t prod",
+            ("Use this after you set a new SYNAPSE_APPLY_STATE_KEY."),
+        )
     ],
     exits=[
-        ("0", "done; what kept its old key is told"),
-        ("1", "error, or the answer was not `yes`: nothing was changed"),
+        ("0", "done; the output names each digest that keeps its old key"),
+        ("1", "error, or the answer was not `yes`; nothing was changed"),
     ],
     environment=[
-        ("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made where the old one is")
+        (
+            "SYNAPSE_APPLY_STATE_KEY",
+            ("the new key; if it is not set, the command creates a key where the old key is"),
+        )
     ],
 )
 @options.use("json", "target", "variables")
-@click.option("--auto-approve", is_flag=True, help="Do not ask before others are shut out.")
-@click.option(_UNSIGNED_FLAG, is_flag=True, help="Do not ask before unverified entries are signed.")
+@click.option(
+    "--auto-approve", is_flag=True, help="Do not ask before the key of a shared state changes."
+)
+@click.option(
+    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before the command signs unverified entries."
+)
 def rekey(
     *, console: Console, invocation: Invocation, auto_approve: bool, allow_unsigned: bool
 ) -> int:
-    """Digest the recorded secrets under another state key.
+    """Compute the digests of the recorded secrets with another state key.
 
-    Each secret is resolved anew, so those that manifests name must be there; what cannot be
-    resolved keeps its old digest and is not checked until it can. The results of runs are signed
-    anew where the key that signed them is at hand, as .synapse-apply/state/TARGET.key.previous
-    for example.
+    The command resolves each secret again, so it needs every secret that the manifests name. A
+    secret that cannot be resolved keeps its old digest, and plans do not check it until then. The
+    command also signs the results of runs again, if the former key is available, for example as
+    .synapse-apply/state/TARGET.key.previous.
 
-    A state that several machines share takes no other key from then on: who has the former one is
-    shut out until they have the new one. So it asks, off a terminal for --auto-approve.
+    A state that several machines share then accepts only the new key: a machine with the former key
+    is refused until it has the new one. So the command asks first. A non-interactive run needs
+    --auto-approve.
 
-    What is in a bucket or in Git is verified first, so the former key must be at hand beside the
-    new one. An entry that it did not sign ends the command. Without it nothing can be verified, and
-    all that is recorded is taken for genuine: it asks again, off a terminal for --allow-unsigned.
+    A state in a bucket or in Git is verified first, which needs the former key next to the new one.
+    The command stops at an entry that the former key did not sign. Without the former key, the
+    command cannot verify anything and asks whether to trust all entries. A non-interactive run
+    needs --allow-unsigned.
     """
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
         def confirm_unverified(finding: Diagnostic) -> bool:
-            question = f"Sign what is recorded for target {target.name} without verifying it?"
+            question = f"Sign the entries of target {target.name} without verifying them?"
             console.write_findings((finding,))
             return is_approved(
                 console, question, finding.detail, given=allow_unsigned, verb="state rekey",
@@ -518,7 +565,7 @@ def rekey(
             )  # fmt: skip
 
         def confirm_new_key() -> bool:
-            question = f"Give the shared state of target {target.name} another key?"
+            question = f"Change the key of the shared state of target {target.name}?"
             return is_approved(
                 console, question, _SHUT_OUT_TEXT, given=auto_approve, verb="state rekey"
             )
@@ -539,10 +586,10 @@ def rekey(
     for kept_reason in console.name_target(result.kept_reasons):
         console.write_stderr(f"Kept under its old key: {kept_reason}\n")
     secrets = format_count_and_noun(result.rekeyed_count, "secret")
-    lines = [f"Digested {secrets} under key {result.key_id}."]
+    lines = [f"Computed the digests of {secrets} with key {result.key_id}."]
     if result.signed_count:
         runs = format_count_and_noun(result.signed_count, "run")
-        lines.append(f"Signed the results of {runs} with it.")
+        lines.append(f"Signed the results of {runs} with this key.")
     if result.shuts_out_others:
         lines += [_SHUT_OUT_TEXT, *result.new_key_lines]
     console.write_output("".join(f"{line}\n" for line in lines))
@@ -552,19 +599,19 @@ def rekey(
 @manual_command(
     "backup",
     examples=[
-        ("synapse-apply state backup prod.backup", "A copy that restore reads."),
+        ("synapse-apply state backup prod.backup", "Write a copy for `state restore`."),
         (
             "synapse-apply state backup -t prod --to postgresql://apply@db.example/states",
-            "From the local file to a database that runners share.",
+            "Copy the local state to a database that runners share.",
         ),
         (
             "synapse-apply state backup -t prod --to '{env: STATE_URL}'",
-            "The url and its password are in a variable, as the project file will say.",
+            "Read the url with its password from a variable, as in the project file.",
         ),
     ],
     exits=[
         ("0", "written; with --to: copied and compared"),
-        ("1", "no state, it cannot be written, or --to has a state already"),
+        ("1", "the state does not exist, the copy cannot be written, or --to already has a state"),
     ],
 )
 @options.use("color", "target")
@@ -574,21 +621,21 @@ def rekey(
     "url",
     metavar="URL",
     callback=typed.parse_url_or_reference,
-    help="The store to move to: a url, or '{env: NAME}' as in the project file, where it holds a "
-    "password that nobody else on this machine shall see.",
+    help="The store to copy to: a url. If the url contains a password, use '{env: NAME}' as in "
+    "the project file, so that nobody else on this machine can see it.",
 )
 def backup(
     *, console: Console, invocation: Invocation, file: Path | None, url: str | SecretRef | None
 ) -> int:
-    """Copy the whole state, history included, to a file or to another store.
+    """Copy the whole state, including its history, to a file or to another store.
 
-    The copy is consistent even while an apply runs. With --to the two are compared. The state it
-    came from stays as it is: set `state.url` in the project file, then put the old file away, so
-    that nobody continues to write to it.
+    The copy is consistent even during an apply. With --to, the command compares the copy with the
+    original, which does not change. Then set `state.url` in the project file, and move the old file
+    away so that nobody continues to write to it.
     """
     if url is None:
         if file is None:
-            raise click.UsageError("Give a FILE, or --to URL.")
+            raise click.UsageError("Give a FILE or --to URL.")
         with options.open_target(invocation) as target:
             target.state.write_backup(file)
         console.write_output(f"Wrote {file}.\n")
@@ -612,24 +659,29 @@ def backup(
 @manual_command(
     "restore",
     examples=[
-        ("synapse-apply state restore prod.backup -t prod", "Replace the state by a backup.")
+        (
+            "synapse-apply state restore prod.backup -t prod",
+            ("Replace the state of target prod with a backup."),
+        )
     ],
     exits=[
         ("0", "restored"),
-        ("1", "no backup, another target's, or the answer was not `yes`"),
+        ("1", "the file is not a backup of this target, or the answer was not `yes`"),
         ("6", "the state is locked by another run"),
     ],
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--auto-approve", is_flag=True, help="Do not ask before a state is replaced.")
+@click.option(
+    "--auto-approve", is_flag=True, help="Do not ask before the command replaces a state."
+)
 def restore(*, console: Console, invocation: Invocation, file: Path, auto_approve: bool) -> int:
-    """Replace the state by a backup.
+    """Replace the state with a backup.
 
-    It must be one of this target: of its url and tenant, and of the lineage that the project
-    file pins. The state that was there is kept under a new name, which is printed: a file beside
-    it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
-    remembered: plan afterwards, and look closely.
+    The backup must be of this target: of its url and tenant, and of the lineage that the project
+    file pins. The command keeps the replaced state and prints where: a file next to the state, or
+    in .synapse-apply/state for a state in PostgreSQL. The state then does not know what was applied
+    after the backup: run plan and review it carefully.
     """
     if not (invocation.directory / file).is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
@@ -637,15 +689,15 @@ def restore(*, console: Console, invocation: Invocation, file: Path, auto_approv
 
         def confirm_replacement(exchange: StateExchange) -> bool:
             question = f"Replace the state of target {target.name}?"
-            detail = (
-                exchange.lineage_difference or "What was applied since the backup is forgotten."
+            detail = exchange.lineage_difference or (
+                "The state forgets what was applied since the backup."
             )
             return is_approved(console, question, detail, given=auto_approve, verb="state restore")
 
         restored_state = target.state.restore(file, confirm=confirm_replacement)
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
-        console.write_output(f"The state that was there is kept as {kept_location}.\n")
+        console.write_output(f"The replaced state is kept as {kept_location}.\n")
     next_step = options.add_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0
@@ -656,38 +708,38 @@ def restore(*, console: Console, invocation: Invocation, file: Path, auto_approv
     examples=[
         (
             "synapse-apply state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
-            "The disk has room again: record what was done.",
+            "Record the calls of a run after the disk has space again.",
         )
     ],
     exits=[
-        ("0", "the state has everything that the file says"),
-        ("1", "the file is not usable, or contradicts the state, or the answer was not `yes`"),
+        ("0", "the state has all calls of the file"),
+        ("1", "the file is not usable or contradicts the state, or the answer was not `yes`"),
         ("6", "the state is locked by another run"),
     ],
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
+    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before the command uses an unsigned file."
 )
 def record(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
-    """Record what a run did while its state could not be written.
+    """Record calls of a run that could not write the state.
 
-    Such a run (a full disk, a database that went away) writes what it did to a file beside the
-    project, unrecorded-TARGET-PLAN.jsonl, and names it in its report. What the state knows
-    already is skipped; the file is removed when all of it is recorded.
+    If a run cannot write the state (a full disk, a lost database), it writes its calls to a file
+    next to the project, unrecorded-TARGET-PLAN.jsonl, and names the file in its report. The command
+    skips calls that the state already has. It removes the file when everything is recorded.
 
-    Each line is signed with the state key. A file that was changed is refused. One that the key
-    in use did not sign, such as that of an earlier version or of a run without the key, is shown
-    line by line, and recorded only after you agree.
+    Each line is signed with the state key. The command refuses a file that was changed. If the
+    current key did not sign a file (for example, a run had no key), the command shows each line and
+    asks before it records the calls.
     """
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
         def show_and_confirm(journal: JournalContent) -> bool:
             # All that an unsigned journal says, before the user is asked about it.
             cli.state.print_journal(console, file, journal)
-            question = f"Record this in the state of target {target.name}?"
-            detail = "Only if the report of a run of yours named this file."
+            question = f"Record these calls in the state of target {target.name}?"
+            detail = "Answer `yes` only if the report of one of your runs named this file."
             return is_approved(
                 console, question, detail, given=allow_unsigned, verb="state record",
                 flag=_UNSIGNED_FLAG,
@@ -709,14 +761,17 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 @manual_command(
     "history",
     examples=[
-        ("synapse-apply state history -t prod", "The newest runs that changed anything."),
+        ("synapse-apply state history -t prod", "List the newest runs that changed something."),
         (
             "synapse-apply state history show 5f1c2d",
-            "Every call of one, by the beginning of its plan.",
+            "Show every call of one run, named by the beginning of its plan's id.",
         ),
-        ("synapse-apply state history --limit 1 --json", "The newest run with its calls, in JSON."),
+        (
+            "synapse-apply state history --limit 1 --json",
+            ("Print the newest run with its calls as JSON."),
+        ),
     ],
-    exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
+    exits=[("0", "shown"), ("1", "the plan or the state does not exist")],
 )
 @options.use("json", "targets")
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
@@ -729,15 +784,15 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     help="How many runs to list.",
 )
 def history(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
-    """List what was done on a target: when, by whom, in which CI run, by which plan.
+    """List the runs on a target: when, by whom, in which CI run, and by which plan.
 
-    `state history show PLAN_ID` lists every mutating call of one plan: address, verb, id of the
-    object, the server's request id, a digest of what was sent, and how it ended. There is never a
-    value.
-    Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.
+    `state history show PLAN_ID` lists every call of one plan that changed something: address, verb,
+    id of the object, the server's request id, a digest of the sent data, and the outcome. It never
+    shows values. The history also lists changes of the state alone: moves, imports, and adopted or
+    forgotten objects.
     """
     if words and (words[0] != "show" or len(words) != 2):
-        raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
+        raise click.UsageError("Use `state history`, or `state history show PLAN_ID`.")
     with options.open_target(invocation) as target:
         if words:
             return cli.state.print_run_with_calls(console, target.find_run(words[1]))
@@ -750,23 +805,23 @@ class _LockIdType(click.types.StringParamType):
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         """Where the id of a lock is shown."""
         del param, ctx
-        return "The message about the lock shows it, and `doctor`."
+        return "The message about the lock shows its id, and so does `doctor`."
 
 
 @manual_command(
     "unlock",
     examples=[
-        ("synapse-apply state unlock 7-3f2a9c -t prod", "The run that held the state is gone.")
+        ("synapse-apply state unlock 7-3f2a9c -t prod", "Remove the lock of a run that is dead.")
     ],
-    exits=[("0", "removed"), ("1", "there is no lock, or it has another id")],
+    exits=[("0", "removed"), ("1", "there is no lock, or the lock has another id")],
 )
 @options.use("color", "target")
 @click.argument("lock_id", metavar="ID", type=_LockIdType())
 def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
-    """Remove the lock of a run that is gone; the message about the lock and `doctor` show its ID.
+    """Remove the lock of a dead run. The message about the lock and `doctor` show its ID.
 
-    Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
-    lease. A run that only seemed gone can write nothing afterwards.
+    You rarely need this command: the tool notices a dead run of this machine at once, and a run of
+    another machine when its lease ends. If the run is still alive, it can write nothing afterwards.
     """
     with options.open_target(invocation) as target:
         target.state.unlock(lock_id)

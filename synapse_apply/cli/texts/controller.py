@@ -54,7 +54,7 @@ def open_controller_api(console: Console, url: str) -> ControllerApi:
     UsageError where no URL is given, InputError for one that cannot be used.
     """
     if not url:
-        raise click.UsageError(f"Say which controller: --url URL, or {URL_VARIABLE}.")
+        raise click.UsageError(f"Name the controller with --url URL or {URL_VARIABLE}.")
     return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
 
 
@@ -64,7 +64,7 @@ def choose_controller_url(url: str) -> str:
     if context.get_parameter_source("data") is not ParameterSource.COMMANDLINE:
         return url
     if context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--data and --url do not go together.")
+        raise click.UsageError("--data and --url cannot be combined.")
     return ""
 
 
@@ -222,7 +222,7 @@ def decide_on_rollout(
     """
     is_of_wave = "wave" in verb.subject.value
     if is_of_wave and bool(revision) != bool(wave):
-        raise click.UsageError("--revision and --wave go together.")
+        raise click.UsageError("Give both --revision and --wave.")
     api = open_controller_api(console, url)
     rollout = api.read_rollout(name).document
     # One that could be asked of it in several states is refused by the controller in the others.
@@ -392,9 +392,7 @@ def _target_reason(item: Mapping[str, Any]) -> str:
         return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
     counts = (item.get(f"{name}_count") or 0 for name in ("hold", "held_guard", "applying"))
     hold_phrase = describe_holds(*counts)
-    unknown_phrase = (
-        "it is unknown whether a call had an effect" if item["state"] == "unknown" else ""
-    )
+    unknown_phrase = "the outcome of a call is unknown" if item["state"] == "unknown" else ""
     return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
 
 
@@ -404,9 +402,9 @@ _MAX_VALUE_LENGTH = 2000
 # Of rows whose detail says nothing more.
 _REASON_PHRASES = {
     "approval": "in mode approve, every row needs approval",
-    "guard": "it stops the plan",
-    "approved": "it has approvals, and is not applied yet",
-    "applying": "the controller is applying it",
+    "guard": "the guard stops the plan",
+    "approved": "the row is approved and not applied yet",
+    "applying": "the controller is applying the row",
 }
 
 
@@ -551,16 +549,16 @@ def print_audit_report(
     findings: list[Diagnostic] = []
     if wrong is not None:
         detail = (
-            f"Row {wrong.number} of {_format_time(wrong.time)} is not what the rows before it "
-            "make it: it was changed, or rows before it were taken out."
+            f"Row {wrong.number} of {_format_time(wrong.time)} does not match the rows before "
+            "it: the row was changed, or earlier rows were removed."
         )
         hint = "Compare it with a backup, and with the digests in the controller's log."
         findings.append(error_finding("The audit was changed", detail, hint))
     if not report.has_expected_digest:
-        detail = f"It has {format_count_and_noun(report.row_count, 'row')}, and none with it."
+        detail = f"None of the {format_count_and_noun(report.row_count, 'row')} has this digest."
         hint = (
-            "Its end was cut off, or it is the audit of another controller: compare it with a "
-            "backup."
+            "The end of the audit was removed, or this is the audit of another controller. "
+            "Compare it with a backup."
         )
         summary = "The audit has no row with the expected digest"
         findings.append(error_finding(summary, detail, hint))
@@ -597,12 +595,12 @@ def print_audit_report(
     ]
     headers = ("row", "when", "who", "what", "target", "detail")
     table = render_table(headers, rows, color=console.is_output_colored) + "\n"
-    console.write_output(table if rows else "No row of the audit is about that.\n")
+    console.write_output(table if rows else "No row of the audit matches.\n")
     console.write_findings(findings)
     if not findings:
         end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
         count = format_count_and_noun(report.row_count, "row")
-        console.write_output(f"The chain holds: {count}{end}.\n")
+        console.write_output(f"The chain is intact: {count}{end}.\n")
     return code
 
 

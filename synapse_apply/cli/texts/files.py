@@ -296,7 +296,7 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
     edited_fields = {edit.path[-1] for _, edit, _ in bump_result.edits}
     if bump_result.changelog and "changelog" not in edited_fields:
         changelog = _cut(sanitize(bump_result.changelog))
-        yield f"The changelog still says {changelog!r}; -m TEXT sets it."
+        yield f"The changelog still says {changelog!r}. To change it, use -m TEXT."
     for source in bump_result.sources:
         if source.kind == GIT:
             yield (

@@ -84,7 +84,7 @@ def build_run_document(started_run: StartedRun) -> JsonDocument:
 
 
 def print_jobs_table(
-    console: Console, jobs: Iterable[Job], empty_text: str = "There is no such job."
+    console: Console, jobs: Iterable[Job], empty_text: str = "No job matches."
 ) -> int:
     """Print each job's row as it arrives, or all as one JSON document; returns the exit code."""
     if console.as_json:
@@ -184,7 +184,7 @@ class JobFollower:
             )  # fmt: skip
         except (KeyboardInterrupt, Terminated):
             hint = _format_follow_hint(job_id, self.console)
-            self.console.write_stderr(f"\nJob {sanitize(job_id)} continues; {hint}.")
+            self.console.write_stderr(f"\nJob {sanitize(job_id)} continues; {hint}.\n")
             raise
 
     def write_log_line(self, line: LogLine) -> None:
@@ -239,4 +239,4 @@ class JobFollower:
 
 def _format_follow_hint(job_id: str, console: Console) -> str:
     command = Command("jobs logs", sanitize(job_id), "--follow", target=console.typed_target)
-    return f"{command} follows the job"
+    return f"follow it with {command}"

@@ -62,7 +62,7 @@ def print_live_objects_table(
     """Print one row per object; `absent_text` goes to stderr without any. Returns the exit code."""
     fields = _COLUMNS[kind]
     if not live_objects:
-        console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")
+        console.write_stderr(f"{absent_text or f'The backend has no {kind}s.'}\n")
     if console.as_yaml and console.section is None:
         console.write_yaml(*(_build_manifest(kind, one) for one in live_objects))
     elif console.as_json:

@@ -121,7 +121,9 @@ def test_a_message_is_taken_as_it_is(place: Workplace) -> None:
 def test_what_is_left_to_do_is_said(place: Workplace) -> None:
     """A changelog that is older than the version; a Git ref that still names the old code."""
     place.edit(FILES[1], "is_stable: true", "is_stable: true\n  changelog: First one")
-    assert "'First one'; -m TEXT sets it." in place.run("bump", "yolo", "patch", code=0).out
+    assert (
+        "'First one'. To change it, use -m TEXT." in place.run("bump", "yolo", "patch", code=0).out
+    )
     (place.root / FILES[2]).write_text("name: Yolo\ncode: yolo\n")
     commit(place.root)
     git(place.root, "tag", "v1")

@@ -75,7 +75,7 @@ def test_two_forms_of_json_are_a_usage_error(cli: Run) -> None:
     assert both.returncode == 64
     report = cli("apply", "--auto-approve", "--json-lines", "--report", "json=-")
     assert report.returncode == 64
-    assert "--json-lines and a report to stdout do not go together" in report.stderr
+    assert "--json-lines and a report to stdout cannot be combined" in report.stderr
 
 
 def test_verify_has_lines_too(cli: Run, project: Path) -> None:

@@ -48,7 +48,7 @@ def test_nothing_is_done(cli: Run, project: Path) -> None:
         assert done.returncode == 1, done.stdout
         assert "The json report cannot be written" in done.stderr
         assert f"{file} {why}" in done.stderr
-        assert "Choose another place for --report." in done.stderr
+        assert "Choose another file for --report." in done.stderr
         assert "The json report cannot be written" in (project / "other.md").read_text()
         (project / "other.md").unlink()
         now = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
@@ -105,9 +105,9 @@ def test_what_is_read_is_not_replaced(cli: Run, project: Path) -> None:
     compared = ("--offline", "--against", "state:inventory.yaml")
     done = cli("plan", *compared, "--report", "html=./inventory.yaml")
     assert done.returncode == 1
-    assert "./inventory.yaml is the inventory to compare with; nothing was done." in done.stderr
+    assert "./inventory.yaml is the inventory to compare with. Nothing was done." in done.stderr
     done = cli("plan", "--var", "@values.yaml", "--report", "html=values.yaml")
-    assert "values.yaml is a file of variables; nothing was done." in done.stderr
+    assert "values.yaml is a file of variables. Nothing was done." in done.stderr
     assert (project / "inventory.yaml").read_text() == "inventory: []\n"
     assert (project / "values.yaml").read_text() == "{}\n"
 
@@ -117,10 +117,10 @@ def test_a_saved_plan_is_not_replaced(cli: Run, project: Path) -> None:
     assert cli("plan", "--out", "p.plan").returncode == 0
     done = cli("plan", "--report", "json=p.plan")
     assert done.returncode == 1
-    assert "p.plan is a saved plan; nothing was done." in done.stderr
+    assert "p.plan is a saved plan. Nothing was done." in done.stderr
     done = cli("plan", "--out", "q.plan", "--report", "html=./q.plan")
     assert done.returncode == 1
-    assert "./q.plan is where the plan goes; nothing was done." in done.stderr
+    assert "./q.plan is the file of the plan. Nothing was done." in done.stderr
     assert not (project / "q.plan").exists()
     assert cli("apply", "p.plan").returncode == 0
 
@@ -129,7 +129,7 @@ def test_two_reports_do_not_take_each_others_place(cli: Run, project: Path) -> N
     """By whatever name; a device takes both."""
     done = cli("plan", "--report", "json=r.out", "--report", "html=./r.out")
     assert done.returncode == 1
-    assert "./r.out is where the json report goes; nothing was done." in done.stderr
+    assert "./r.out is already the file of the json report. Nothing was done." in done.stderr
     done = cli("plan", "--report", "json=/dev/null", "--report", "html=/dev/../dev/null")
     assert done.returncode == 0, done.stderr
 

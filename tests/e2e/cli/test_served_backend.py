@@ -54,7 +54,7 @@ def test_the_profile_that_a_reset_chooses_is_kept(cli: Run, project: Path) -> No
     assert chosen.returncode == 0
     assert chosen.stdout.splitlines() == [
         "There was nothing to remove.",
-        "The embedded backend has profile vendor now.",
+        "The embedded backend now has profile vendor.",
     ]
     data = project / ".synapse-apply" / "embedded"
     assert "3 to add" in cli("plan").stdout

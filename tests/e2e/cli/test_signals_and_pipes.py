@@ -78,7 +78,7 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
             asked_again(apply, signal.SIGINT)
             out, err = apply.communicate(timeout=60)
     assert apply.returncode == 7  # an unknown outcome counts before the signal
-    assert "Stopped at once. Under way: " in err
+    assert "Stopped at once. Running calls: " in err
     assert "Apply incomplete" in out
     assert open_calls(project)
 

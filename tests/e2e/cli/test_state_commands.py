@@ -84,7 +84,10 @@ def test_a_new_target_needs_a_state(cli: Run, project: Path) -> None:
     foreign = cli("plan", "-t", "dev")
     assert "synapse-apply state rebind -t dev" in foreign.stderr
     bound = cli("state", "rebind", "-t", "dev", "--auto-approve")
-    assert "Was bound to http://127.0.0.1:9, is bound to http://127.0.0.1:10." in bound.stdout
+    assert (
+        "The state was bound to http://127.0.0.1:9 and is now bound to http://127.0.0.1:10."
+        in bound.stdout
+    )
 
 
 def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path) -> None:

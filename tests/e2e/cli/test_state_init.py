@@ -123,7 +123,7 @@ def test_one_that_is_not_asked_is_one_line(
         file.write_text(json.dumps(document))
         place.environ.update(environ)
         ran = place.run("state", "init", "--json", code=0)
-        assert place.run("state", "show", code=0).err == "Nothing is recorded.\n"
+        assert place.run("state", "show", code=0).err == "The state has no records.\n"
     assert asked == []
     found = ran.document["backend"]
     assert (found["asked"], found["checks"]) == (False, [])
@@ -165,9 +165,9 @@ def test_a_fleet_is_begun_at_once(tmp_path: Path) -> None:
         (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
         place.run("state", "init", "-t", "prod-1", code=0)
         refused = place.run("state", "init", "-t", "prod-*", "--lineage", PIN, code=64)
-        assert "--lineage goes with one target" in refused.err
+        assert "--lineage works only with one target" in refused.err
         out = place.run("state", "init", "-t", "prod-*", code=0).out
         assert out.count("Created an empty state") == 2
-        assert "Target prod-1 has a state already." in out
+        assert "Target prod-1 already has a state." in out
         again = place.run("state", "init", "-t", "prod-*", "--json", code=0).document
         assert [one["document"]["made"] for one in again["targets"]] == [False] * 3

@@ -62,7 +62,7 @@ def test_another_document_is_that_of_json(applied: Run) -> None:
 
 def test_one_form_at_a_time(applied: Run) -> None:
     """Two are a usage error, and so is an unknown one."""
-    assert "do not go together" in applied("get", "storages", "-o", "yaml", "--json").stderr
+    assert "cannot be combined" in applied("get", "storages", "-o", "yaml", "--json").stderr
     assert applied("get", "storages", "-o", "xml").returncode == 64
 
 

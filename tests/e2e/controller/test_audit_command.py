@@ -60,11 +60,11 @@ def test_it_says_who_did_what_newest_first(data):
     shown = read_audit(data)
     assert shown.index("lab/bench") < shown.index("row1:aaaa") < shown.index("incident")
     assert "2025-11-24T16:00:00Z" in shown
-    assert "The chain holds: 4 rows" in shown
+    assert "The chain is intact: 4 rows" in shown
     shown = read_audit(data, "acme/prod", "--who", "proxy:ann")
     assert ("incident" in shown, "row1:" in shown, "lab/bench" in shown) == (True, False, False)
     assert "incident" not in read_audit(data, "--limit", "1")
-    assert "about that" in read_audit(data, "other/*")
+    assert "No row of the audit matches." in read_audit(data, "other/*")
     document = json.loads(read_audit(data, "--json", "--limit", "2"))
     assert [item["number"] for item in document["items"]] == [4, 3]
     assert (document["total"], document["first_wrong"], document["exit_code"]) == (4, None, 0)
@@ -125,7 +125,7 @@ def test_a_running_controller_is_not_believed(data):
         return done.stdout + done.stderr
 
     with answering(build_answer(rows)) as server:
-        assert "The chain holds: 4 rows" in read(0)
+        assert "The chain is intact: 4 rows" in read(0)
         del rows[1]
         assert "Row 3 of" in read(1)
     with answering(lambda _: build_answer(list_rows(data))(_first_page())) as server:

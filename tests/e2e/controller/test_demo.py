@@ -27,7 +27,7 @@ def test_the_demo_shows_targets_and_leaves_nothing(tmp_path):
         try:
             assert process.stdout is not None
             process.stdout.readline()
-            match = re.search(r"in (\S+), and the page at (\S+)$", process.stdout.readline())
+            match = re.search(r"in (\S+), and the page is at (\S+)$", process.stdout.readline())
             assert match is not None
             folder, url = Path(match[1]), match[2]
             assert folder.parent == tmp_path.resolve()

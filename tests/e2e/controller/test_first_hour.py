@@ -191,5 +191,5 @@ def test_the_first_hour_is_as_the_page_has_it(hour):
     shown = hour.type_until("synapse-apply controller audit")
     acts = re.findall(r"token:you +(\w+) +(\S+)", shown)
     assert acts == [("resume", "acme/dev"), ("pause", "acme/dev"), ("approve", "acme/prod")]
-    assert "The chain holds" in shown
+    assert "The chain is intact" in shown
     hour.type_until("synapse-apply apply")

@@ -219,7 +219,7 @@ def test_a_target_that_is_renamed(site):
     site.commit("second", development=site.describe("dev"), prod=site.describe("prod"))
     assert site.follow()["development"] == TAKEN
     assert site.list_live("dev") == ["first"]
-    assert "No target that matches" in site.type("forget-rule acme/prod")
+    assert "No matching target (acme/prod) has been removed" in site.type("forget-rule acme/prod")
     assert site.type("forget-rule acme/d*") == "acme/dev is no longer bound.\n"
     site.follow()
     assert site.list_live("dev") == ["first", "second"]

@@ -140,14 +140,17 @@ def test_drift_and_other_readers(fleet: Workplace) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["plan", "-t", "*", "--out", "x.plan"], "--out goes with one target"),
-        (["drift", "-t", "*", "--write", "*"], "--write goes with one target"),
-        (["apply", "-t", "*", "--auto-approve", "--json-lines"], "--json-lines goes with one"),
-        (["apply", "-t", "*", "x.plan"], "a PLAN goes with one target"),
-        (["apply", "-t", "a", "-t", "b", "--reviewed", "x.plan"], "--reviewed goes with one"),
-        (["state", "rm", "-t", "*", "storage/x"], "`state rm` works on one target"),
-        (["export", "-t", "acme", "-t", "beta"], "`export` works on one target"),
-        (["plan", "-t", "*", "--report=html=-"], "a page each"),
+        (["plan", "-t", "*", "--out", "x.plan"], "--out works only with one target"),
+        (["drift", "-t", "*", "--write", "*"], "--write works only with one target"),
+        (
+            ["apply", "-t", "*", "--auto-approve", "--json-lines"],
+            "--json-lines works only with one",
+        ),
+        (["apply", "-t", "*", "x.plan"], "a PLAN works only with one target"),
+        (["apply", "-t", "a", "-t", "b", "--reviewed", "x.plan"], "--reviewed works only with one"),
+        (["state", "rm", "-t", "*", "storage/x"], "`state rm` needs one target"),
+        (["export", "-t", "acme", "-t", "beta"], "`export` needs one target"),
+        (["plan", "-t", "*", "--report=html=-"], "one page per target"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

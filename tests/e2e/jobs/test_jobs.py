@@ -91,14 +91,14 @@ def test_every_page_is_taken_and_no_more_than_needed(place: Place) -> None:
 def test_no_job_is_no_error(place: Place) -> None:
     """A word on stderr, nothing on stdout; an empty list as JSON."""
     done = place.run("get", "jobs")
-    assert (done.stdout, done.stderr) == ("", "There is no such job.\n")
+    assert (done.stdout, done.stderr) == ("", "No job matches.\n")
     assert json.loads(place.run("get", "jobs", "--json").stdout) == {"jobs": []}
 
 
 def test_no_job_of_a_plugin_that_may_not_be_there(place: Place) -> None:
     """Whoever mistyped the plugin is not told of jobs alone."""
     done = place.run("get", "jobs", "--plugin", "nope")
-    assert done.stderr == "There is no such job of this plugin, or no such plugin.\n"
+    assert done.stderr == "The plugin has no such jobs, or does not exist.\n"
 
 
 def test_no_job_of_a_plugin_that_is_not_there(place: Place) -> None:

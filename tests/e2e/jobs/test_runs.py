@@ -115,7 +115,7 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "Job 1 continues; `synapse-apply jobs logs 1 --follow` follows the job." in err
+    assert "Job 1 continues; follow it with `synapse-apply jobs logs 1 --follow`." in err
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--follow", "--json"]])
@@ -172,7 +172,7 @@ def test_who_stops_following_gets_the_id_of_the_job_in_json(
         out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert json.loads(out)["job_id"] == "1"
-    assert "`synapse-apply jobs logs 1 --follow` follows the job" in err
+    assert "follow it with `synapse-apply jobs logs 1 --follow`" in err
     assert "The run was started. The same command would start another run." in err
 
 

@@ -41,7 +41,7 @@ def test_a_running_job_is_stopped(place_v2: Place) -> None:
     place_v2.job(seconds=3600)
     job = uuid_of(place_v2)
     refused = place_v2.run("jobs", "stop", job, code=1)
-    assert "`jobs stop` does nothing that nobody approved" in refused.stderr
+    assert "`jobs stop` needs approval" in refused.stderr
     assert place_v2.run("jobs", "stop", job, "--auto-approve").stdout == f"Job {job} stopped.\n"
     assert place_v2.server.call("GET", f"v2/jobs/{job}/")["data"]["status"] == "STOPPED"
     assert "1 stop" in place_v2.run("state", "history").stdout

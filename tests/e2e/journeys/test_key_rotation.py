@@ -137,7 +137,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     rekeyed = place.run("state", "rekey", code=0)
     kept = "storage/s3 configuration.secret_access_key: its value has changed since"
     assert f"{kept}; {way}\n" in rekeyed.err
-    assert "Digested 1 secret under key" in rekeyed.out
+    assert "Computed the digests of 1 secret with key" in rekeyed.out
     rotate(server, "secret-2")
     place.run("state", "accept", "storage/s3", "--auto-approve", code=0)
     assert "under another key" not in place.plan(code=0).text
@@ -151,7 +151,7 @@ def test_each_secret_is_counted_once(team: Workplace, server: Server) -> None:
     server.switch(secrets="plain")
     team.run("state", "accept", "storage/s3", "--auto-approve", code=0)
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
-    assert "Digested 2 secrets under key" in team.run("state", "rekey", code=0).out
+    assert "Computed the digests of 2 secrets with key" in team.run("state", "rekey", code=0).out
     assert team.run("state", "rekey", "--json", code=0).document["done"] == 0
 
 

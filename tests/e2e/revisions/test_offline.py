@@ -190,7 +190,7 @@ def test_what_does_not_go_with_it(fork: Repository) -> None:
         ["--ref", "main"],
         ["--resend-secrets"],
     ):
-        assert "does not go with" in fork.place.plan(*AGAINST_MAIN, *more, code=64).err
+        assert "cannot be combined with" in fork.place.plan(*AGAINST_MAIN, *more, code=64).err
     for alone in (["--offline"], ["--against", "git:main"], ["--offline", "--against", "git:"]):
         assert "--against git:REF" in fork.place.plan(*alone, code=64).err
     for without_kind in (["--against", "HEAD"], ["--offline", "--against", "HEAD"]):

@@ -78,7 +78,7 @@ def test_the_json_report(refused: Workplace) -> None:
 def test_a_resource_is_not_reported(planned: Workplace, option: tuple[str, ...]) -> None:
     """A usage error that says what the option is for, and nothing is written."""
     ran = planned.run("show", "plugin/yolo", *option, code=64)
-    assert f"{option[0]} is for a saved plan" in ran.err
+    assert f"{option[0]} needs a saved plan" in ran.err
     assert not (planned.root / "x").exists()
 
 
@@ -86,7 +86,7 @@ def test_what_is_neither_file_nor_address(planned: Workplace) -> None:
     """A plan's name with a slip in it is not taken for an address alone."""
     ran = planned.run("show", "absent.plan", code=1)
     assert "`absent.plan` is not an address, name, kind or label" in ran.err
-    assert "and absent.plan is no file here" in ran.err
+    assert "and absent.plan is not a file in this folder" in ran.err
 
 
 def test_a_file_that_is_no_plan_is_reported(planned: Workplace) -> None:

@@ -57,7 +57,7 @@ def test_the_options_of_a_plan_are_in_its_file(two):
     assert ran.document["summary"]["change"] == 1
     assert "`synapse-apply apply -t prod 'a plan'`" in ran.err
     refused = two.run("apply", "a plan", "--prune", code=64)
-    assert "--prune is said when a plan is made" in refused.err
+    assert "--prune cannot change a saved plan: use it when you create the plan" in refused.err
     assert "not both" in two.run("apply", "a plan", "--reviewed", "a plan", code=64).err
     ran = two.run("apply", "a plan", "--json", code=0)
     assert (

@@ -35,7 +35,7 @@ def test_everything_that_exists_is_adopted(ready, server):
     ran = ready.plan(code=0)
     assert "Plan: 3 to import, 0 to add, 0 to change, 0 to destroy." in ran.out
     assert "its published bytes are unverified" in ran.out
-    assert "What is to be imported needs `--adopt`" in ran.err
+    assert "A non-interactive `apply` needs `--adopt` to import these objects." in ran.err
     assert "--adopt" in ready.apply(code=5).err
     sent = server.writes
     ready.apply("--adopt")

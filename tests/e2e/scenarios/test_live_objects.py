@@ -58,7 +58,7 @@ def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workpl
             found = place.run("get", "release", named, "--json", code=0).document
             assert (found["id"], found["values"]["version"]) == ("1", "1.0.0")
     ran = applied.run("get", "releases", "--plugin", "nobody", code=0)
-    assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
+    assert (ran.out, ran.err) == ("", "The plugin has no releases, or does not exist.\n")
     server.switch(plugin_list="list")
     ran = applied.run("get", "releases", "--plugin", "nobody", code=1)
     assert "There is no such plugin" in ran.err
@@ -202,4 +202,4 @@ def test_a_release_without_a_version_is_told_how_to_name_one(applied: Workplace)
 
 def test_an_unknown_kind_is_called_so(applied: Workplace) -> None:
     """With those there are."""
-    assert "Unknown kind 'foo': there are plugin" in applied.run("get", "foo", code=64).err
+    assert "Unknown kind 'foo'. The kinds are plugin" in applied.run("get", "foo", code=64).err

@@ -96,7 +96,7 @@ def test_a_renamed_manifest(applied, server):
     assert "moved: [{from: plugin/yolo, to: plugin/seer}]" in ran.out
     assert set(commands) == {"synapse-apply state mv plugin/yolo plugin/seer"}
     moved = applied.run(*commands[0].split()[1:], code=0).out
-    assert "release/yolo@1.0.0 has moved to release/seer@1.0.0." in moved
+    assert "Moved release/yolo@1.0.0 to release/seer@1.0.0." in moved
     assert server.counts == (1, 1, 1)
     applied.unchanged()
 
@@ -231,7 +231,7 @@ def test_a_second_apply_while_one_runs(applied, server):
         ran = applied.apply("--lock-timeout", "0", code=6)
         assert "The state is locked" in ran.err
         assert "running apply since" in ran.err
-        assert "--lock-timeout SECONDS waits by itself" in ran.err
+        assert "With --lock-timeout SECONDS, the command waits for the lock" in ran.err
         applied.run("state", "backup", "copy", code=0)
         without = applied.run("state", "restore", "copy", "--auto-approve", code=6).err
         assert "synapse-apply state unlock" in without

@@ -103,7 +103,7 @@ def test_a_state_made_anew_by_mistake_gives_way(there: Workplace) -> None:
     assert "Another state was replaced" in ran.err
     assert f"lineage {wrong} and 0 objects, the backup has lineage {right} and 3 objects" in ran.err
     assert f"`synapse-apply state restore {kept} -t prod`" in ran.err
-    assert f"The state that was there is kept as {kept}.\n" in ran.out
+    assert f"The replaced state is kept as {kept}.\n" in ran.out
     there.unchanged()
     there.run("state", "restore", kept, "--auto-approve", code=0)
     assert lineage(there) == wrong

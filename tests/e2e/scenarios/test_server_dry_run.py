@@ -226,7 +226,7 @@ def test_nothing_to_do_is_nothing_to_try(applied_v2: Workplace, server: Server) 
 def test_what_it_does_not_go_with(there: Workplace) -> None:
     """A usage error."""
     ran = there.plan("--server-dry-run", "--offline", "--against", "git:HEAD", code=64)
-    assert "--offline does not go with --server-dry-run" in ran.err
+    assert "--offline cannot be combined with --server-dry-run" in ran.err
 
 
 def test_a_backend_that_says_nothing_of_dry_runs_is_asked_for_no_other(

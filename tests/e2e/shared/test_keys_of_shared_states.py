@@ -182,7 +182,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = former
     other.unchanged()
 
-    assert "Approval needed: not a terminal" in team.run("state", "rekey", code=1).err
+    assert "Approval needed, but there is no terminal" in team.run("state", "rekey", code=1).err
     code, shown = typed(team, "state", "rekey", answer=b"no\n")
     assert (code, key.read_text()) == (1, former)
     assert "Every other machine and job is refused until it has the new key" in shown
@@ -190,7 +190,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     assert code == 0, shown
     assert key.read_text() != former
     assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}" in shown
-    assert "Digested 2 secrets under key" in shown
+    assert "Computed the digests of 2 secrets with key" in shown
     team.unchanged()
     refused = other.plan(code=1).err
     assert "The state key is not the one of this state" in refused

@@ -67,7 +67,7 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         kept = tmp_path / ".synapse-apply" / "state" / "prod.before-restore"
         for name in (kept, Path(f"{kept}-2")):
             told = run("state", "restore", "before.db", "--auto-approve")
-            assert f"The state that was there is kept as {name}.\n" in told
+            assert f"The replaced state is kept as {name}.\n" in told
         assert "storage/more" in run("state", "show")
         run("state", "restore", str(kept), "--auto-approve")
         assert "storage/more" not in run("state", "show")

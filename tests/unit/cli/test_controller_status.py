@@ -35,7 +35,7 @@ def test_who_has_no_target_is_told_where_to_look(capsys: pytest.CaptureFixture[s
 
 def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     """A target that needs attention says why."""
-    assert "it is unknown whether a call had an effect" in show(capsys, UNKNOWN)
+    assert "the outcome of a call is unknown" in show(capsys, UNKNOWN)
     paused = {"hold_count": 2, "held_guard_count": 1, "waiting_reason": "paused by proxy:ann"}
     held = show(capsys, UNKNOWN | {"state": "held"} | paused)
     assert "1 row and 1 guard await approval; paused by proxy:ann" in held
@@ -43,4 +43,4 @@ def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> N
     failing = show(capsys, UNKNOWN | {"state": "failing", "finding": finding} | paused)
     assert "The backend refused the token; paused by proxy:ann" in failing
     refused = show(capsys, UNKNOWN | {"state": "refused"})
-    assert "nobody knows" not in refused
+    assert "outcome of a call" not in refused

@@ -109,14 +109,14 @@ def test_an_unknown_log_level_is_named(
     """A level nobody knows is a usage error, not silence."""
     monkeypatch.setenv("SYNAPSE_APPLY_LOG", level)
     assert run(["version"]) == 64
-    assert "SYNAPSE_APPLY_LOG is one of trace" in capsys.readouterr().err
+    assert "SYNAPSE_APPLY_LOG must be one of trace" in capsys.readouterr().err
 
 
 def test_where_the_id_of_a_lock_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Who unlocks without an id reads where to find it."""
     assert run(["state", "unlock"]) == 64
     written = " ".join(capsys.readouterr().err.split())
-    assert "The message about the lock shows it, and `doctor`." in written
+    assert "The message about the lock shows its id, and so does `doctor`." in written
 
 
 def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
     left = answering(monkeypatch, "yes", answer, first=meanwhile)
     assert run_apply(with_parts(context, clock=clock), PlanOptions(adopt=True)) == code
     out = capsys.readouterr().out
-    assert "changed meanwhile" in out
+    assert "has changed. This is the new plan" in out
     assert "storage/example will be imported" in out
     assert left == []
     assert len(context.api.list_storages()) == 1
