@@ -95,19 +95,34 @@ class PlannedRow:
 
 
 @frozen
+class Claim:
+    """An object that a target's state records, or that its plan takes or creates.
+
+    `thing` names it within a tenant: kind, API version and id, or kind and natural key. `remote_id`
+    is "" for one that does not exist yet.
+    """
+
+    address: str
+    thing: str
+    remote_id: str = ""
+
+
+@frozen
 class ApplyTerms:
     """What of a target's plan may be done without asking again.
 
     `causes` and `actions` are those of rows that need no approval: none in mode approve.
     `approvals` has, for each row digest that enough people have approved, the ids of these
     approvals; they are used up where the row is done. `rejected` are the digests of rows that a
-    person has said are not to be done: none of them is, whatever else permits it.
+    person has said are not to be done: none of them is, whatever else permits it. `owners` has the
+    target that manages the object, by each address whose object another one manages.
     """
 
     causes: frozenset[RowCause] = frozenset()
     actions: frozenset[RowAction] = frozenset()
     approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
+    owners: Mapping[str, str] = field(default_factory=dict)
 
 
 class HoldReason(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
-from synapse_apply.controller.planned_rows import Binding, PlannedRow
+from synapse_apply.controller.planned_rows import Binding, Claim, PlannedRow
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
@@ -86,7 +86,7 @@ class RunResult:
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
     told of jobs, without their time; None where it asked for none. `binding` is what was planned,
-    `targets` what a project file declares.
+    `targets` what a project file declares, `claims` the objects that the target manages.
     """
 
     outcome: RunOutcome
@@ -106,6 +106,7 @@ class RunResult:
     binding: Binding | None = None
     targets: tuple[LabelledTarget, ...] = ()
     returned_approvals: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 class ActionRefused(SynapseApplyError):

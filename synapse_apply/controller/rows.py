@@ -705,6 +705,20 @@ LEADER_LEASE = "leader"
 
 
 @frozen
+class OwnerRow:
+    """Which target was the first to manage an object of a tenant; `thing` as in Claim.
+
+    `lineage` is that of its state: another name for one state is no other owner.
+    """
+
+    tenant: str
+    thing: str
+    name: TargetName
+    lineage: str
+    remote_id: str = ""
+
+
+@frozen
 class LeaseRow:
     """Who alone has certain duties until a time. `holder` is "" where nobody has them.
 

@@ -13,7 +13,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding,
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
-from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
+from synapse_apply.model.plan import EXTERNAL, OTHER_RUN_RULE, Action, Refusal
 from synapse_apply.model.resource import FoundBy, Lookup
 from synapse_apply.model.state import CREATE_VERB, PLAN_ROW_PREFIX, Intent, Record
 from synapse_apply.model.values import (
@@ -207,10 +207,11 @@ class Decider:
         if resource.observed is None:
             is_absent = resource.lookup_result.lookup is Lookup.COMPLETE
             case = "external: absent" if is_absent else "external: not found"
-            return self.left_alone().refused(self.refusal(case))
+            return self.left_alone(extras=EXTERNAL).refused(self.refusal(case))
         if resource.record is not None:
             return self.left_alone("external: somebody else manages it now", Action.FORGET)
-        return self.left_alone(f"external: exists as id {resource.remote_id}, is never written")
+        note = f"external: exists as id {resource.remote_id}, is never written"
+        return self.left_alone(note, extras=EXTERNAL)
 
     def can_send_again(self, intent: Intent) -> bool:
         """Whether an open call may be sent once more as it was, before its outcome is known.

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.codec import format_canonical_field_value as canonical
@@ -23,7 +24,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.job import Verification
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase
+from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
 from synapse_apply.planning.diff import NO_STATE_KEY_REASON, UNCHECKED_NOTE
 from synapse_apply.planning.package import uploaded_digest
@@ -32,6 +33,30 @@ from synapse_apply.planning.series import CARRIES
 _PREFIX = "row1:"
 _MAX_DIFFERENCES = 20
 _MAX_VALUE_LENGTH = 60
+_MAX_KEY_LENGTH = 400
+
+
+def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """The objects that a target manages after a plan: address, what it is, and its id or "".
+
+    Each is told by its id and by its natural key. Members of a series have no key of their own:
+    their owner's name is another one in each project.
+    """
+    for change in plan.changes:
+        is_made = change.action in {Action.CREATE, Action.RECREATE}
+        is_new = is_made or change.action is Action.ADOPT
+        is_left = change.action in {Action.FORGET, Action.DELETE} or "external" in change.extras
+        kind = CATALOGUE.get(change.address.kind)
+        if is_left or kind is None or (is_new and change.is_refused):
+            continue
+        prefix, remote_id = change.address.kind, "" if is_made else change.remote_id
+        if remote_id:
+            yield str(change.address), f"{prefix} {change.api} id={remote_id}", remote_id
+        key = "" if kind.series_field else kind.derive_natural_key(change.after or {}, {})
+        form = key.partition("=")[0]
+        # A name tells no object apart where the kind has a better key.
+        if key and form in (kind.global_keys or {form}) and len(key) <= _MAX_KEY_LENGTH:
+            yield str(change.address), f"{prefix} {key}", remote_id
 
 
 def has_same_effect(before: Change, now: Change, *, reviewed: bool) -> bool:

@@ -27,6 +27,7 @@ from synapse_apply.controller.loop.deciding import (
     list_rejected_digests,
     settle_binding,
 )
+from synapse_apply.controller.loop.owners import settle_owners
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import RunRecord
 from synapse_apply.controller.loop.rollbacks import settle_rollback
@@ -65,9 +66,12 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     counts.add_run(look.verb, look.result.outcome, look.seconds)
     finished = look
     look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
+    bound = look
+    look, owners = parts.ask_until_store_answers(lambda: settle_owners(parts, claimed, bound))
     decision = parts.ask_until_store_answers(
         lambda: judge_now(parts, claimed.row, look.result.rows)
     )
+    decision = replace(decision, terms=replace(decision.terms, owners=owners))
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )

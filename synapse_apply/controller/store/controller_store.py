@@ -23,6 +23,7 @@ from synapse_apply.controller.rows import (
     HoldRow,
     LeaseRow,
     MessageRow,
+    OwnerRow,
     PauseRow,
     ProcessRow,
     RevisionProgress,
@@ -54,6 +55,7 @@ from synapse_apply.controller.store.store_schema import (
     LEASES,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
+    OWNERS,
     PAUSES,
     PROCESSES,
     REVISIONS,
@@ -73,6 +75,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 
 R = TypeVar("R")
 T = TypeVar("T")
+_THINGS_AT_ONCE = 500
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
@@ -358,6 +361,21 @@ class ControllerStore:
             for bindings in [(row.binding, row.found_binding)]
             if any(found and may_be_one_tenant(found.backend, backend) for found in bindings)
         ]
+
+    def list_owned(self, name: TargetName) -> Sequence[OwnerRow]:
+        """The objects that a target was the first to manage."""
+        return self._select_rows(OWNERS, "WHERE source = ? AND target = ?", name)
+
+    def list_owners(self, tenant: str, things: Sequence[str]) -> Sequence[OwnerRow]:
+        """Which targets manage these objects of a tenant."""
+        found: list[OwnerRow] = []
+        for start in range(0, len(things), _THINGS_AT_ONCE):
+            part = things[start : start + _THINGS_AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            found += self._select_rows(
+                OWNERS, f"WHERE tenant = ? AND thing IN ({marks})", [tenant, *part]
+            )
+        return found
 
     def open_revisions(self, source: str) -> Sequence[RevisionRow]:
         """The revisions of a source whose end may still change, newest first."""

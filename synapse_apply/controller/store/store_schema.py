@@ -14,6 +14,7 @@ from synapse_apply.controller.rows import (
     HoldRow,
     LeaseRow,
     MessageRow,
+    OwnerRow,
     PauseRow,
     ProcessRow,
     RevisionRow,
@@ -41,11 +42,11 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 6
+STORE_FORMAT = 7
 # Changes of the format only add until a later version removes; a version that would harm what a
-# newer one wrote is shut out by this number. One of format 5 would bring a target that
-# a person has rolled back to the head.
-OLDEST_WRITING_FORMAT = 6
+# newer one wrote is shut out by this number. One of format 6 would let two
+# targets manage one object.
+OLDEST_WRITING_FORMAT = 7
 
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
@@ -78,6 +79,7 @@ WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
 ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
 LEASES = RowTable("leases", LeaseRow, ["name"])
 PROCESSES = RowTable("processes", ProcessRow, ["holder"])
+OWNERS = RowTable("owners", OwnerRow, ["tenant", "thing"])
 
 
 def encode_binding(binding: Binding | None) -> str:
@@ -125,6 +127,14 @@ CREATE_STATEMENTS_ADDED_BY_FORMAT_5 = (
 )
 
 
+def added_by_format_7(dialect: SqlDialect) -> tuple[str, ...]:
+    """What makes the table and index that format 7 added: which target manages an object."""
+    return (
+        OWNERS.create_statement(dialect),
+        "CREATE INDEX owners_by_target ON owners (source, target)",
+    )
+
+
 def empty_store_statements(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes all tables and indexes of an empty store, and says which format it has."""
     text = dialect.column_types[str]
@@ -155,6 +165,7 @@ def empty_store_statements(dialect: SqlDialect) -> tuple[str, ...]:
         *list_create_statements_added_by_format_2(dialect),
         *added_by_format_3(dialect),
         *CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
+        *added_by_format_7(dialect),
     )
 
 
@@ -196,6 +207,7 @@ def upgrade_tables_if_older_without_commit(
         (4, _from_3_to_4),
         (5, _from_4_to_5),
         (6, _from_5_to_6),
+        (7, _from_6_to_7),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -203,6 +215,11 @@ def upgrade_tables_if_older_without_commit(
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
     return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
+
+
+def _from_6_to_7(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 6, which knew no owners: the next checks tell them."""
+    yield from added_by_format_7(dialect)
 
 
 def _from_5_to_6(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

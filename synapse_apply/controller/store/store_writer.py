@@ -19,6 +19,7 @@ from synapse_apply.controller.rows import (
     HoldRow,
     LeaseRow,
     MessageRow,
+    OwnerRow,
     PauseRow,
     RevisionRow,
     TargetName,
@@ -34,6 +35,7 @@ from synapse_apply.controller.store.store_schema import (
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
     META_CONTROLLER,
+    OWNERS,
     PAUSES,
     PROCESSES,
     REVISIONS,
@@ -70,7 +72,7 @@ _KEPT_OF_TARGETS = {
 _NEXT_EPOCH = "leases.epoch + (CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END)"
 _TABLES: tuple[RowTable[Any], ...] = (
     *(SOURCES, REVISIONS, TARGETS, RUNS, STATUSES, MESSAGES, APPROVALS, PAUSES),
-    *(ROLLOUTS, WAVES, ROLLOUT_TARGETS, PROCESSES),
+    *(ROLLOUTS, WAVES, ROLLOUT_TARGETS, PROCESSES, OWNERS),
 )
 _KEPT = {
     SOURCES.name: {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS},
@@ -249,6 +251,13 @@ class StoreWriter:
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
         )
+
+    def delete_owners(self, rows: Iterable[OwnerRow]) -> None:
+        """Forget that targets manage these objects."""
+        for row in rows:
+            self._connection.execute_write(
+                "DELETE FROM owners WHERE tenant = ? AND thing = ?", [row.tenant, row.thing]
+            )
 
     def delete_processes(self, holder: str = "", seen_before: float = 0.0) -> None:
         """Delete a process, and those that were last seen before a time."""

@@ -18,6 +18,7 @@ from synapse_apply.controller.worker.look import (
     build_result_of_plan,
     exception_finding,
     open_ordered_target,
+    refuse_owned,
 )
 from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
 from synapse_apply.model.address import Address
@@ -47,14 +48,18 @@ _RESULT_OF_RUN = {
 class RowsUnderLock:
     """What of the plan that is made under the lock may be done, and that plan."""
 
-    def __init__(self, terms: ApplyTerms, binding: Binding | None) -> None:
-        """InputError for a plan that is not bound to `binding`, where that is known."""
-        self._terms, self._binding = terms, binding
+    def __init__(self, terms: ApplyTerms, binding: Binding | None, name: str = "") -> None:
+        """InputError for a plan that is not bound to `binding`, where that is known.
+
+        `name` is the target's, as refusals have it.
+        """
+        self._terms, self._binding, self._name = terms, binding, name
         self.result: RunResult | None = None
         self.judgement = Judgement()
 
     def choose_permitted_rows(self, plan: Plan) -> PermittedRows:
         """What the terms permit of a plan; InputError for too many rows, or another binding."""
+        plan = refuse_owned(plan, self._terms.owners, self._name)
         self.result = build_result_of_plan(plan)
         if self._binding not in {None, self.result.binding}:
             # Not even the state is written: the look before was at something else.
@@ -83,7 +88,7 @@ def apply_permitted_rows(
     `environ` are all variables that the target can name. Where another run has the lock, nothing
     is done (`held_up_by_run`).
     """
-    rows = RowsUnderLock(terms, order.binding)
+    rows = RowsUnderLock(terms, order.binding, str(order.target))
     try:
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(

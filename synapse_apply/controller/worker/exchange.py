@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow, RowAction
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Claim, PlannedRow, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome, TargetName
 from synapse_apply.model.codec import build_coder
@@ -172,6 +172,7 @@ MAX_PLAN_CHARACTERS = 32 * 1024 * 1024
 MAX_REPORT_CHARACTERS = 8 * 1024 * 1024
 MAX_FINDINGS = 1000
 MAX_ROWS = 20_000
+MAX_CLAIMS = 200_000
 # All in all: a guard names the rows that it counts, a row what it depends on.
 MAX_NEEDS = 200_000
 _MAX_SHORT_TEXT = 4000
@@ -217,9 +218,17 @@ def _has_plausible_fields(result: RunResult) -> bool:
         and sum(len(row.needs) for row in result.rows) <= MAX_NEEDS
         and all(map(_is_plausible_row, result.rows))
         and len({row.digest for row in result.rows}) == len(result.rows)
+        and len(result.claims) <= MAX_CLAIMS
+        and all(
+            max(map(len, _claim_texts(one))) <= 2 * MAX_NAME_CHARACTERS for one in result.claims
+        )
         # Names of guards may have been cut.
         and len(set(addresses)) == len(addresses)
     )
+
+
+def _claim_texts(claim: Claim) -> tuple[str, ...]:
+    return claim.address, claim.thing, claim.remote_id
 
 
 def _are_jobs_plausible(running: RunningJobsSeen) -> bool:

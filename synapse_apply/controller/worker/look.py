@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import sys
@@ -15,7 +16,13 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from synapse_apply.controller.planned_rows import Binding, PlannedRow, RowAction, RowCause
+from synapse_apply.controller.planned_rows import (
+    Binding,
+    Claim,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
 from synapse_apply.controller.ports import LabelledTarget, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import ChangeCounts, RunningJob, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.rules.judging import format_backend
@@ -37,25 +44,27 @@ from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.plan_rows import (
     compute_guard_digest,
     compute_row_digest,
+    iter_managed_objects,
     list_counted_addresses,
     list_decidable_changes,
     list_needed_addresses,
 )
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.address import Address
-from synapse_apply.model.codec import change_to_json, plan_to_json
+from synapse_apply.model.codec import change_to_json, plan_from_json, plan_to_json
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
-from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.json_values import WrongShapeError, format_canonical_json
 from synapse_apply.model.packages import KEPT_KEY
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan, Refusal
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.views.sanitize import limit_text, sanitize
 
 # Calls at once of one look: a controller looks at many targets of a backend.
 _PARALLELISM = 4
+OWNER_RULE = "owner"
 _EMBEDDED = "embedded"
 # Who has a lock is what others wrote into a state that machines share.
 MAX_HOLDER_CHARACTERS = 1000
@@ -137,6 +146,59 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         next(concurrent_runs, "")[:MAX_HOLDER_CHARACTERS],
         rows,
         binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
+        claims=tuple([Claim(*one) for one in iter_managed_objects(plan)]),
+    )
+
+
+def refuse_owned(plan: Plan, owners: Mapping[str, str], name: str) -> Plan:
+    """The plan of target `name`, with a refusal of each address whose object `owners` manage."""
+    if not owners:
+        return plan
+    changes = [
+        change
+        if (owner := owners.get(str(change.address))) is None
+        else replace(
+            change,
+            rebase=False,
+            verification=None,
+            refusals=(
+                *change.refusals,
+                Refusal(
+                    OWNER_RULE,
+                    f"{owner} came first and manages this object, so {name} does not",
+                    (
+                        f"leave it to {owner}: declare it here with lifecycle: {{external: true}}",
+                        f"take it over: declare it external for {owner}, and apply there first",
+                    ),
+                    change.position,
+                ),
+            ),
+        )
+        for change in plan.changes
+    ]
+    return replace(plan, changes=tuple(changes))
+
+
+def refuse_owned_in_result(result: RunResult, owners: Mapping[str, str], name: str) -> RunResult:
+    """What a look found, with those refusals; of a plan that was not kept, in its rows alone."""
+    try:
+        plan = refuse_owned(plan_from_json(json.loads(result.plan_json)), owners, name)
+        told = build_result_of_plan(plan)
+    except (WrongShapeError, ValueError, RecursionError, InputError):
+        rows = tuple(
+            replace(row, refusal=OWNER_RULE, refusal_reason=f"{owners[row.address]} manages it")
+            if row.address in owners
+            else row
+            for row in result.rows
+        )
+        return replace(result, rows=rows)
+    return replace(
+        result,
+        outcome=told.outcome,
+        counts=told.counts,
+        plan_json=told.plan_json,
+        result_digest=told.result_digest,
+        rows=told.rows,
     )
 
 

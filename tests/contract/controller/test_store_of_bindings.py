@@ -59,6 +59,7 @@ def test_a_store_of_format_4_is_upgraded(store, run_beside):
     row = TargetRow(PROD, binding=replace(AT_PROD, backend="https://api.example:443 Acme"))
     with store.write() as writer:
         writer.put(row)
+    run_beside("DROP TABLE owners")
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"CREATE INDEX targets_by_{column} ON targets ({column})")
@@ -103,6 +104,7 @@ def test_either_database_is_upgraded(store, run_beside):
             outcome = RunOutcome.PLAN_ERROR if run == "r3" else RunOutcome.IN_SYNC
             plan = json.dumps({"base": base})
             writer.put(RunRow(run, PROD, "c1", RunCause.PUSH, 1.0, 2.0, outcome, plan_json=plan))
+    run_beside("DROP TABLE owners")
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"ALTER TABLE targets DROP COLUMN {column}")

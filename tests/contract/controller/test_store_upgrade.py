@@ -210,6 +210,7 @@ def test_a_store_of_format_5_can_have_rollbacks(store, run_beside):
     drifted = TargetRow(PROD, wanted_commit="c1", state=TargetCondition.DRIFTED)
     with store.write() as writer:
         writer.put(drifted)
+    run_beside("DROP TABLE owners")
     run_beside("ALTER TABLE targets DROP COLUMN rollback")
     run_beside("UPDATE targets SET state_rank = state_rank - 1")
     run_beside("UPDATE meta SET value = '5' WHERE key = 'format'")

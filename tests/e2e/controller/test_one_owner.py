@@ -1,0 +1,218 @@
+"""One object, one owner: two sources that declare one plugin, each with a state of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from contract.controller.upstream import Upstream
+from controllers.forked_workers import start_own_program_by_fork
+from git_repositories import git
+from in_process import run, run_in_process
+from installed import environment
+from support.core import programs
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+TOKEN = "token-of-acme-1234567890"
+PLUGIN = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: detection}
+spec: {name: Detection, code: detection, version: "1.0.0", category: export, description: TEXT}
+"""
+EXTERNAL = PLUGIN.replace("spec:", "lifecycle: {external: true}\nspec:")
+OWN = """\
+---
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: NAME}
+spec: {name: NAME, provider: file_system, category: external, configuration: {location: /data}}
+"""
+SOURCE = """
+  NAME:
+    url: ./NAME/upstream.git
+    may_read: {env: ["ACME_*"], files: [states/]}
+    hosts: [127.0.0.1]
+    poll: 1s
+    targets: {"*": {mode: auto, interval: 1s}}
+"""
+SOURCES = ("first", "second")
+
+
+class Site:
+    """A backend, and two sources with a target `prod` each; `first` is followed first."""
+
+    def __init__(self, folder: Path, backend: EmbeddedServer) -> None:
+        self.folder, self.backend = folder, backend
+        self.environ = {"ACME_TOKEN": TOKEN}
+        (folder / "states").mkdir()
+        self.upstreams = {}
+        for name in SOURCES:
+            (folder / name).mkdir()
+            self.upstreams[name] = Upstream(folder / name)
+            self.commit(name, PLUGIN.replace("TEXT", f"of {name}"))
+            checkout = folder / f"checkout-{name}"
+            git(folder, "clone", "-q", str(self.upstreams[name].path), str(checkout))
+            run("state init -t prod", checkout, self.environ)
+        self.follow_only(*SOURCES)
+
+    def commit(self, source: str, manifest: str) -> None:
+        """What a source declares, beside a storage of its own."""
+        state = f'{{url: "{self.folder}/states/{source}.db"}}'
+        target = f'{{url: "{self.backend.url}", token: {{env: ACME_TOKEN}}, state: {state}}}'
+        project = f"apiVersion: synapse-apply/v1\nkind: Project\ntargets: {{prod: {target}}}\n"
+        files = {"synapse-apply.yaml": project, "manifests/a.yaml": manifest}
+        files["manifests/b.yaml"] = OWN.removeprefix("---\n").replace("NAME", f"own-{source}")
+        self.upstreams[source].commit(files)
+
+    def follow_only(self, *sources: str) -> None:
+        blocks = "".join(SOURCE.replace("NAME", name) for name in sources)
+        text = (
+            "apiVersion: synapse-apply/v1\nkind: Controller\nmetadata: {name: main}\n"
+            f"sources:{blocks}defaults: {{interval: 1s, jitter: 0, retry: {{first: 1s, most: 1s}}}}\n"
+            "listen: 127.0.0.1:0\n"
+        )
+        (self.folder / "controller.yaml").write_text(text, encoding="utf-8")
+
+    def follow(self, rounds: int = 2) -> dict[str, str]:
+        """So many starts of a controller; what is said of each target by the last one."""
+        for _ in range(rounds):
+            done = run_in_process(
+                ["controller", "run", "--once"], self.folder, environment(self.environ)
+            )
+            self.said = done.stdout + done.stderr
+        rows = re.findall(r"^(\w+(?: \w+)*)  +(\w+)/prod +.*?Z *(.*)$", self.said, re.MULTILINE)
+        return {source: state for state, source, _ in rows}
+
+    def read_refusals(self, source: str) -> list[dict[str, Any]]:
+        """The refusals of a source's newest plan, as the store keeps it for the page."""
+        (file,) = self.folder.rglob("controller.db")
+        with closing(sqlite3.connect(file)) as store:
+            statement = "SELECT plan_json FROM runs WHERE source = ? ORDER BY id DESC LIMIT 1"
+            ((plan,),) = store.execute(statement, [source]).fetchall()
+        changes = json.loads(plan)["changes"]
+        return [refusal for change in changes for refusal in change.get("refusals", ())]
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"Token {TOKEN}"}
+        answer = requests.request(
+            method, f"{self.backend.url}/_emulator/{path}", json=body, headers=headers, timeout=60
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def describe(self) -> list[str]:
+        """The descriptions of the plugins that are live."""
+        return [row["body"]["description"] for row in self.ask("GET", "objects/plugin/")["results"]]
+
+    def list_storages(self) -> list[str]:
+        return sorted(row["body"]["name"] for row in self.ask("GET", "objects/storage/")["results"])
+
+    def count_writes(self) -> int:
+        """The mutating requests of the plugin so far."""
+        counts = self.ask("GET", "requests/")["counts"]
+        return sum(
+            number
+            for at, number in counts.items()
+            if not at.startswith("GET") and "plugin" in at and "_emulator" not in at
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A backend that lists plugins, so that the second source finds that of the first one."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    with EmbeddedServer(
+        tmp_path / "backend", token=TOKEN, switches={"plugin_list": "list"}
+    ) as backend:
+        yield Site(tmp_path, backend)
+
+
+def other(source: str) -> str:
+    return "second" if source == "first" else "first"
+
+
+def test_two_sources_in_auto(site: Site) -> None:
+    """Both begin at once: one is the owner from the first look on, over restarts, with one create."""
+    site.follow(1)
+    (description,) = site.describe()
+    owner = description.removeprefix("of ")
+    assert f"target={other(owner)}/prod owners={owner}/prod objects=plugin/detection" in site.said
+    for _ in range(4):
+        assert site.follow(1) == {owner: "in sync", other(owner): "refused"}, site.said
+    assert site.describe() == [description]
+    assert site.count_writes() == 1
+    # What is not contested is applied in both.
+    assert site.list_storages() == ["own-first", "own-second"]
+
+
+def test_the_second_one_is_refused_and_handed_over_to(site: Site) -> None:
+    """The row names both; what Git says there is not done until the first one lets go."""
+    site.follow_only("first")
+    assert site.follow() == {"first": "in sync"}
+    site.follow_only(*SOURCES)
+    assert site.follow(1) == {"first": "in sync", "second": "refused"}
+    (refusal,) = site.read_refusals("second")
+    assert refusal["rule"] == "owner"
+    assert refusal["reason"] == (
+        "first/prod came first and manages this object, so second/prod does not"
+    )
+    assert refusal["ways_out"] == [
+        "leave it to first/prod: declare it here with lifecycle: {external: true}",
+        "take it over: declare it external for first/prod, and apply there first",
+    ]
+    writes = site.count_writes()
+    site.commit("second", PLUGIN.replace("TEXT", "of second again"))
+    assert site.follow()["second"] == "refused", site.said
+    assert (site.describe(), site.count_writes()) == (["of first"], writes)
+    # Somebody changes it outside: its owner puts it back, the other one does not touch it.
+    (plugin,) = site.ask("GET", "objects/plugin/")["results"]
+    site.ask("PATCH", f"objects/plugin/{plugin['id']}/", {"description": "by hand"})
+    assert site.follow(3) == {"first": "in sync", "second": "refused"}
+    assert site.describe() == ["of first"]
+    site.commit("first", EXTERNAL)
+    site.follow(3)
+    assert site.follow(2) == {"first": "in sync", "second": "in sync"}, site.said
+    assert site.describe() == ["of second again"]
+
+
+def test_it_may_be_left_to_its_owner(site: Site) -> None:
+    """The way out in the second source: external, and nothing is refused any more."""
+    site.follow_only("first")
+    site.follow()
+    site.follow_only(*SOURCES)
+    site.commit("second", EXTERNAL)
+    assert site.follow() == {"first": "in sync", "second": "in sync"}, site.said
+    assert site.describe() == ["of first"]
+
+
+def test_a_source_that_is_taken_out_owns_nothing(site: Site) -> None:
+    """Its targets are followed no more, so that another one may manage their objects."""
+    site.follow_only("first")
+    site.follow()
+    site.follow_only("second")
+    assert site.follow(3) == {"second": "in sync"}, site.said
+    assert site.describe() == ["of second"]
+
+
+def test_both_recorded_it_before(site: Site) -> None:
+    """As two states may have from before this version: the first that is checked keeps it."""
+    for name in SOURCES:
+        checkout = site.folder / f"checkout-{name}"
+        run("apply -t prod --auto-approve --adopt", checkout, site.environ)
+    site.follow(1)
+    owners = [name for name, state in site.follow(1).items() if state == "in sync"]
+    assert len(owners) == 1, site.said
+    writes = site.count_writes()
+    for _ in range(3):
+        assert site.follow(1)[other(owners[0])] == "refused"
+    assert site.count_writes() == writes
+    assert site.describe() == [f"of {owners[0]}"]
