@@ -197,9 +197,9 @@ def copy_and_verify_state_under_source_lock(
         target.create_from_snapshot(state_snapshot)
         if target.read_snapshot() != state_snapshot:
             raise StateError.from_summary(
-                "The copy of the state is not the same",
-                f"What {target.where} holds now is not what {source.where} holds.",
-                f"{source.where} was left as it is; use it. Do not use {target.where}.",
+                "The copy of the state differs",
+                f"The content of {target.where} now differs from {source.where}.",
+                f"{source.where} is unchanged: continue to use it. Do not use {target.where}.",
             )
     return state_snapshot.state
 

@@ -180,8 +180,9 @@ class SqlStore:
             warnings += (
                 warning_finding(
                     "The state has the format of an earlier version of synapse-apply",
-                    f"{self.where} has format {self._read_format}. The first write by this version "
-                    f"makes it format {STATE_FORMAT}, which earlier versions refuse.",
+                    f"{self.where} has format {self._read_format}. The first write by this "
+                    f"version changes it to format {STATE_FORMAT}, which earlier versions "
+                    "refuse.",
                     Text(
                         "To be able to go back, make a backup first: ",
                         Command("state backup FILE"),
@@ -297,7 +298,7 @@ class SqlStore:
         not open in the state; ValueError if `ended_intent.state` is OPEN.
         """
         if ended_intent.state is IntentState.OPEN:
-            raise ValueError("settling an intent says how it ended")
+            raise ValueError("settling an intent must say how it ended")
         record = record_or_none_to_remove_if_done
         self._write_batch.write_durably(
             CallNote(

@@ -27,34 +27,36 @@ class StoreBusyError(StateError):
     exit_code = Exit.LOCKED
 
 
-RUN_AGAIN_HINT = "Run the command again: it settles first what was under way."
-NOTHING_LOST_NOTE = "What was recorded before is kept."
+RUN_AGAIN_HINT = "Run the command again: it first settles the calls that were in progress."
+NOTHING_LOST_NOTE = "Everything recorded before is kept."
 NOT_VERIFIED = "The state is not verified"
 FORGED = "The state has an entry that is not signed with its key"
-MAKER = "Another process that makes or restores a state"
+MAKER = "Another process that creates or restores a state"
 
 _RESTORE = Command("state restore FILE")
 _RESTORE_HINT = Text("Restore a backup: ", _RESTORE, ".")
 _FOREIGN = "This is not a state of synapse-apply"
 _FOREIGN_FILE_HINT = Text(
-    "Check the path; the file was not touched. If the state was overwritten, move the file away "
+    "Check the path. The file was not changed. If the state was overwritten, move the file away "
     "and restore a backup: ",
     _RESTORE,
     ".",
 )
 _DAMAGED = "The state is damaged"
 _LOCKED, _LOST = "The state is locked", "The lock on the state was lost"
-_WAIT_HINT = "Wait until it has ended and try again."
+_WAIT_HINT = "Wait until the other run has ended, then try again."
 _SET_BACK_HINT = Text(
     _RESTORE,
-    ". If what is there is right: ",
+    ". If the content there is right: ",
     Command("state backup FILE"),
     ", then ",
     _RESTORE,
     " with that file.",
 )
-_HIDDEN = "It may leave out what is a secret, so values of free-form fields are not shown."
-_OTHER_SIGNED = "{location}: {name} was written by somebody who does not have the key of this state"
+_HIDDEN = (
+    "Its list of secret fields may be incomplete, so values of free-form fields are not shown."
+)
+_OTHER_SIGNED = "{location}: {name} was not written with the key of this state"
 
 
 class _Message(NamedTuple):
@@ -72,7 +74,7 @@ _MESSAGES: Mapping[str, _Message] = {
         Text(
             "Restore a backup (",
             _RESTORE,
-            "), record what exists already (",
+            "), record the existing objects (",
             Command("import -f INVENTORY"),
             ", or `import ADDRESS ID`), or start with an empty state (",
             Command("state init"),
@@ -80,9 +82,9 @@ _MESSAGES: Mapping[str, _Message] = {
         ),
     ),
     "exists": _Message(
-        "There is a state already",
-        "{location} holds a state; it is left as it is.",
-        "Use it as it is, or name another place for this target.",
+        "A state already exists",
+        "{location} holds a state, which was not changed.",
+        "Use this state, or name another place for this target.",
     ),
     "foreign file": _Message(
         _FOREIGN,
@@ -94,8 +96,8 @@ _MESSAGES: Mapping[str, _Message] = {
         "The state was written by a newer version of synapse-apply",
         "{location} has format {format}; this version reads up to {known}.",
         Text(
-            "Use the newer version. To go back to this one, restore with the newer version a "
-            "backup from before the upgrade: ",
+            "Use the newer version. To go back to this version, use the newer version to "
+            "restore a backup from before the upgrade: ",
             _RESTORE,
             ".",
         ),
@@ -104,21 +106,21 @@ _MESSAGES: Mapping[str, _Message] = {
     "unstorable": _Message("A value cannot be stored in state", "{location}: {reason}."),
     "not locked": _Message(
         "The state is not locked",
-        "A write to {location} was tried without its lock.",
+        "A write to {location} was attempted without its lock.",
     ),
     "locked here": _Message(
-        "The state is locked by this process already",
-        "{location} was to be locked again for {operation}; a lock is not re-entrant.",
+        "This process already holds the lock on the state",
+        "{location} should be locked again for {operation}, but the lock is not re-entrant.",
     ),
     "held": _Message(_LOCKED, "{owner} holds {location}.", _WAIT_HINT),
     "held with id": _Message(
         _LOCKED,
         "{owner} holds {location}.",
-        f"{_WAIT_HINT} If it is gone for good: {{unlock}}.",
+        f"{_WAIT_HINT} If that run no longer exists: {{unlock}}.",
     ),
     "taken over": _Message(
         _LOST,
-        "{owner} has taken {location} over. This write was not done.",
+        "{owner} has taken over {location}. This write was not done.",
         RUN_AGAIN_HINT,
     ),
     "lock removed": _Message(
@@ -127,25 +129,25 @@ _MESSAGES: Mapping[str, _Message] = {
         RUN_AGAIN_HINT,
     ),
     "lease over": _Message(
-        "The lock on the state ran out",
-        "This process did not renew its lock on {location} for {silent} seconds; after {lease} "
-        "another may take its place. Nothing was written since.",
-        f"It was suspended, or could not reach the state in time. {RUN_AGAIN_HINT}",
+        "The lock on the state has expired",
+        "This process did not renew its lock on {location} for {silent} seconds, and after "
+        "{lease} another process may take over. Nothing was written since then.",
+        f"The process was suspended, or could not reach the state in time. {RUN_AGAIN_HINT}",
     ),
     "no lock": _Message(
         "The state is not locked",
-        "{location} has no lock; there is nothing to remove.",
+        "{location} has no lock to remove.",
     ),
     "other lock": _Message(
-        "Another lock is on the state",
+        "The state has another lock",
         "{id} is not the lock on {location}: {owner} holds it.",
-        "If that one is gone for good: {unlock}.",
+        "If that run no longer exists: {unlock}.",
     ),
     "busy": _Message("The state is busy", "{activity} {location}: {reason}.", "{hint}"),
     "file busy": _Message(
         "The state is busy",
-        "{activity} {location}: another process is in the middle of a write, or was stopped there.",
-        "Let it finish or end it, then try again.",
+        "{activity} {location}: another process is writing, or was stopped during a write.",
+        "Wait for the process or end it, then try again.",
     ),
     "disk fault": _Message(
         "The state cannot be read or written on this disk",
@@ -155,12 +157,12 @@ _MESSAGES: Mapping[str, _Message] = {
     "unreadable": _Message(
         "The state cannot be read",
         "{activity} {location} failed: {reason}.",
-        "Check the file, its folder and who owns them; both must be writable by you.",
+        "Check the file, its folder and their owner. You need write access to both.",
     ),
     "unwritable": _Message(
         "The state cannot be written",
         "{activity} {location} failed: {reason}.",
-        "Check the file, its folder and who owns them; both must be writable by you.",
+        "Check the file, its folder and their owner. You need write access to both.",
     ),
     "disk full": _Message(
         "The disk is full",
@@ -171,47 +173,47 @@ _MESSAGES: Mapping[str, _Message] = {
     # Two manifests would manage one object.
     "one object": _Message(
         "One object under two addresses",
-        "{address} has the id {id} ({kind}, API {api}), which {other} has already.",
-        "If the object was renamed: {move}. If it is not {other}: {forget}.",
+        "{address} has the id {id} ({kind}, API {api}), which already belongs to {other}.",
+        "If the object was renamed: {move}. If the object is not {other}: {forget}.",
     ),
     "unknown address": _Message(
-        "The state does not know this address",
+        "The state has no record of this address",
         "{address} is not recorded in {location}.",
-        Text(Command("state show"), " shows what is."),
+        Text(Command("state show"), " lists the recorded addresses."),
     ),
     "address taken": _Message(
         "The address is taken",
-        "{address} is recorded in {location} already.",
-        "Choose another one, or forget it first: {forget}.",
+        "{address} is already recorded in {location}.",
+        "Choose another address, or forget this one first: {forget}.",
     ),
     "open call": _Message(
         "A call is not settled yet",
-        "Whether an earlier call ({verb} of {address}) was done is not known yet.",
-        "{settle} looks the object up and settles it.",
+        "It is not known yet whether an earlier call ({verb} of {address}) was done.",
+        "{settle} looks up the object and settles the call.",
     ),
-    "announced": _Message("The call was announced before", "{verb} of {of}: {id}."),
+    "announced": _Message("The call is already announced", "{verb} of {of}: {id}."),
     "not announced": _Message(
-        "A call that is not open cannot be settled",
+        "Only an open call can be settled",
         "{verb} of {address} ({id}) is not among the open calls.",
     ),
     "plan used": _Message(
-        "The plan was applied before",
-        "Plan {id} was applied to this state; a plan is used once.",
-        Text("Make a new one: ", Command("plan --out FILE"), "."),
+        "The plan was already applied",
+        "Plan {id} was already applied to this state, and a plan can be applied only once.",
+        Text("Create a new plan: ", Command("plan --out FILE"), "."),
     ),
     "approval used": _Message(
-        "The approval was used already",
-        "An approval is for one time, and an earlier run has used up {ids}. Nothing was sent.",
-        "Look at what is planned now, and approve it again.",
+        "The approval was already used",
+        "An approval is valid once, and an earlier run has used {ids}. Nothing was sent.",
+        "Review the new plan, and approve it again.",
     ),
     "no backup": _Message(
         "This is not a backup of a state",
         "{location} {reason}.",
-        Text("Name a file that ", Command("state backup"), " wrote. The state is left as it is."),
+        Text("Name a file that ", Command("state backup"), " wrote. The state was not changed."),
     ),
     "backup exists": _Message(
-        "The backup file exists already",
-        "{location} is left as it is.",
+        "The backup file already exists",
+        "{location} was not changed.",
         "Choose another name, or remove the file first.",
     ),
     # Of logs: chains of links in a bucket, and refs of a Git repository.
@@ -219,32 +221,32 @@ _MESSAGES: Mapping[str, _Message] = {
         _DAMAGED,
         "{location}: {name} {reason}. What was written after it cannot be read.",
         Text(
-            "If a lifecycle rule or a person removed objects, bring them back from old "
-            "versions. Else keep what can be read (",
+            "If a lifecycle rule or a person removed objects, restore them from old versions. "
+            "Otherwise keep the readable part (",
             Command("state backup FILE"),
-            "), and restore that, or a newer backup: ",
+            "), and restore that part or a newer backup: ",
             _RESTORE,
             ".",
         ),
     ),
     "chain set back": _Message(
-        "The state was set back",
-        "{location} had entry {number} when it was last read here; now {present}. What was done "
-        "since then is not in it, and would be done a second time.",
+        "The state was rolled back",
+        "{location} had entry {number} at the last read on this machine; now {present}. Later "
+        "changes are missing from the state, and an apply would repeat them.",
         Text(
-            "If a lifecycle rule, a person or a copy replaced the objects, bring the newer "
-            "ones back from old versions. Else restore the newest backup: ",
+            "If a lifecycle rule, a person or a copy replaced the objects, restore the newer "
+            "objects from old versions. Otherwise restore the newest backup: ",
             _SET_BACK_HINT,
         ),
     ),
     "ref set back": _Message(
-        "The state was set back",
-        "{location} had batch {number}, commit {commit}, when it was last read here; now "
-        "{present}. Somebody has pushed over the ref or removed it, or restored an older copy of "
-        "the repository. What was done since then is not in it.",
+        "The state was rolled back",
+        "{location} had batch {number}, commit {commit}, at the last read on this machine; now "
+        "{present}. Somebody overwrote or removed the ref, or restored an older copy of the "
+        "repository. Later changes are missing from the state.",
         Text(
-            "Put the ref back where it was, if a clone or the host still has that commit. Else "
-            "go on from the newest backup: ",
+            "Reset the ref to that commit, if a clone or the host still has it. Otherwise "
+            "continue from the newest backup: ",
             _SET_BACK_HINT,
         ),
     ),
@@ -252,45 +254,44 @@ _MESSAGES: Mapping[str, _Message] = {
         _FOREIGN,
         "{location}: {reason}.",
         Text(
-            "Check the ref in state.url; it was not touched. If somebody pushed over the state, "
-            "remove what they pushed (`git push NAME :REF`), then ",
+            "Check the ref in state.url. The ref was not changed. If somebody overwrote the "
+            "state, remove their push (`git push NAME :REF`), then ",
             _RESTORE,
             " with a backup.",
         ),
     ),
     "link unsettled": _Message(
         "A write of the state did not arrive",
-        "{location} did not take {name}.{reason}",
-        "Check that the store can be reached and may be written to, then run the command again: "
-        "it settles first what was under way.",
+        "The store at {location} did not accept {name}.{reason}",
+        "Check that the store is reachable and writable, then run the command again: it first "
+        "settles the calls that were in progress.",
     ),
     "push unsettled": _Message(
         "It is not known whether the state was written",
-        "A push to {location} failed, and the repository could not be asked what became of it. "
-        "{git}",
+        "A push to {location} failed, and the repository could not be asked for the outcome. {git}",
         RUN_AGAIN_HINT,
     ),
     "forged": _Message(
         FORGED,
-        f"{_OTHER_SIGNED}. Nothing is written on top of it.",
+        f"{_OTHER_SIGNED}. The tool writes nothing on top of it.",
         Text(
             "Find out who may write there. ",
             Command("state history"),
-            " shows what was done; then restore a backup from before: ",
+            " shows the earlier runs. Then restore a backup from before that entry: ",
             _RESTORE,
-            ". If the key was replaced just now, put the former one beside the new one: ",
+            ". If the key was just replaced, provide the former key next to the new key: ",
             Command("state rekey"),
             ".",
         ),
     ),
     "no key": _Message(
-        "The key of the state is not here",
-        "What {location} holds is signed with a key that is not at hand, so that nothing can be "
-        "checked and nothing is written.",
+        "The key of the state is missing",
+        "What {location} holds is signed with a key that is missing here, so the tool can check "
+        "nothing and writes nothing.",
         Text(
-            "Get the key from whoever has it, and put it into {places}. If it is lost: ",
+            "Get the key from a person who has it, and put it into {places}. If the key is lost: ",
             Command("state rekey"),
-            " makes another one.",
+            " creates a new key.",
         ),
     ),
     "read forged": _Message(
@@ -300,14 +301,14 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "read unverified": _Message(
         NOT_VERIFIED,
-        "What {location} holds, up to {name}, is signed with a key that is not at hand. "
+        "What {location} holds, up to {name}, is signed with a key that is missing here. "
         f"{_HIDDEN}",
-        "Whoever may write there could have changed it. Get the key to check that nobody did.",
+        "Anyone with write access could have changed it. Get the key to check this.",
     ),
     "damaged snapshot": _Message(
         "A snapshot of the state cannot be read",
-        "{location}: {names}. The one before and all links behind it were read instead.",
-        "Nothing is lost. Look for what damages objects there before it meets the next one.",
+        "{location}: {names}. The tool read the snapshot before it and all later links instead.",
+        "Nothing is lost. Find the cause of the damage before it affects the next snapshot.",
     ),
 }
 _KINDS: Mapping[str, type[StateError]] = {

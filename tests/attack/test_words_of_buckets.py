@@ -111,5 +111,5 @@ def test_a_foreign_object_is_told_by_its_folder(tmp_path: Path) -> None:
         site = make_site(tmp_path, url, **S3, AWS_SESSION_TOKEN=HEX)
         said = site.run("state show", None)
         assert HEX not in site.run("doctor --json", None)
-    assert "A foreign object stands in the state's folder" in said
+    assert "The state's folder contains a foreign object" in said
     assert "'prod/links//' (the rest of its name is not shown" in said

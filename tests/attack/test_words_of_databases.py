@@ -15,12 +15,12 @@ from synapse_apply.stores.postgres import postgres_parameters
 REFUSALS = [
     ('database "{}" does not exist', "The database does not exist"),
     ('database "db{}" / {} does not exist', "The database does not exist"),
-    ('password authentication failed for user "{}"', "The database refuses the login"),
+    ('password authentication failed for user "{}"', "The database refused the login"),
     (
         'no pg_hba.conf entry for host "fe80::1%{}", user "{}"',
-        "The database refuses the connection",
+        "The database refused the connection",
     ),
-    ('no pg_hba.conf entry for host "::1%{}", user "u", database "db"', "refuses the connection"),
+    ('no pg_hba.conf entry for host "::1%{}", user "u", database "db"', "refused the connection"),
     ("the database system is starting up {}", "cannot be reached"),
     ("{}", "cannot be reached"),
     ("sorry\nconnection failed: {}", "cannot be reached"),
@@ -31,7 +31,7 @@ FAILURES = [
     ("42P01", 'relation "{}" does not exist', "The state is damaged"),
     ("25006", "{} in recovery", "The database is read-only"),
     ("55P03", "{}", "The state is busy"),
-    ("53100", "{}", "The database has no room"),
+    ("53100", "{}", "The database has no space left"),
     ("22021", "{}", "A value cannot be stored in state"),
     ("0A000", "{}", "The state cannot be used"),
     ("", "{}", "The state cannot be used"),
@@ -70,7 +70,7 @@ def test_a_failed_statement_shows_no_password(
 def test_a_stranger_has_no_password_as_a_name(tmp_path: Path, spelling: str) -> None:
     """Names of a stranger's schema and role are the server's words, too."""
     said = said_about(tmp_path, "rows", "{}", spelling)
-    assert "The schema is of another role" in said
+    assert "The schema belongs to another role" in said
     assert "(sensitive)" in said
 
 

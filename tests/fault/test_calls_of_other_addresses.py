@@ -191,7 +191,9 @@ def test_what_is_renamed_to_the_address_of_an_open_create_is_not_forgotten(
     more.write_text(json.dumps(other))
     if way == "state mv":
         said = told(command(site, f"state mv storage/other {STORAGE} -t site", code=1))
-        assert f"Whether an earlier call (create of {STORAGE}) was done is not known yet." in said
+        assert (
+            f"It is not known yet whether an earlier call (create of {STORAGE}) was done." in said
+        )
     else:
         project = json.loads((site.root / "synapse-apply.yaml").read_text())
         project["moved"] = [{"from": "storage/other", "to": STORAGE}]

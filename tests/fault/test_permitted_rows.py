@@ -89,7 +89,7 @@ def test_an_approval_is_not_used_twice(make_site: MakeSite) -> None:
     assert results["storage/more-0"].result is Result.DONE
     refused = results["storage/storage-0"]
     assert refused.result is Result.FAILED
-    assert [finding.summary for finding in refused.diagnostics] == ["The approval was used already"]
+    assert [finding.summary for finding in refused.diagnostics] == ["The approval was already used"]
     assert site.server.posts() == before + 1
     assert site.open_intents() == []
     assert "a-new-one" in made.used_approvals

@@ -77,5 +77,5 @@ def test_the_approval_of_a_run_is_used_with_its_announcement(
     again = apply_permitted(site, run_id="run-3")
     (run,) = again.report.verification_results
     assert run.status is RunStatus.FAILED
-    assert [finding.summary for finding in run.diagnostics] == ["The approval was used already"]
+    assert [finding.summary for finding in run.diagnostics] == ["The approval was already used"]
     assert len(jobs(server)) == 1

@@ -85,7 +85,7 @@ def test_stopped_while_a_call_is_under_way(
             suspend(first, site.state_file)
             another(site)
             report = goes_on(first, site)
-        assert "The lock on the state ran out" in words_of(report)
+        assert "The lock on the state has expired" in words_of(report)
         converge(site, None, row)
 
 
@@ -122,6 +122,6 @@ def test_stopped_in_the_middle_of_a_write(make_site: MakeSite, row: Row) -> None
         with applying(site, "--lock-timeout", "0", patience=0.2) as process:
             code, out, err = ended(process)
     assert code == 6, out + err
-    assert "in the middle of a write, or was stopped there" in out
+    assert "is writing, or was stopped during a write" in out
     assert site.server.posts() == 0
     converge(site, None, row)

@@ -21,9 +21,9 @@ WRITER_COUNT = 16
 PROBE_FOLDER = "probe/"
 
 _HINT = (
-    "Use a store that makes an object only if there is none of its name (If-None-Match: *), as"
-    " Amazon S3 and Azure do, and that is read and written at one endpoint. Some servers for"
-    " S3 accept the condition and ignore it."
+    "Use a store that creates an object only if its name is free (If-None-Match: *), as Amazon "
+    "S3 and Azure do, and that you read and write at one endpoint. Some servers for S3 accept "
+    "the condition and ignore it."
 )
 
 
@@ -48,7 +48,7 @@ def require_suitable_bucket(folder: ObjectFolder) -> bool:
             and may_delete
             and not folder.try_put_if_absent_and_tell_if_certain(name, b"anew")
         ):
-            problem = "it does not make an object anew that was deleted"
+            problem = "the store does not create a deleted object again"
     finally:
         folder.delete_and_count_undeleted([name])
     if problem:
@@ -67,20 +67,20 @@ def _probe_problem(
     """
     if len(winners) > 1:
         return (
-            f"{len(winners)} of {WRITER_COUNT} requests at once were told that they made one and"
-            " the same object"
+            f"{len(winners)} of {WRITER_COUNT} concurrent requests were each told that they "
+            "created the same object"
         )
     if name not in [info.name for info in folder.list_objects(PROBE_FOLDER)]:
-        return "it does not list an object that was just made"
+        return "the store does not list an object that was just created"
     # An answer may be lost: then no request knows that it made the object that is read.
     read = folder.get_or_none_if_absent(name)
     if read not in (winners or contents):
-        return "it does not read what was just made"
+        return "the store does not return an object that was just created"
     if (
         folder.try_put_if_absent_and_tell_if_certain(name, b"again")
         or folder.get_or_none_if_absent(name) != read
     ):
-        return "it made an object over one that it had listed"
+        return "the store replaced an object that it had listed"
     return ""
 
 

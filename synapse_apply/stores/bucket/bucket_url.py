@@ -44,9 +44,9 @@ _BUCKET_PATTERN = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}")
 _WORD_PATTERN = lazy_pattern(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENDPOINT_PATTERN = lazy_pattern(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9_.-]+)*/?")
 _CREDENTIAL_HINT = (
-    "Take it out, and have it where the store's own tools look for it: AWS_ACCESS_KEY_ID and"
-    " AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_KEY, or the identity of the CI job. A key that"
-    " was committed is known to others: make a new one."
+    "Remove it from the url, and set it where the store's own tools look for it: "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_KEY, or the identity of "
+    "the CI job. If the key was ever committed, others may know it: create a new key."
 )
 
 
@@ -87,7 +87,7 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
     parameters = _known_parameters(parts, scheme)
     if not _BUCKET_PATTERN.fullmatch(parts.netloc):
         raise url_error(
-            "the name of the bucket is missing, or is none", f"Write {scheme}://BUCKET/FOLDER."
+            "the name of the bucket is missing or invalid", f"Write {scheme}://BUCKET/FOLDER."
         )
     folder = parts.path.strip("/") or f"{DEFAULT_FOLDER}/{target}"
     if not all(
@@ -100,8 +100,8 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
     if scheme == "gs" and parameters.get("untested") != "true":
         raise InputError.from_summary(
             "State in Google Cloud Storage is not tested",
-            f"{scheme}://{parts.netloc}/{folder}: nobody has run the tests of a state there.",
-            "Use a bucket of S3 or Azure. To try it all the same, add ?untested=true.",
+            f"{scheme}://{parts.netloc}/{folder}: the tests of a state have never run there.",
+            "Use a bucket of S3 or Azure. To try it anyway, add ?untested=true.",
         )
     region, endpoint = _parse_name(parameters, "region"), parameters.get("endpoint", "")
     if endpoint:
@@ -128,15 +128,15 @@ def require_safe_endpoint(endpoint: str, origin: str) -> None:
     if not _ENDPOINT_PATTERN.fullmatch(endpoint):
         raise InputError.from_summary(
             "The endpoint of the state's bucket cannot be used",
-            f"{origin} is no https URL of a host.",
+            f"{origin} is not an https URL of a host.",
             "Write it as https://HOST or https://HOST:PORT.",
         )
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise InputError.from_summary(
             "The endpoint of the state's bucket cannot be used",
-            f"{origin} is a plain http URL, and what is sent there can be read on the way.",
-            "Write https://. Plain http is allowed for 127.0.0.1, ::1 and localhost alone.",
+            f"{origin} is a plain http URL, so others can read the traffic.",
+            "Write https://. Plain http is allowed only for 127.0.0.1, ::1 and localhost.",
         )
 
 
@@ -144,7 +144,7 @@ def _split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:  # its text may quote the URL
-        reason = "it has brackets that belong to no address"
+        reason = "it has brackets that do not enclose an address"
     raise url_error(reason, "Write s3://BUCKET/FOLDER or az://CONTAINER/FOLDER.")
 
 
@@ -158,12 +158,13 @@ def _known_parameters(parts: SplitResult, scheme: str) -> Mapping[str, str]:
     if has_login or (has_other and any(_is_credential_name(name) for name in names)):
         raise InputError.from_summary(
             "A credential does not belong in the state's url",
-            f"state.url begins with {scheme}:// and holds what looks like a key or a password.",
+            f"state.url begins with {scheme}:// and contains text that looks like a key or a "
+            "password.",
             _CREDENTIAL_HINT,
         )
     if has_other or parts.fragment:
         raise url_error(
-            "it has a parameter that is unknown or stands there twice",
+            "it has a parameter that is unknown or given twice",
             f"The parameters of {scheme}:// are: {', '.join(allowed)}.",
         )
     return dict(pairs)
@@ -179,7 +180,8 @@ def _parse_name(parameters: Mapping[str, str], name: str) -> str:
     value = parameters.get(name, "")
     if name in parameters and not _WORD_PATTERN.fullmatch(value):
         raise url_error(
-            f"{name}= is no name", f"Write {name}=NAME with lower-case letters, digits and -."
+            f"{name}= is not a valid name",
+            f"Write {name}=NAME with lower-case letters, digits and -.",
         )
     return value
 
@@ -362,7 +364,7 @@ def _azure_settings(
     if not account:
         raise InputError.from_summary(
             "The storage account of the state is not named",
-            f"{location.display_url} names a container alone.",
+            f"{location.display_url} names only a container.",
             "Add ?account=NAME to state.url, or set AZURE_STORAGE_ACCOUNT_NAME.",
         )
     endpoint = endpoint or _AZURE_ENDPOINT.format(account)
@@ -445,13 +447,13 @@ _METADATA_MARKS = (
 _FOREIGN_MARKS = ("InvalidListResponse", "MissingEtag", "MissingLastModified", "kind: Redirect")
 
 _LOGIN_HINT = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AZURE_STORAGE_ACCOUNT_KEY, or let the CI"
-    " job take a role. Files of profiles are not read:"
-    ' `eval "$(aws configure export-credentials --format env)"` sets the variables of one.'
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AZURE_STORAGE_ACCOUNT_KEY, or let the "
+    'CI job take a role. The tool does not read profile files: `eval "$(aws configure '
+    'export-credentials --format env)"` sets the variables of a profile.'
 )
 LIST_RIGHT_NOTE = (
-    "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 says"
-    " 403 for an object that is not there."
+    "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 "
+    "answers 403 for an object that does not exist."
 )
 
 
@@ -534,7 +536,7 @@ class BucketFailure:
             name = _start_of_name(odd_name[1], location)
             return (
                 "odd name",
-                f"the object {name} has a name that no state gives, and that cannot be listed",
+                f"the object {name} has a name that no state uses and that cannot be listed",
             )
         lost = ("unreachable", "the connection was lost")
         return next((rule for mark, rule in _RULES_BY_MARK if mark in marks), lost)
@@ -577,12 +579,12 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
     "no bucket": (
         "The bucket of the state does not exist",
         "{answer}",
-        "Create it, or correct state.url; its region and its endpoint matter, too.",
+        "Create the bucket, or correct state.url, including region and endpoint.",
     ),
     "skew": (
         "The clock of this machine is wrong",
-        "{answer} Its clock and this machine's differ by more than it allows.",
-        "Set the clock (`timedatectl` tells whether it follows a time server).",
+        "{answer} Its clock and this machine's clock differ by more than the server allows.",
+        "Set the clock (`timedatectl` shows whether it follows a time server).",
     ),
     "region": (
         "The bucket of the state is in another region",
@@ -592,34 +594,40 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
     "login": ("The bucket of the state needs other credentials", "{answer}", _LOGIN_HINT),
     "denied": ("The bucket of the state refuses access", "{answer}", LIST_RIGHT_NOTE),
     "fault": (
-        "The bucket of the state has a fault",
+        "The server of the state's bucket reported an error",
         "{answer}",
-        f"Try again in a while. {NOTHING_LOST_NOTE}",
+        f"Try again later. {NOTHING_LOST_NOTE}",
     ),
     "other": (
         "The state cannot be used",
         "{answer}",
-        "See what the store's manual says of this answer.",
+        "Look up this answer in the store's manual.",
     ),
     "certificate": (
         "The certificate of the bucket's server is not trusted",
         "{answer}",
-        "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
+        (
+            "If your own authority signed the certificate, set AWS_CA_BUNDLE to the authority's "
+            "file."
+        ),
     ),
     "odd name": (
-        "A foreign object stands in the state's folder",
+        "The state's folder contains a foreign object",
         "{answer}",
-        f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
+        f"Delete the object with exactly this name. {NOTHING_LOST_NOTE}",
     ),
     "foreign": (
-        "The endpoint is no object store",
+        "The endpoint is not an object store",
         "{answer}",
-        "Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
+        (
+            "A proxy may answer at {endpoint}. Check endpoint= in state.url and the variables that "
+            "set it."
+        ),
     ),
     "too much": (
-        "The bucket of the state gives more than a state has",
+        "The bucket returned more data than a state can have",
         "{answer}",
-        f"See what lies in the folder and at the endpoint. {NOTHING_LOST_NOTE}",
+        f"Check the content of the folder, and the endpoint. {NOTHING_LOST_NOTE}",
     ),
     "unreachable": (
         "The state's bucket cannot be reached",
@@ -633,12 +641,15 @@ TOO_MANY_BYTES, TOO_MANY_NAMES = "answer: too many bytes", "answer: too many nam
 _RULES_BY_MARK = (
     (TOO_MANY_BYTES, ("too much", "its objects have more than 512 MiB")),
     (TOO_MANY_NAMES, ("too much", "it lists more than 1,000,000 objects, or 128 MiB of names")),
-    ("BareRedirect", ("region", "the store says that the bucket is elsewhere")),
+    ("BareRedirect", ("region", "the store answered that the bucket is at another place")),
     ("InvalidMessage", ("foreign", "the server does not speak TLS")),
-    *((mark, ("foreign", "the answer is none of an object store")) for mark in _FOREIGN_MARKS),
-    ("kind: Timeout", ("unreachable", "there was no answer in time")),
+    *(
+        (mark, ("foreign", "the answer does not come from an object store"))
+        for mark in _FOREIGN_MARKS
+    ),
+    ("kind: Timeout", ("unreachable", "no answer arrived in time")),
     ("ConnectionRefused", ("unreachable", "the connection was refused")),
-    ("dns error", ("unreachable", "the name of the host is not known")),
-    ("failed to lookup", ("unreachable", "the name of the host is not known")),
-    ("kind: Connect", ("unreachable", "there is no connection")),
+    ("dns error", ("unreachable", "the host name is unknown")),
+    ("failed to lookup", ("unreachable", "the host name is unknown")),
+    ("kind: Connect", ("unreachable", "no connection is possible")),
 )

@@ -142,11 +142,11 @@ class ChainReader:
         # Without a digest the link was pruned since, and nothing can tell any more.
         if is_cut_off or self._digest_at_bookmark not in ("", bookmark.digest):
             if not view.number:
-                present = "nothing is there"
+                present = "the folder is empty"
             elif is_cut_off:
                 present = f"it ends at number {view.number}"
             else:
-                present = f"another entry has that number, and it goes on to {view.number}"
+                present = f"another entry has that number, and the chain continues to {view.number}"
             raise self._damage("chain set back", reading, number=bookmark.number, present=present)
 
     def _damage(self, rule: str, reading: ChainReading, **values: object) -> DamagedLog:
@@ -435,7 +435,7 @@ def _require_next_link(view: ChainView, decoded: Decoded) -> Link:
     """The link that follows a view; WrongContent for anything else."""
     link = decoded.value
     if not isinstance(link, Link):
-        raise WrongContent("is no link")
+        raise WrongContent("is not a link")
     if link.previous != view.digest:
         raise WrongContent("does not follow the link before it")
     return link

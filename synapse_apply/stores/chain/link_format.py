@@ -280,11 +280,11 @@ def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
     """The rows of an audit object; WrongContent if it does not have this digest."""
     text = _decompress_if_zlib(content)
     if _compute_digest(text) != digest:
-        raise WrongContent("is not what the snapshot names")
+        raise WrongContent("differs from what the snapshot names")
     try:
         return _parse_rows("audit", json.loads(text))
     except (TypeError, ValueError, RecursionError):
-        raise WrongContent("does not have what a chain writes") from None
+        raise WrongContent("has other content than a chain writes") from None
 
 
 def _compute_digest(text: bytes) -> str:
@@ -313,15 +313,15 @@ def decode_object_of_number(content: bytes, number: int, signer: Signer) -> Deco
     if type(format_number) is int and format_number > CHAIN_FORMAT:
         text_to_sign = _build_text_to_sign(body, format_number)
         if signer.is_genuine_or_none_if_uncheckable(text_to_sign, signature_text) is False:
-            raise WrongContent("was not written by somebody with the state key")
+            raise WrongContent("was written without the state key")
         raise NewerContent(format_number)
     # A genuine object that somebody copied to another number would otherwise pass here.
     if format_number != CHAIN_FORMAT or document.get("number") != number:
-        raise WrongContent("is not of this place")
+        raise WrongContent("belongs to another place")
     try:
         value = _PARSERS[document["kind"]](document)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise WrongContent("does not have what a chain writes") from None
+        raise WrongContent("has other content than a chain writes") from None
     is_genuine = signer.is_genuine_or_none_if_uncheckable(_build_text_to_sign(body), signature_text)
     return Decoded(value, _compute_digest(text), is_genuine)
 
@@ -357,7 +357,7 @@ def _decompress_if_zlib(content: bytes) -> bytes:
         raise WrongContent(f"unpacks to more than {limit // 1024**2} MiB, which no state writes")
     # Unused bytes behind the end would give one object two contents, with one digest.
     if not decompressor.eof or decompressor.unused_data:
-        raise WrongContent("is cut off, or goes on behind its end")
+        raise WrongContent("is cut off, or has data after its end")
     return text
 
 

@@ -257,7 +257,7 @@ class GitLog(BatchLog):
         if last_seen is not None and is_wound_back:
             present = f"it ends at {commit.number}"
             if commit.number >= last_seen.number:
-                present += ", which does not come from that one"
+                present += ", which does not descend from that commit"
             tables = self._content.collect_tables()
             raise self._set_back(last_seen, present, LogReading(tables, (), commit.commit_id))
         self._bookmark = None
@@ -346,9 +346,8 @@ class GitLog(BatchLog):
         except CommitNotWrittenError:
             raise BatchNotSent.from_summary(
                 "The state cannot be written",
-                f"Git has ended before it had made the commit for {self.location}; nothing was "
-                "pushed.",
-                "Perhaps the temporary folder of the system is full: TMPDIR names another one.",
+                f"Git ended before it created the commit for {self.location}. Nothing was pushed.",
+                "The system's temporary folder may be full. Set TMPDIR to another folder.",
             ) from None
 
     def _push(self, attempt: PushAttempt) -> AppendedBatch | None:
@@ -392,12 +391,12 @@ class GitLog(BatchLog):
                     self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
                 )
         raise StateError.from_summary(
-            "The Git repository does not take the state",
+            "The Git repository rejected the state",
             f"A push to {self.location} was refused. {quote_git(error_text)}",
-            "Who runs this needs the right to push: `permissions: contents: write` on GitHub; on "
-            "GitLab the project's setting that lets job tokens push. A pull request from a fork "
-            f"has none. If the host denies {self._location.ref} itself, name a branch for it: "
-            "?ref=refs/heads/synapse-apply-state, which no rule protects.",
+            "You need the right to push: `permissions: contents: write` on GitHub; on GitLab "
+            "the project's setting that allows job tokens to push. A pull request from a fork "
+            f"has no such right. If the host rejects {self._location.ref} itself, use a branch "
+            "without protection rules: ?ref=refs/heads/synapse-apply-state.",
         )
 
     def _adopt_tip(self, attempt: PushAttempt, tip: StateCommit) -> AppendedBatch:

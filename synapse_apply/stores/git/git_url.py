@@ -77,7 +77,7 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
         _require_usable_url(remote)
     elif not _REMOTE_PATTERN.fullmatch(remote) or ".." in remote:
         raise url_error(
-            "behind git: there is neither the name of a remote nor a URL",
+            "after git: there is neither the name of a remote nor a URL",
             "Write git:origin, or git:https://HOST/PATH, git:ssh://git@HOST/PATH or "
             "git:file:///PATH.",
         )
@@ -94,7 +94,7 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
                 pace_seconds = -1.0
             if not 0 <= pace_seconds <= _MAX_PACE_SECONDS:
                 raise url_error(
-                    "?pace= is no number of seconds",
+                    "?pace= is not a number of seconds",
                     "Write the seconds between two pushes: ?pace=10.",
                 )
         else:
@@ -105,17 +105,18 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
 def _require_usable_url(remote: str) -> None:
     if not _URL_PATTERN.fullmatch(remote):
         raise url_error(
-            "it is no https, ssh or file URL, or holds characters that a URL does not allow there",
+            "it is not an https, ssh or file URL, or has characters that are not allowed there "
+            "in a URL",
             "Write git:https://HOST/PATH, git:ssh://git@HOST/PATH or git:file:///PATH.",
         )
     try:
         parts = urlsplit(remote)
     except ValueError:
-        raise url_error("its host is not one", "Write git:https://HOST/PATH.") from None
+        raise url_error("its host is not valid", "Write git:https://HOST/PATH.") from None
     if parts.password is not None or (parts.username and parts.scheme != "ssh"):
         raise url_error(
-            "it holds a user name or a password, which the project file must not have",
-            "Leave it out: Git's credentials are used, as for any push from this checkout.",
+            "it contains a user name or a password, which the project file must not have",
+            "Remove it: the tool uses Git's credentials, as any push from this checkout does.",
         )
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS:
         raise url_error("it is not encrypted", "Write https://.")
@@ -124,7 +125,7 @@ def _require_usable_url(remote: str) -> None:
 def _require_full_ref(ref: str) -> str:
     if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
         raise url_error(
-            "?ref= names no full ref",
+            "?ref= is not a full ref",
             "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
         )
     return ref

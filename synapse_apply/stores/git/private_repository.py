@@ -191,8 +191,8 @@ class PrivateRepository:
             if version_text := find_old_git_version(program):
                 raise StateError.from_summary(
                     "Git is too old",
-                    f"The state is in a Git repository, for which git {version_text} lacks what "
-                    "is needed.",
+                    f"The state is in a Git repository, and git {version_text} is too old for "
+                    "that.",
                     "Install git {}.{} or newer.".format(*MINIMUM_GIT),
                 )
         # A pager could wait for a key to be pressed.
@@ -211,10 +211,10 @@ class PrivateRepository:
             self._environment = self._access.build_environment(git_dir, global_config)
         except OSError as problem:
             raise StateError.from_summary(
-                "There is no room for a Git repository",
-                "The state is fetched into the temporary folder of the system: "
+                "No space for a Git repository",
+                "The tool fetches the state into the system's temporary folder: "
                 f"{problem.strerror}.",
-                "Make room there, or name another one in TMPDIR.",
+                "Free space there, or set TMPDIR to another folder.",
             ) from None
 
 
@@ -415,8 +415,8 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     if not location.is_url:
         if repository is None:
             raise InputError.from_summary(
-                "There is no Git repository",
-                f"state.url names the remote {location.remote}, and {folder} is in no Git "
+                "No Git repository found",
+                f"state.url names the remote {location.remote}, but {folder} is not in a Git "
                 "repository.",
                 "Run the command in a clone, or name the repository itself: url: git:https://HOST/PATH.",
             )
@@ -426,10 +426,10 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
         url = os.fsdecode(output).removesuffix("\n")
         if code or not url:
             raise InputError.from_summary(
-                "There is no such Git remote",
-                f"state.url names the remote {location.remote}; the repository of {repository.top} "
-                "has none of that name.",
-                "`git remote -v` shows those it has; `git remote add NAME URL` adds one. Or name "
+                "Unknown Git remote",
+                f"state.url names the remote {location.remote}; the repository of "
+                f"{repository.top} has no remote with that name.",
+                "`git remote -v` lists its remotes. `git remote add NAME URL` adds one. Or name "
                 "the repository itself: url: git:https://HOST/PATH.",
             )
     protocol = _require_protocol_name(url, location.remote)
@@ -465,7 +465,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
 def _require_protocol_name(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
-        raise _unusable_remote(remote, "is not one that is used for a state")
+        raise _unusable_remote(remote, "is not supported for a state")
     scheme = _SCHEME_PATTERN.match(url)
     if scheme is None:
         return "ssh" if _SCP_PATTERN.fullmatch(url) else "file"
@@ -519,8 +519,8 @@ def _unreachable(location: str, git_text: str) -> RemoteUnreachable:
         "The Git repository of the state cannot be reached",
         f"Reading {location} failed. {quote_git(git_text)}",
         "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
-        "must work. In a pipeline the checkout must leave its credentials in place "
-        "(actions/checkout does unless persist-credentials is false).",
+        "must work. In a pipeline, the checkout must keep its credentials (actions/checkout "
+        "keeps them unless persist-credentials is false).",
     )
 
 
@@ -528,4 +528,4 @@ def quote_git(git_text: str) -> str:
     """The last lines of what Git wrote, as a sentence; "" if it wrote nothing."""
     lines = [line.strip() for line in git_text.splitlines() if line.strip()]
     text = "; ".join(lines[-_MAX_GIT_LINES:])[:1000]
-    return f"Git says: {text.rstrip('.')}." if text else ""
+    return f"Git's message: {text.rstrip('.')}." if text else ""

@@ -102,7 +102,7 @@ def decode_state_file(path: str, content: bytes) -> FileRows:
     if table == "lock" and isinstance(document, dict):
         lease_seconds = document.pop(_LEASE_KEY, None)
         if type(lease_seconds) not in (int, float) or not 0 < lease_seconds <= 86_400:
-            raise DamagedFileError("it names no lease of its owner")
+            raise DamagedFileError("it does not name the lease of its owner")
     row = _decode_valid_row(table, document)
     if _build_file_path(table, row[0]) != path:
         raise DamagedFileError("its content belongs to a file with another name")
@@ -135,7 +135,7 @@ def _audit_by_file(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
     if not isinstance(document, list) or not document:
-        raise DamagedFileError("it is no list of audit entries")
+        raise DamagedFileError("it is not a list of audit entries")
     rows = tuple(_decode_valid_row(AUDIT_FOLDER, cells) for cells in document)
     numbers = [row[0] for row in rows]
     paths = [file_path for file_path, _ in _audit_by_file(rows)]
@@ -168,10 +168,10 @@ def _parse_canonical(text: str) -> JsonValue:
 def _decode_valid_row(table: str, document: Any) -> Row:
     columns = schema.TABLE_COLUMNS[table]
     if not isinstance(document, dict):
-        raise DamagedFileError("it is no JSON object")
+        raise DamagedFileError("it is not a JSON object")
     cells = {"id": 1, **document} if table in _ONE_ROW_FILES else document
     if cells.keys() != set(columns) or (table in _ONE_ROW_FILES and "id" in document):
-        raise DamagedFileError("it has other fields than a state has")
+        raise DamagedFileError("its fields differ from those of a state")
     return tuple(_decode_valid_cell(table, column, cells[column]) for column in columns)
 
 
@@ -188,7 +188,7 @@ def _decode_valid_cell(table: str, column: str, value: Any) -> Any:
         else type(value) is str and _is_utf8(value)
     )
     if not is_valid:
-        raise DamagedFileError(f"its {column} is not what a state has")
+        raise DamagedFileError(f"its {column} has a value that no state has")
     return value
 
 
@@ -339,7 +339,7 @@ def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[
         for folder in folders:
             tree = _read_next(trees, folder.path or "the tree")
             if tree.kind != "tree":
-                raise DamagedTreeError(folder.path, "it is no folder")
+                raise DamagedTreeError(folder.path, "it is not a folder")
             for entry in _iter_entries(tree.content, folder.path, id_length // 2):
                 entry_count += 1
                 if entry_count > _MAX_ENTRIES:
@@ -451,11 +451,11 @@ def parse_state_commit(commit: GitObject, ref: str, location: str) -> StateCommi
             type(document[key]) is kind for key, kind in {**_FIELDS, _SIGNATURE: str}.items()
         )
     ):
-        reason = "its last commit is not one of a state"
+        reason = "its last commit is not a commit of a state"
     elif document["ref"] != ref:
         reason = "its last commit was made for another ref"
     elif not 0 < document["number"] <= _MAX_NUMBER:
-        reason = "its last commit has no number of a batch"
+        reason = "its last commit has no batch number"
     if reason or not isinstance(document, dict):
         raise fault("foreign ref", location, reason=reason)
     return StateCommit(

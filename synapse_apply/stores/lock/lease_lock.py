@@ -162,7 +162,7 @@ class Lease:
 
 
 # The subject of a sentence, where the lock row cannot be read.
-MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
+MID_WRITE = "A process that is writing, or was stopped during a write,"
 
 
 @frozen

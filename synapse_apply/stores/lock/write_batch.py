@@ -205,7 +205,7 @@ def _interrupted() -> StateError:
     """The error for a write whose leader was interrupted: its transaction may be durable or not."""
     return StateError.from_summary(
         "A write of the state was interrupted",
-        "The thread that wrote it together with others was stopped before it could tell "
-        "whether all of it is written.",
-        "Run the command again: what is open is looked up first.",
+        "The thread that wrote a batch of changes was stopped before it could report whether "
+        "all of them were written.",
+        "Run the command again: it looks up open calls first.",
     )

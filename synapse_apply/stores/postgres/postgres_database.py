@@ -333,13 +333,13 @@ class PostgresDatabase(Database):
             )
         except StateError:
             raise StateError.from_summary(
-                "Whether the last write was recorded is not known",
-                f"The connection to {self.location} broke while it was committed, and the server "
-                "did not tell afterwards.",
+                "It is not known whether the last write was recorded",
+                f"The connection to {self.location} broke during the commit, and the server did "
+                "not report the outcome.",
                 Text(
-                    "When the server runs again: ",
+                    "After the server is running again: ",
                     Command("apply"),
-                    ". It looks up what was under way.",
+                    ". The command looks up the calls that were in progress.",
                 ),
             ) from None
 
@@ -388,7 +388,7 @@ class PostgresDatabase(Database):
                 finding: StateError = PostgresUnreachable.from_summary(
                     "The connection to the state's database was lost",
                     f"{activity} {self.location}: the server ended the connection.",
-                    f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
+                    f"Check that the server is running, then try again. {NOTHING_LOST_NOTE}",
                 )
             else:
                 finding = postgres_parameters.build_statement_error(

@@ -97,9 +97,9 @@ def require_commit_parameters(location: PostgresLocation) -> None:
     if refused:
         raise InputError.from_summary(
             f"The {location.owner}'s url has a parameter that a project file may not set",
-            f"{location.display_url}: {', '.join(refused)}. Such a parameter lets libpq write to a "
-            "file, take a password from one, ask another server or load code.",
-            "Take it out, or have the url in a variable: state: {url: {env: NAME}}.",
+            f"{location.display_url}: {', '.join(refused)}. Such a parameter lets libpq write "
+            "to a file, read a password from a file, connect to another server or load code.",
+            "Remove it, or put the url into a variable: state: {url: {env: NAME}}.",
         )
 
 
@@ -132,10 +132,10 @@ def _check_each_host(
     unnamed += [key for key, names in hosts.items() if not all(map(_is_host_or_empty, names))]
     if unnamed:
         raise InputError.from_summary(
-            "The host of the state's database is not told",
-            f"{location.display_url}: {unnamed[0]}= names no host, and cannot be compared with "
-            "those that may have a password.",
-            "Name the host, or have the url in a variable: state: {url: {env: NAME}}.",
+            "The host of the state's database is not named",
+            f"{location.display_url}: {unnamed[0]}= names no host, so it cannot be compared "
+            "with the hosts that may receive a password.",
+            "Name the host, or put the url into a variable: state: {url: {env: NAME}}.",
         )
     for names in hosts.values():
         ports = parameters.get("port", "").split(",")
@@ -221,7 +221,7 @@ def find_stranger(
     name, owner, user = (mask_password(each, connection) for each in row)
     user, place = (sql.Identifier(each).as_string(None) for each in (user, schema))
     role = sql.Identifier(owner).as_string(None) if owner else "PUBLIC"
-    trusting = f"If {role} is no stranger: GRANT {role} TO {user}. Else " if owner else ""
+    trusting = f"If you trust {role}: GRANT {role} TO {user}. Otherwise " if owner else ""
     other = "or name another schema in the url: ?schema=NAME."
     if not name:
         return error_finding(
@@ -233,10 +233,10 @@ def find_stranger(
         )
     why = (
         f"{name} belongs to {role}, and not to {user}, a role that {user} is a member of, the "
-        "database's owner or a superuser: what it does would run with your rights"
+        "database's owner or a superuser, so its code would run with your rights"
     )
     return error_finding(
-        "The schema is of another role",
+        "The schema belongs to another role",
         f"{why}.",
         f"{trusting}{'r' if trusting else 'R'}emove "
         f"{f'it (DROP SCHEMA {place} CASCADE)' if name.startswith('schema ') else f'the {name}'}, "
@@ -346,27 +346,30 @@ STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet a
 _REFUSAL_MESSAGES = (
     (
         ("authentication method requirement", "server requested a"),
-        "The database asks for the password in plain text or as MD5",
-        "Have it use scram-sha-256, or have the {owner}'s url in a variable: url: {{env: NAME}}.",
+        "The database requests the password in plain text or as MD5",
+        (
+            "Configure scram-sha-256 on the server, or put the {owner}'s url into a variable: url: "
+            "{{env: NAME}}."
+        ),
     ),
     (
         ("password authentication failed", "no password supplied", "authentication failed"),
-        "The database refuses the login",
+        "The database refused the login",
         "Check user and password in the {owner}'s url (or PGUSER, PGPASSWORD).",
     ),
     (
         ("no pg_hba.conf entry", "no encryption", "SSL"),
-        "The database refuses the connection",
+        "The database refused the connection",
         "Check the parameters ssl... of the {owner}'s url, and the server's pg_hba.conf.",
     ),
 )
 
 
 _GRANT_HINT = (
-    "Grant the user CREATE on the database, or let an administrator make the schema"
-    " for it: CREATE SCHEMA NAME AUTHORIZATION USER."
+    "Grant the user CREATE on the database, or let an administrator create the schema for the "
+    "user: CREATE SCHEMA NAME AUTHORIZATION USER."
 )
-_NO_ROOM = ("The database has no room", f" {NOTHING_LOST_NOTE}", "Free some space there.")
+_NO_ROOM = ("The database has no space left", f" {NOTHING_LOST_NOTE}", "Free some space there.")
 # By SQLSTATE: summary, what follows the server's reason, and hint.
 _STATEMENT_MESSAGES = {
     # insufficient_privilege
@@ -375,7 +378,10 @@ _STATEMENT_MESSAGES = {
     "25006": (
         "The database is read-only",
         "",
-        "Name the primary server; target_session_attrs=read-write picks it of several.",
+        (
+            "Name the primary server. If you name several hosts, target_session_attrs=read-write "
+            "selects the primary."
+        ),
     ),
     # disk_full, out_of_memory, configuration_limit_exceeded
     **dict.fromkeys(("53100", "53200", "53400"), _NO_ROOM),
@@ -399,7 +405,7 @@ def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -
     return PostgresUnreachable.from_summary(
         "The state's database cannot be reached",
         f"{location.display_url}: {connection_reason(reason, location)}.",
-        f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
+        f"Check host, port and network, and that the server is running. {NOTHING_LOST_NOTE}",
     )
 
 
@@ -422,7 +428,7 @@ def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic
         )
     if "does not exist" in reason or "permission denied" in reason:
         return error_finding(
-            "The database refuses the login",
+            "The database refused the login",
             detail,
             f"Check the user in the {location.owner}'s url, and its right to CONNECT.",
         )
@@ -447,9 +453,9 @@ def build_statement_error(
     location = place.display_url
     if isinstance(problem, AnswerTooLong):
         return StateError.from_summary(
-            "The state's database gives more than a state has",
+            "The database returned more data than a state can have",
             f"{activity} {location}: {ANSWER_TOO_LONG}.",
-            f"See whether the url names the right server. {NOTHING_LOST_NOTE}",
+            f"Check that the url names the right server. {NOTHING_LOST_NOTE}",
         )
     code = sqlstate(problem)
     reason = statement_reason(problem, place)
@@ -461,7 +467,9 @@ def build_statement_error(
         code = "25006"
     # lock_not_available, deadlock_detected, query_canceled
     if code in ("55P03", "40P01", "57014"):
-        hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
+        hint = (
+            "Find the session that holds the lock (SELECT * FROM pg_stat_activity), then try again."
+        )
         return fault("busy", location, activity=activity, reason=reason, hint=hint)
     if code in _STATEMENT_MESSAGES:
         summary, detail, hint = _STATEMENT_MESSAGES[code]

@@ -56,20 +56,22 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     path_and_query = f"{parts.path}?{parts.query}"
     if "@" in path_and_query or parts.fragment or not _USER_INFO_PATTERN.fullmatch(user_info):
         raise url_error(
-            "it holds characters that a URL does not allow there",
-            "In a user name or a password write them percent-encoded: @ is %40, / is %2F, # is"
-            " %23, ? is %3F.",
+            "it has characters that are not allowed there in a URL",
+            "In a user name or password, percent-encode them: @ is %40, / is %2F, # is %23, ? "
+            "is %3F.",
             owner,
         )
     if not _HOSTS_PATTERN.fullmatch(hosts):
-        raise url_error("the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE.", owner)
+        raise url_error(
+            "the host is not valid", "Write postgresql://USER@HOST:PORT/DATABASE.", owner
+        )
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else default_schema
     # InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long.
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise url_error(
-            f"{schema!r} is no name for a schema",
+            f"{schema!r} is not a valid name for a schema",
             "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
             owner,
         )
@@ -95,6 +97,6 @@ def _split_url(url: str, owner: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:  # its text may quote the URL
-        reason = "it has brackets that belong to no address"
-    hint = "In a user name or a password write them percent-encoded: [ is %5B, ] is %5D."
+        reason = "it has brackets that do not enclose an address"
+    hint = "In a user name or password, percent-encode them: [ is %5B, ] is %5D."
     raise url_error(reason, hint, owner)

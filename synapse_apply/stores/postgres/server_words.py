@@ -133,8 +133,7 @@ _NAMES = ("user", "dbname", "host", "hostaddr", "sslrootcert")
 def connection_reason(words: str, location: PostgresLocation) -> str:
     """Why a connection failed, as the end of a sentence; of words that are not known nothing."""
     return (
-        _known_sentence(words, location)
-        or "the reason it gave is none that is known, and is not shown"
+        _known_sentence(words, location) or "the server gave an unknown reason, which is not shown"
     )
 
 
@@ -162,7 +161,7 @@ def mask_password(text: str, connection: psycopg.Connection[object]) -> str:
 def _condition(problem: psycopg.Error) -> str:
     """The name of an SQLSTATE in words, such as `insufficient privilege`."""
     if not sqlstate(problem):
-        return "no known reason was given"
+        return "the server gave no known reason"
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(problem).__name__).strip("_").lower()
 
 

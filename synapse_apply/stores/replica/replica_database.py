@@ -300,7 +300,7 @@ class ReplicaDatabase(Database):
                 "busy",
                 self.location,
                 activity="Writing",
-                reason="other processes were faster",
+                reason="other processes wrote first",
                 hint="Try again.",
             )
 
@@ -331,8 +331,8 @@ class ReplicaDatabase(Database):
                 *damage.diagnostics,
                 Diagnostic(
                     Severity.NOTE,
-                    "What can be read was written",
-                    f"{path} holds the state as it was before that.",
+                    "The readable part of the state was written",
+                    f"{path} contains the state from before that.",
                 ),
             )
 

@@ -60,14 +60,14 @@ def list_mount_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Dia
         return ()
     return (
         warning_finding(
-            "The state lies on a network file system",
-            f"{path} is on {system_type}: locks there may not keep two machines apart, and what was"
-            " written may be lost.",
+            "The state is on a network file system",
+            f"{path} is on {system_type}: locks there may fail to keep two machines apart, and "
+            "written data may be lost.",
             Text(
                 "Keep the state on a local disk, or share it in a database: state: {url: "
                 "postgresql://...}; ",
                 Command("state backup --to URL"),
-                " moves it.",
+                " moves the state.",
             ),
         ),
     )
@@ -285,10 +285,10 @@ class SqliteDatabase(Database):
             warning_finding(
                 "The state file has a second name",
                 f"{self._path} is a hard link: {file_stat.st_nlink} names lead to this file. "
-                "Whoever has another one can change this state, and SQLite's journal goes by the "
-                "name.",
-                f"Find it: `find / -xdev -inum {file_stat.st_ino}`. Remove the other name, or copy "
-                "the file to a new one and put that in its place.",
+                "Anyone who can open another name can change this state, and SQLite derives the "
+                "name of its journal from the file's name.",
+                f"Find the other name: `find / -xdev -inum {file_stat.st_ino}`. Remove the "
+                "other name, or copy the file and replace it with the copy.",
             ),
         )
 
@@ -481,7 +481,7 @@ def _require_types(columns: Sequence[str], rows: Sequence[Row], location: str) -
                 type(cell) is int and abs(cell) > schema.LARGEST_NUMBER
             ):
                 raise fault(
-                    "damaged", location, reason=f"a cell of column {column} is not what a state has"
+                    "damaged", location, reason=f"column {column} has a value that no state has"
                 )
 
 
@@ -509,5 +509,7 @@ def _require_state(connection: sqlite3.Connection, location: str) -> None:
         if not is_implied and " ".join(str(text).split()) not in _SCHEMA_TEXTS:
             kind_name = kind if kind in ("table", "index", "view") else "trigger"
             raise fault(
-                "damaged", location, reason=f"its {kind_name} {name!a:.80} is not what a state has"
+                "damaged",
+                location,
+                reason=f"its {kind_name} {name!a:.80} differs from that of a state",
             )

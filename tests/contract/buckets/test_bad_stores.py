@@ -25,7 +25,9 @@ def test_a_store_that_ignores_the_condition(moto):
     """It accepts the header and lets everybody through."""
     proxy = BucketProxy(moto.port, dropped=["If-None-Match"])
     folder = open_folder_at(moto.url(port=proxy.port), moto.environ)
-    assert "16 of 16 requests at once were told that they made one" in refusal(folder)
+    assert "16 of 16 concurrent requests were each told that they created the same" in refusal(
+        folder
+    )
     assert list(folder.list_objects("probe/")) == []
     folder.close()
     proxy.close()
@@ -35,7 +37,7 @@ def test_a_store_that_does_not_list_what_was_made(proxy, spoiled):
     """A list that lags behind."""
     empty = b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"
     proxy.choose = lambda method, path: (200, empty) if method == "GET" and "list" in path else None
-    assert "does not list an object that was just made" in refusal(spoiled)
+    assert "does not list an object that was just created" in refusal(spoiled)
 
 
 def test_a_store_that_looks_first_and_writes_later(proxy, spoiled):
@@ -49,7 +51,7 @@ def test_a_store_that_looks_first_and_writes_later(proxy, spoiled):
 
     proxy.choose = choose
     proxy.extra_headers = [("ETag", '"x"')]
-    assert "requests at once were told" in refusal(spoiled)
+    assert "concurrent requests were each told" in refusal(spoiled)
 
 
 def test_without_the_right_to_delete_a_bucket_will_do(proxy, spoiled):
@@ -71,9 +73,9 @@ def test_a_page_that_asks_for_a_login_is_no_empty_bucket(proxy, spoiled, headers
         make_unread_chain_store(spoiled).exists,
         make_unread_chain_store(spoiled).read_serial,
     ):
-        with pytest.raises(StateError, match="The endpoint is no object store") as caught:
+        with pytest.raises(StateError, match="The endpoint is not an object store") as caught:
             use()
-        assert "a proxy that answers at http://127.0.0.1" in caught.value.diagnostics[0].hint
+        assert "A proxy may answer at http://127.0.0.1" in caught.value.diagnostics[0].hint
     proxy.choose = lambda _method, _path: None
     assert not make_unread_chain_store(spoiled).exists()
     spoiled.try_put_if_absent_and_tell_if_certain("links/000000000001", b"<html/>")

@@ -33,7 +33,7 @@ def refusal(use):
 
 
 ANSWERS = [
-    ((404, error("NoSuchBucket")), "The bucket of the state does not exist", "Create it"),
+    ((404, error("NoSuchBucket")), "The bucket of the state does not exist", "Create the bucket"),
     ((403, error("AccessDenied")), "refuses access", "s3:ListBucket"),
     ((403, error("InvalidAccessKeyId")), "needs other credentials", "AWS_ACCESS_KEY_ID"),
     ((400, error("ExpiredToken")), "needs other credentials", "export-credentials"),
@@ -41,7 +41,7 @@ ANSWERS = [
     ((301, error("PermanentRedirect")), "in another region", "?region=NAME"),
     ((400, error("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>")),
      "in another region", "?region=eu-west-1"),
-    ((404, b"<html>quoted</html>"), "The endpoint is no object store", "endpoint="),
+    ((404, b"<html>quoted</html>"), "The endpoint is not an object store", "endpoint="),
     ((418, error("Quoted", "quoted")), "The state cannot be used", "418 Quoted"),
     # What was sent, in the place of a code.
     *(((403, error(code)), "refuses access", "the store answered 403.")
@@ -71,7 +71,7 @@ def test_a_page_is_no_list_and_no_object_is_made_by_it(spoiled, proxy):
         lambda: spoiled.list_objects("links/"),
         lambda: spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x"),
     ):
-        assert "The endpoint is no object store" in refusal(use)
+        assert "The endpoint is not an object store" in refusal(use)
 
 
 @pytest.mark.parametrize("status", [408, 409, 412, 429, 500, 503])
@@ -98,9 +98,9 @@ def test_a_fault_of_the_store_is_met_again_before_it_is_told(spoiled, proxy):
     """It may pass; what is recorded is safe meanwhile."""
     proxy.choose = lambda _method, _path: (503, error("SlowDown"))
     words = refusal(lambda: spoiled.get_or_none_if_absent("links/1"))
-    assert "The bucket of the state has a fault" in words
+    assert "The server of the state's bucket reported an error" in words
     assert "503 SlowDown" in words
-    assert "What was recorded before is kept" in words
+    assert "Everything recorded before is kept" in words
     assert proxy.count()["GET"] > 2
 
 
@@ -109,7 +109,7 @@ def test_a_deadline_ends_an_operation_also_where_the_server_is_silent(spoiled, p
     spoiled._deadline = 0.6
     proxy.choose = lambda _method, _path: 1.5  # then the answer to all comes
     assert spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x") is False
-    assert "no answer in time" in refusal(lambda: spoiled.get_or_none_if_absent("links/2"))
+    assert "no answer arrived in time" in refusal(lambda: spoiled.get_or_none_if_absent("links/2"))
 
 
 def test_a_broken_connection_is_tried_again(spoiled, proxy):

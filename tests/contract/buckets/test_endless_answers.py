@@ -78,7 +78,7 @@ def test_an_object_that_is_too_large_is_not_read(open_endless: Open) -> None:
     """Its size says so, before a byte of it is taken."""
     with echoing(Endless, "513") as endpoint:
         words = refusal(lambda: open_endless(endpoint).get_or_none_if_absent("links/1"))
-    assert "gives more than a state has" in words
+    assert "returned more data than a state can have" in words
     assert "more than 512 MiB" in words
     assert Endless.sent < 100
 
@@ -93,7 +93,7 @@ def test_objects_that_are_too_large_together_are_not_read(
         folder = open_endless(endpoint)
         assert len(folder.get_or_none_if_absent("links/1")) == 4 * 1024**2
         words = refusal(lambda: folder.get_objects_or_none_in_order(names))
-    assert "gives more than a state has" in words
+    assert "returned more data than a state can have" in words
 
 
 def test_a_list_without_end_is_given_up(
@@ -103,7 +103,7 @@ def test_a_list_without_end_is_given_up(
     monkeypatch.setattr(obstore_folder, "MOST_NAMES", 3000)
     with echoing(Endless, "1") as endpoint:
         words = refusal(lambda: open_endless(endpoint).list_objects("links/"))
-    assert "gives more than a state has" in words
+    assert "returned more data than a state can have" in words
     assert Endless.pages <= 6
 
 
@@ -112,7 +112,7 @@ def test_a_list_that_takes_too_long_does_not_go_on(open_endless: Open, how: str)
     """Who exits waits for its thread; also where no page has a name."""
     with echoing(Endless, how) as endpoint:
         folder = open_endless(endpoint, deadline=0.5)
-        assert "no answer in time" in refusal(lambda: folder.list_objects("links/"))
+        assert "no answer arrived in time" in refusal(lambda: folder.list_objects("links/"))
 
         def is_quiet() -> bool:
             pages = Endless.pages

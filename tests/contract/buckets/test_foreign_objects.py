@@ -22,9 +22,9 @@ def test_an_object_that_cannot_be_listed_is_named(moto: BucketServer, name: str)
         folder.try_put_if_absent_and_tell_if_certain("links/000000000001", b"x")
         assert moto.ask("PUT", f"/{BUCKET}/{quote(f'{place}/{name}')}", body=b"y") == 200
         words = refusal(lambda: folder.list_objects(f"{name.partition('/')[0]}/"))
-        assert "A foreign object stands in the state's folder" in words
+        assert "The state's folder contains a foreign object" in words
         assert repr(f"{place}/{name}")[1:-1] in words
-        assert "Delete it" in words
+        assert "Delete the object with exactly this name" in words
         assert folder.get_or_none_if_absent("links/000000000001") == b"x"
     finally:
         folder.close()

@@ -80,7 +80,7 @@ def test_the_schema_of_a_stranger_is_not_used(postgres, open_store, has_store):
         ours = open_store(postgres.url(schema=schema))
         for act in (ours.create_or_upgrade, lambda: ours.find_source("acme")):
             with pytest.raises(
-                ControllerStoreError, match="The schema is of another role"
+                ControllerStoreError, match="The schema belongs to another role"
             ) as caught:
                 act()
             assert f'DROP SCHEMA "{schema}" CASCADE' in str(caught.value.diagnostics[0].hint)
@@ -133,7 +133,7 @@ def test_nor_one_that_came_while_the_lock_was_waited_for(postgres, open_store, m
             theirs.execute(f"SELECT pg_advisory_unlock({WRITERS_LOCK}, {key})")
             starting.join(60)
         assert [error.diagnostics[0].summary for error in refused] == [
-            "The schema is of another role"
+            "The schema belongs to another role"
         ]
         assert postgres.run("SELECT * FROM ran") == []
     finally:
@@ -421,10 +421,10 @@ def test_a_backup_is_the_databases_own(store, tmp_path):
 @pytest.mark.parametrize(
     ("altered", "words"),
     [
-        ({"password": "s3cr3t"}, "refuses the login"),
+        ({"password": "s3cr3t"}, "refused the login"),
         ({"database": "nowhere"}, "does not exist"),
-        ({"user": "nobody"}, "refuses the login"),
-        ({"sslmode": "require"}, "refuses the connection"),
+        ({"user": "nobody"}, "refused the login"),
+        ({"sslmode": "require"}, "refused the connection"),
     ],
 )
 def test_a_login_that_is_refused_is_an_error_for_people(postgres, altered, words):

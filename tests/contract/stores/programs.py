@@ -55,7 +55,7 @@ try:
             store.create_state(BINDING, LINEAGE)
 except StateError as problem:
     # Where nothing can be locked before there is a state, only one of those who make it succeeds.
-    assert "There is a state already" in str(problem), problem
+    assert "A state already exists" in str(problem), problem
 for _ in range(int(sys.argv[2])):
     with store.lock("apply", timeout=60):
         found = store.find_record(Address("plugin", "yolo"))

@@ -65,7 +65,7 @@ def test_a_restore_goes_back_and_the_serial_goes_on(locked, tmp_path):
 def test_a_backup_replaces_no_file(store, tmp_path):
     """A mistyped name costs nothing."""
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StateError, match="exists already"):
+    with pytest.raises(StateError, match="already exists"):
         store.write_backup(str(tmp_path / "notes.txt"))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

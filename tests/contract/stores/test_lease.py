@@ -51,7 +51,7 @@ def test_the_holder_is_named_with_the_way_out(theirs, ours):
     for word in ("they@elsewhere", "process 1", "2099-01-01", "running apply", "/run/7"):
         assert word in words
     assert re.search(r"synapse-apply state unlock [0-9a-f-]{36}\.", words)
-    assert "Wait until it has ended" in words
+    assert "Wait until the other run has ended" in words
     assert ours.where in words
     assert caught.value.exit_code == 6
 
@@ -137,7 +137,7 @@ def test_a_holder_that_was_suspended_stops_by_itself(theirs, shared):
         clock.now += seconds_left
         assert not theirs.holds_lock()
         assert theirs.is_lock_lost()
-        with pytest.raises(LockLost, match="ran out") as caught:
+        with pytest.raises(LockLost, match="has expired") as caught:
             theirs.write_records(record("late", "3"))
         assert "30 seconds" in told(caught)
         with pytest.raises(LockLost):
@@ -175,7 +175,7 @@ def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
     with pytest.raises(StateError, match="not locked"):
         ours.remove_lock_even_if_in_use("0")
     with theirs.lock("apply"):
-        with pytest.raises(StateError, match="Another lock") as caught:
+        with pytest.raises(StateError, match="has another lock") as caught:
             ours.remove_lock_even_if_in_use("0")
         lock_id = theirs._lease.lock_owner.lock_id
         assert f"unlock {lock_id}" in told(caught)

@@ -36,7 +36,7 @@ def test_init_makes_an_empty_state(store):
 
 def test_init_never_replaces_a_state(store):
     """A second init leaves the first state as it is."""
-    with pytest.raises(StateError, match="There is a state already"):
+    with pytest.raises(StateError, match="A state already exists"):
         store.create_state(BackendIdentity("https://other"), "another")
     assert store.read_backend_identity() == BINDING
 
@@ -98,7 +98,7 @@ def test_a_plan_is_used_once(locked):
     locked.mark_plan_applied("p1")
     assert locked.was_plan_applied("p1")
     assert locked.read_serial() == 0
-    with pytest.raises(StateError, match="The plan was applied before"):
+    with pytest.raises(StateError, match="The plan was already applied"):
         locked.mark_plan_applied("p1")
 
 

@@ -79,7 +79,7 @@ def test_a_write_that_is_wrong_takes_none_with_it(made):
     with made.lock("test"), ThreadPoolExecutor(THREADS) as pool:
         said = list(pool.map(call, range(60)))
     assert set(said[::2]) == {""}
-    assert set(said[1::2]) == {"A call that is not open cannot be settled"}
+    assert set(said[1::2]) == {"Only an open call can be settled"}
     assert len(made.read_state().open_intents) == 30
 
 

@@ -60,7 +60,7 @@ def test_a_state_is_never_moved_onto_another(full, open_store):
     target = open_store("sqlite", "target")
     target.create_state(BINDING, "other")
     before = full.read_snapshot()
-    with pytest.raises(StateError, match="There is a state already"):
+    with pytest.raises(StateError, match="A state already exists"):
         copy_and_verify_state_under_source_lock(full, target)
     assert full.read_snapshot() == before
     assert target.read_state().records == {}
@@ -80,7 +80,7 @@ def test_a_copy_that_differs_is_not_to_be_used(full, open_store):
     target = open_store("sqlite", "target")
     fill = target.create_from_snapshot
     target.create_from_snapshot = lambda contents: fill(replace(contents, audit=contents.audit[1:]))
-    with pytest.raises(StateError, match="not the same") as caught:
+    with pytest.raises(StateError, match="copy of the state differs") as caught:
         copy_and_verify_state_under_source_lock(full, target)
     assert full.where in caught.value.diagnostics[0].hint
     assert target.where in caught.value.diagnostics[0].hint

@@ -101,17 +101,17 @@ def test_of_two_that_make_a_state_one_wins(url, opened):
         thread.start()
     for thread in threads:
         thread.join()
-    assert ended.count("There is a state already") == 3
+    assert ended.count("A state already exists") == 3
 
 
 def test_a_wrong_password_is_told_without_it(server, opened):
     """The place and the user; no part of the url that is secret."""
-    with pytest.raises(StateError, match="refuses the login") as caught:
+    with pytest.raises(StateError, match="refused the login") as caught:
         opened(server.url(password="wr0ng")).exists()
     assert "password authentication failed" in told(caught)
     assert "wr0ng" not in told(caught)
     assert caught.value.__context__ is None
-    with pytest.raises(StateError, match="refuses the login"):
+    with pytest.raises(StateError, match="refused the login"):
         opened(server.url(user="nobody", password="wr0ng")).exists()
 
 
@@ -137,7 +137,7 @@ def test_a_server_that_is_not_there(url, opened):
 
 def test_tls_that_the_server_does_not_speak(server, opened):
     """The url's own parameters decide."""
-    with pytest.raises(StateError, match="refuses the connection") as caught:
+    with pytest.raises(StateError, match="refused the connection") as caught:
         opened(server.url(sslmode="require")).read_state()
     assert "SSL" in told(caught)
 
@@ -175,7 +175,7 @@ def as_stranger(server, schema, role):
 
 
 def require_stranger(act, server, schema, role, what="schema"):
-    with pytest.raises(StateError, match="The schema is of another role") as caught:
+    with pytest.raises(StateError, match="The schema belongs to another role") as caught:
         act()
     said = told(caught).replace('"', "")
     assert f"schema {schema} belongs to {role}" in said or what != "schema"
@@ -183,7 +183,7 @@ def require_stranger(act, server, schema, role, what="schema"):
     for part in (
         f"belongs to {role}",
         f"GRANT {role} TO ",
-        f"DROP SCHEMA {schema} CASCADE" if what == "schema" else f"Else remove the {what} ",
+        f"DROP SCHEMA {schema} CASCADE" if what == "schema" else f"Otherwise remove the {what} ",
         "?schema=NAME",
     ):
         assert part in said

@@ -128,7 +128,7 @@ def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
         finding = caught.value.diagnostics[0]
         # The second where a busy machine came to one try alone.
         assert re.search("Connection refused|closed the connection", finding.detail)
-        assert "What was recorded before is kept" in finding.hint
+        assert "Everything recorded before is kept" in finding.hint
         with store.lock("again"):
             store.write_records(record("later", "2"))
         assert len(store.read_state().records) == 2

@@ -116,7 +116,7 @@ def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):
 
 def test_a_lock_is_not_reentrant(locked):
     """Taking it twice is a mistake of the program, not a wait."""
-    with pytest.raises(StateError, match="by this process already"), locked.lock("again"):
+    with pytest.raises(StateError, match="This process already holds"), locked.lock("again"):
         pytest.fail("one store was locked twice")
     locked.write_records(record())
 

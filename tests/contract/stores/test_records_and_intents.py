@@ -83,12 +83,12 @@ def test_a_delete_that_was_done_removes_the_record(locked):
 
 def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
     """A record never changes by a call that nobody announced."""
-    with pytest.raises(StateError, match="not open"):
+    with pytest.raises(StateError, match="Only an open call"):
         locked.close_ended_intent(settled(IntentState.DONE), record(), entry())
     assert locked.read_state().records == {}
     assert locked.list_audit_entries_newest_first() == []
     locked.open_intent_and_use_up_its_approvals(intent())
-    with pytest.raises(StateError, match="announced before"):
+    with pytest.raises(StateError, match="already announced"):
         locked.open_intent_and_use_up_its_approvals(intent())
     with pytest.raises(ValueError, match="how it ended"):
         locked.close_ended_intent(intent(), record(), entry())
@@ -171,7 +171,7 @@ def test_several_moves_are_one_write(locked):
 def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
     """Each refusal has its own words and changes nothing."""
     locked.write_records(record(), record("other", "2"))
-    with pytest.raises(StateError, match="does not know"):
+    with pytest.raises(StateError, match="has no record"):
         locked.rename_addresses({Address("plugin", "nobody"): Address("plugin", "new")})
     with pytest.raises(StateError, match="taken"):
         locked.rename_addresses({YOLO: Address("plugin", "other")})

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_database(path, content, words):
     assert str(path) in told(caught)
     assert "restore" in told(caught)
     assert path.read_bytes() == content
-    with pytest.raises(StateError, match="There is a state already"):
+    with pytest.raises(StateError, match="A state already exists"):
         store.create_state(BINDING, "lineage")
 
 
@@ -179,13 +179,13 @@ def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
     [
         (
             "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM records; END",
-            "its trigger 't' is not",
+            "its trigger 't' differs",
         ),
-        ("CREATE VIEW v AS SELECT * FROM records", "its view 'v' is not"),
-        ("CREATE TABLE more (id)", "its table 'more' is not"),
-        ("CREATE UNIQUE INDEX one ON audit (address)", "its index 'one' is not"),
-        ("ALTER TABLE records ADD COLUMN more DEFAULT 1", "its table 'records' is not"),
-        ('CREATE VIEW "\u202e" AS SELECT 1', r"its view '\u202e' is not"),
+        ("CREATE VIEW v AS SELECT * FROM records", "its view 'v' differs"),
+        ("CREATE TABLE more (id)", "its table 'more' differs"),
+        ("CREATE UNIQUE INDEX one ON audit (address)", "its index 'one' differs"),
+        ("ALTER TABLE records ADD COLUMN more DEFAULT 1", "its table 'records' differs"),
+        ('CREATE VIEW "\u202e" AS SELECT 1', r"its view '\u202e' differs"),
     ],
 )
 def test_what_no_state_has_is_refused(sqlite, path, tmp_path, statement, words):
@@ -306,7 +306,7 @@ def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monk
         blocker.execute(f"BEGIN {hold}")
         with pytest.raises(LockHeld) as caught, sqlite.lock("test", timeout=0.05):
             pytest.fail("the state was locked")
-        assert "in the middle of a write" in told(caught)
+        assert "is writing, or was stopped during a write" in told(caught)
         blocker.execute("ROLLBACK")
     blocker.close()
     with sqlite.lock("test"):

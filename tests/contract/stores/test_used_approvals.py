@@ -22,7 +22,7 @@ def test_an_approval_is_used_once(locked):
     """A second call with it is not announced: nothing of it is written, and the state works on."""
     locked.open_intent_and_use_up_its_approvals(intent(ident="i1", approvals=("a1", "a2")))
     serial = locked.read_serial()
-    with pytest.raises(StateError, match="approval was used already"):
+    with pytest.raises(StateError, match="approval was already used"):
         locked.open_intent_and_use_up_its_approvals(
             intent("other", ident="i2", approvals=("a3", "a2"))
         )
@@ -60,9 +60,9 @@ def test_a_call_that_was_done_keeps_it(locked):
 def test_what_is_done_in_the_state_alone_uses_it_up(locked):
     """An adopted and a forgotten object: both, or neither."""
     locked.write_records(record(), uses_up=("a1",))
-    with pytest.raises(StateError, match="approval was used already"):
+    with pytest.raises(StateError, match="approval was already used"):
         locked.write_records(record("b", "2"), uses_up=("a1",))
-    with pytest.raises(StateError, match="approval was used already"):
+    with pytest.raises(StateError, match="approval was already used"):
         locked.remove_records(record().address, uses_up=("a1",))
     assert [*locked.read_state().records] == [record().address]
     locked.remove_records(record().address, uses_up=("a2",))
@@ -73,7 +73,7 @@ def test_what_is_done_in_the_state_alone_uses_it_up(locked):
 def test_a_guard_is_approved_for_one_time(locked):
     """All of its approvals or none."""
     locked.use_approvals_up_or_raise_if_used("a1", "a2")
-    with pytest.raises(StateError, match="approval was used already"):
+    with pytest.raises(StateError, match="approval was already used"):
         locked.use_approvals_up_or_raise_if_used("a3", "a1")
     assert used(locked) == ("a1", "a2")
 
@@ -120,6 +120,6 @@ def test_of_many_threads_one_uses_it(open_store, sort):
     with store.lock("test"), ThreadPoolExecutor(6) as pool:
         said = list(pool.map(begin, range(12)))
     assert said.count("") == 3
-    assert {*said} == {"", "The approval was used already"}
+    assert {*said} == {"", "The approval was already used"}
     assert len(store.read_state().open_intents) == 3
     assert store.list_used_approvals(("a0", "a1", "a2", "a3")) == ("a0", "a1", "a2")

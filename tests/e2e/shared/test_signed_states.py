@@ -33,7 +33,7 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
     planned = bucket_team.plan(code=0).text
     assert "The state is not verified" in planned
     assert "The key of this shared state is not at hand" in planned
-    assert "The key of the state is not here" in bucket_team.apply(code=1).err
+    assert "The key of the state is missing" in bucket_team.apply(code=1).err
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     refused = bucket_team.plan(code=1).err
     assert "The state key is not the one of this state" in refused

@@ -139,7 +139,7 @@ def test_no_state_is_made_where_it_would_not_be_safe(project: Project, moto: Buc
     project.keep_state_at(moto.url("unsafe", port=proxy.port))
     told = project.run("state", "init", code=1)
     assert "This bucket cannot hold a state" in told
-    assert "16 of 16 requests at once were told that they made one and the same object" in told
+    assert "16 of 16 concurrent requests were each told that they created the same object" in told
     project.keep_state_at(moto.url("unsafe"))
     assert "There is no state" in project.run("plan", code=1)
     proxy.close()

@@ -107,7 +107,7 @@ def test_a_host_that_takes_only_branches(clone: Workplace, remote: Path) -> None
     """`state init` finds it out, says what to write, and that is a place for a state."""
     write_hook(remote, 'case "$1" in refs/heads/*) ;; *) echo "deny $1" >&2; exit 1 ;; esac')
     refused = clone.run("state", "init", code=1).text
-    assert "does not take the state" in refused
+    assert "rejected the state" in refused
     assert "deny refs/synapse-apply/state/prod" in refused
     assert "?ref=refs/heads/synapse-apply-state" in " ".join(refused.split())
     assert "pull request from a fork" in " ".join(refused.split())
@@ -128,17 +128,20 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
     backup = str(tmp_path / "backup.db")
     clone.run("state", "backup", backup, code=0)
     git(remote, "update-ref", REF, empty)
-    assert "The state was set back" in clone.plan(code=1).text
+    assert "The state was rolled back" in clone.plan(code=1).text
     # Nor where somebody who remembers nothing went on from there.
     other = another_clone(clone, remote, tmp_path)
     other.environ |= {"XDG_CACHE_HOME": str(tmp_path / "empty")}
     for _ in range(3):
         other.run("state", "rebind", "--auto-approve", code=0)
         other.run("state", "rm", "storage/raw-data")
-    assert "The state was set back" in clone.plan(code=1).text
+    assert "The state was rolled back" in clone.plan(code=1).text
     # What is there may be the right one, and is put in its own place then.
     there = str(tmp_path / "there.db")
-    assert "What can be read was written" in clone.run("state", "backup", there, code=1).text
+    assert (
+        "The readable part of the state was written"
+        in clone.run("state", "backup", there, code=1).text
+    )
     clone.run("state", "restore", there, "--auto-approve", code=0)
     assert "storage/raw-data" not in clone.run("state", "show", code=0).out
     clone.run("state", "restore", backup, "--auto-approve", code=0)
@@ -169,7 +172,7 @@ def test_who_only_looked_remembers_it(
     clone.apply()
     looker.run(*words)
     git(remote, "update-ref", REF, before)
-    assert "The state was set back" in looker.plan(code=1).text
+    assert "The state was rolled back" in looker.plan(code=1).text
 
 
 def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
@@ -202,7 +205,7 @@ def test_what_was_pushed_without_the_key(clone: Workplace, remote: Path, tmp_pat
     changed = re.sub(r'("signature":"[0-9a-f]+:)[0-9a-f]{8}', r"\g<1>00000000", commit)
     arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
     git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
-    assert "The state was set back" in clone.plan(code=1).text
+    assert "The state was rolled back" in clone.plan(code=1).text
     clone = another_clone(clone, remote, tmp_path)  # where nobody remembers the other commit
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     warned = clone.plan(code=0).text
@@ -253,7 +256,7 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     assert "The state is not verified" in clone.plan(code=0).text
     refused = " ".join(clone.apply(code=1).err.split())
-    assert "The key of the state is not here" in refused
+    assert "The key of the state is missing" in refused
     assert "whoever has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     assert "--allow-unsigned" in clone.run("state", "rekey", "--auto-approve", code=1).err
@@ -310,7 +313,7 @@ def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path
     assert "not signed" not in clone.apply().text
     clone.unchanged()
     del clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
-    assert "The key of the state is not here" in clone.apply(code=1).text
+    assert "The key of the state is missing" in clone.apply(code=1).text
 
 
 def test_what_was_pushed_without_any_signature(
@@ -327,7 +330,7 @@ def test_what_was_pushed_without_any_signature(
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "Warning: The state is not verified" in clone.plan(code=0).text
-    assert "The key of the state is not here" in clone.apply(code=1).text
+    assert "The key of the state is missing" in clone.apply(code=1).text
 
 
 # A pace of minutes is waited for however slow the machine is, and nobody has minutes.

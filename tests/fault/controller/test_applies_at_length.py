@@ -229,7 +229,7 @@ def test_an_approval_is_used_once_whatever_the_store_remembers(applying_site):
 
 
 def is_approval_used(site: ApplyingSite) -> bool:
-    """Whether the row waits, and the page says that its approval was used already."""
+    """Whether the row waits, and the page says that its approval was already used."""
     return [approval["counts"] for hold in site.list_holds() for approval in hold["approvals"]] == [
         False
     ]

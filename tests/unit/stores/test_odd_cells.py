@@ -38,7 +38,7 @@ def test_a_number_of_another_type(state, column, value):
     state.execute(f"UPDATE meta SET {column} = ?", (value,))
     with pytest.raises(StateError) as caught:
         require_known_format(make_checking_runner(state, "here"), "here")
-    assert f"a cell of column {column}" in caught.value.diagnostics[0].detail
+    assert f"column {column} has a value that no state has" in caught.value.diagnostics[0].detail
 
 
 @pytest.mark.parametrize("value", [b"{}", b"\xff", 7, 1.5])

@@ -159,7 +159,7 @@ def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: Ope
     assert [finding.summary for finding in stranger.list_warnings()] == [
         "The state is not verified"
     ]
-    with pytest.raises(StateError, match="key of the state is not here"):
+    with pytest.raises(StateError, match="key of the state is missing"):
         stranger.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
     log = open_log(checkout, signer=KeySigner(b"other"))
     log.read_since_position_or_anew("")
@@ -186,9 +186,9 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
     more = log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
     assert more is not None
     git(remote, "update-ref", REF, made.position)
-    with pytest.raises(DamagedLog, match="set back"):
+    with pytest.raises(DamagedLog, match="rolled back"):
         log.read_since_position_or_anew(more.position)
-    with pytest.raises(DamagedLog, match="set back"):
+    with pytest.raises(DamagedLog, match="rolled back"):
         log.read_since_position_or_anew("")
     assert (
         log.restart_after_damage_unless_overtaken(first_batch(record_change("restored")))
@@ -196,7 +196,7 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
     )
     assert read_addresses(log) == {"storage/restored"}
     git(remote, "update-ref", "-d", REF)
-    with pytest.raises(DamagedLog, match="set back"):
+    with pytest.raises(DamagedLog, match="rolled back"):
         log.read_since_position_or_anew(more.position)
 
 
@@ -241,7 +241,7 @@ def test_a_ref_that_was_pushed_over_is_seen(
     )
     bookmark = log.bookmark
     git(remote, "update-ref", REF, made.position)
-    with pytest.raises(DamagedLog, match="set back"):
+    with pytest.raises(DamagedLog, match="rolled back"):
         reopen(open_log, checkout, bookmark).read_since_position_or_anew("")
     position = made.position
     for name in ("two", "three"):
@@ -251,11 +251,11 @@ def test_a_ref_that_was_pushed_over_is_seen(
         )
         assert appended is not None
         position = appended.position
-        with pytest.raises(DamagedLog, match="set back"):
+        with pytest.raises(DamagedLog, match="rolled back"):
             reopen(open_log, checkout, bookmark).read_since_position_or_anew("")
     assert open_log(checkout).read_since_position_or_anew("").position == position
     late = reopen(open_log, checkout, bookmark)
-    with pytest.raises(DamagedLog, match="set back") as raised:
+    with pytest.raises(DamagedLog, match="rolled back") as raised:
         late.read_since_position_or_anew("")
     assert f"commit {bookmark[2:]}" in raised.value.diagnostics[0].detail
     assert (
@@ -276,7 +276,7 @@ def test_a_ref_that_was_removed_is_missed(remote: Path, checkout: Path, open_log
     git(remote, "update-ref", "-d", REF)
     late = reopen(open_log, checkout, log.bookmark)
     assert not late.exists()
-    with pytest.raises(DamagedLog, match="set back"):
+    with pytest.raises(DamagedLog, match="rolled back"):
         late.read_since_position_or_anew("")
     assert late.restart_after_damage_unless_overtaken(first_batch()) is not None
     assert late.bookmark.startswith("3:")
@@ -292,7 +292,7 @@ def test_a_ref_that_was_removed_is_missed(remote: Path, checkout: Path, open_log
         ("100644 blob {rubbish}", "README.md", "no such file"),
         ("100644 blob {rubbish}", "records", "no such file"),
         ("100644 blob {rubbish}", "lock.json", "not JSON"),
-        ("100644 blob {list}", "lock.json", "no JSON object"),
+        ("100644 blob {list}", "lock.json", "not a JSON object"),
         ("100644 blob {deep}", "lock.json", "not JSON"),
         ("100644 blob {huge}", "lock.json", "larger than"),
         ("040000 tree {tree}", "records/wrong.json", "another name"),
@@ -365,9 +365,9 @@ def test_what_is_no_place_for_a_state(
         )
         is None
     )
-    with pytest.raises(InputError, match="no such Git remote"):
+    with pytest.raises(InputError, match="Unknown Git remote"):
         open_log(checkout, "git:upstream").exists()
-    with pytest.raises(InputError, match="no Git repository"):
+    with pytest.raises(InputError, match="No Git repository found"):
         open_log(tmp_path, "git:origin").exists()
     assert not open_log(tmp_path, f"git:file://{remote}").exists()
     with pytest.raises(StateError, match="cannot be reached"):

@@ -103,7 +103,7 @@ def test_two_that_make_a_state_at_once_make_one(chains):
         return make_first(statements)
 
     late._database.create_state_or_raise_if_exists = create_after_another
-    with pytest.raises(StateError, match="There is a state already"):
+    with pytest.raises(StateError, match="A state already exists"):
         late.create_state(BINDING, "other")
     assert chains.open().read_lineage() == LINEAGE
 

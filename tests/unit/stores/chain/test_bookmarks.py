@@ -11,7 +11,7 @@ from synapse_apply.stores.database import UnsignedStateSigner
 
 from .chains import Chains, KeySigner, addresses, write_many
 
-SET_BACK = "The state was set back"
+SET_BACK = "The state was rolled back"
 
 
 def reopen(chains, bookmark):
@@ -121,7 +121,7 @@ def test_numbers_go_on_where_all_was_deleted(restores, tmp_path):
     assert not late.exists()
     with pytest.raises(StateError, match=SET_BACK) as raised:
         late.read_state()
-    assert "now nothing is there" in raised.value.diagnostics[0].detail
+    assert "now the folder is empty" in raised.value.diagnostics[0].detail
     if restores:
         late.restore_backup_and_return_kept_path_or_empty(backup)
     else:
