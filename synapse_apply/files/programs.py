@@ -228,6 +228,15 @@ def require_executable(name: str, checkouts: Folders) -> str:
     raise FileNotFoundError(2, "not found in an absolute folder of PATH outside of the checkout")
 
 
+def is_started_from_checkout(name: str, checkouts: Folders) -> bool:
+    """Whether a library that starts a program by its name would start one of a checkout."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = Path(folder, name)  # an empty folder is the working directory, as for execvp
+        if os.access(path, os.X_OK) and path.is_file():
+            return not path.is_absolute() or is_in_checkout(path, checkouts)
+    return False
+
+
 # Built from nothing, in this one place, so that no variable of the parent steers Git.
 def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[str, str]:
     """All variables of a child process: PATH, HOME, LC_ALL=C, and `settings`.

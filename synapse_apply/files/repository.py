@@ -208,6 +208,14 @@ def list_checkouts(folder: Path, repository: Repository | None) -> Folders:
     )
 
 
+def list_checkouts_around(root: Path) -> Folders:
+    """Those of a project's folder; the folder alone where its repository is not trusted."""
+    # What a folder contains whose repository is not trusted is not started either.
+    with suppress(InputError):
+        return list_checkouts(root, find_trusted_repository(root))
+    return list_checkouts(root, None)
+
+
 def _git_not_started(problem: OSError) -> InputError:
     return InputError.from_summary(
         "Git cannot be started",

@@ -625,7 +625,7 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
     project, target, _ = parts.project, parts.target, parts.store
     environ = parts.session.invocation.environ
     url = state_access.resolve_state_url(target.state.url, project, environ)
-    with bucket_folder(url, target, environ) as folder:
+    with bucket_folder(url, project, target, environ) as folder:
         if folder is None:
             return
         count = count_prunable_objects(folder)

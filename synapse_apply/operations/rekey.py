@@ -216,7 +216,8 @@ class Rekey:
             for path, value in call.fields.items():
                 own, new_key = applied.get(path), self._secrets.key_id
                 is_kept = of_two_keys(value, Mac(new_key, ""))
-                if is_kept and isinstance(own, Mac) and own.key_id == new_key:
+                is_shown = isinstance(seen.get(path), Mac)  # else it is sent again in any case
+                if is_kept and is_shown and isinstance(own, Mac) and own.key_id == new_key:
                     kept_reasons.append(
                         f"{record.address} {format_field_path(path)}: call {call.id} of apply "
                         f"{call.plan_id} sent a value that the manifest no longer has"

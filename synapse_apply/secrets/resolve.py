@@ -6,7 +6,8 @@ And which secrets a run has read: each value once, with digests under the curren
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNUSABLE,
+    RunMemo,
     SecretSource,
     SourceContext,
     find_reserved_denial,
@@ -43,6 +45,10 @@ class SecretResolver(SourceContext):
     def close(self) -> None:
         """End what sources began for this run, such as the login to a server."""
         self.memo.close()
+
+    def with_files_from(self, read_committed_file: Callable[[str], bytes | None]) -> SecretResolver:
+        """Another one that reads files of the project from another revision; to be closed."""
+        return replace(self, read_committed_file=read_committed_file, memo=RunMemo())
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.

@@ -111,7 +111,7 @@ def open_store_at_url(
         from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
         return make_unread_chain_store(
-            _open_folder(url, target, environ),
+            _open_folder(url, project, target, environ),
             signer=signer,
             tool_version=__version__,
             runner=runner,
@@ -152,13 +152,13 @@ def open_store_at_url(
 
 @contextmanager
 def bucket_folder(
-    url: str, target: Target, environ: Mapping[str, str]
+    url: str, project: Project, target: Target, environ: Mapping[str, str]
 ) -> Iterator[ObstoreFolder | None]:
     """The folder at the URL of a state for the block; None where it is that of no bucket."""
     if not is_bucket_url(url):
         yield None
         return
-    with closing(_open_folder(url, target, environ)) as folder:
+    with closing(_open_folder(url, project, target, environ)) as folder:
         yield folder
 
 
@@ -166,14 +166,17 @@ def require_usable_bucket(
     url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
 ) -> None:
     """StateError where the url of a new state names a bucket that cannot hold one."""
-    with bucket_folder(resolve_state_url(url, project, environ), target, environ) as folder:
+    url = resolve_state_url(url, project, environ)
+    with bucket_folder(url, project, target, environ) as folder:
         if folder is not None:
             from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 
             require_suitable_bucket(folder)
 
 
-def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:
+def _open_folder(
+    url: str, project: Project, target: Target, environ: Mapping[str, str]
+) -> ObstoreFolder:
     """InputError for an unusable URL, a host that may not have credentials, a missing package."""
     try:
         from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
@@ -198,6 +201,18 @@ def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> Obstor
             credential="key of the state's bucket",
             setting=f"{setting} of state.url",
         )
+    # Its client starts the program by its name, with all variables of this process.
+    if environ.get("AZURE_USE_AZURE_CLI") and location.scheme == "az":
+        from synapse_apply.files.programs import is_started_from_checkout
+        from synapse_apply.files.repository import list_checkouts_around
+
+        if is_started_from_checkout("az", list_checkouts_around(project.root)):
+            raise InputError.from_summary(
+                "The Azure CLI of a checkout is not started",
+                "AZURE_USE_AZURE_CLI is set, and the first `az` on PATH is in the checkout or in "
+                "a relative folder.",
+                "Put the folder of the installed `az` first on PATH.",
+            )
     return make_unconnected_folder(location, environ, f"synapse-apply/{__version__}")
 
 

@@ -30,7 +30,6 @@ from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.secrets.secret_rules import Login
 from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.secret_sources.source import RunMemo
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import SecretResolver, SecretStore
@@ -285,7 +284,7 @@ class TargetSession(OfflineTarget):
             with configuration.open_committed_folder(self.project, ref) as folder:
                 return folder.read_secret(path)
 
-        resolver = replace(self.resolver, read_committed_file=read_file, memo=RunMemo())
+        resolver = self.resolver.with_files_from(read_file)
         self._closing.callback(resolver.close)
         return resolver
 

@@ -349,3 +349,19 @@ def test_families_have_all_names_that_are_read() -> None:
             for name in kind.variables.values()
             if name != "GNUPGHOME" and not has(kind.setting, name)
         ] == []
+
+
+@pytest.mark.parametrize("folder", ["{root}/bin", "bin", ""])
+def test_no_azure_cli_of_the_checkout_is_started(site: Checkout, folder: str) -> None:
+    """The client of the bucket looks for `az` on PATH, and gives it all variables of the job."""
+    write_project(site.root, AZURE)
+    ran = site.root / "ran"
+    for name in ("bin/az", "az"):
+        planted = site.root / name
+        planted.parent.mkdir(exist_ok=True)
+        planted.write_text(f"#!/bin/sh\necho $TOKEN > {ran}\n")
+        planted.chmod(0o755)
+    path = f"{folder.format(root=site.root)}{os.pathsep}{os.environ['PATH']}"
+    said = site.run("state show -t prod", 1, PATH=path, AZURE_USE_AZURE_CLI="true")
+    assert "The Azure CLI of a checkout is not started" in said
+    assert not ran.exists()

@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -20,8 +19,7 @@ from synapse_apply.files.programs import (
     require_executable,
     run_program,
 )
-from synapse_apply.files.repository import find_trusted_repository, list_checkouts
-from synapse_apply.model.errors import InputError
+from synapse_apply.files.repository import list_checkouts_around
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.redaction import Redactor
@@ -138,10 +136,7 @@ class SopsProgram:
 
 def find_sops(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
-    checkouts = list_checkouts(root, None)
-    # What a folder contains whose repository is not trusted is not started either.
-    with suppress(InputError):
-        checkouts = list_checkouts(root, find_trusted_repository(root))
+    checkouts = list_checkouts_around(root)
     try:
         path = require_executable(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
