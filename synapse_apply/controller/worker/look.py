@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from synapse_apply.controller.source.access import source_folders
 from synapse_apply.controller.source.committed_project import read_committed_targets
 from synapse_apply.controller.worker.child import Child, Conversation
 from synapse_apply.controller.worker.exchange import (
+    MAX_CLAIMS,
     MAX_JOB_TEXT_CHARACTERS,
     MAX_JOBS,
     MAX_NAME_CHARACTERS,
@@ -146,7 +148,7 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         next(concurrent_runs, "")[:MAX_HOLDER_CHARACTERS],
         rows,
         binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
-        claims=tuple([Claim(*one) for one in iter_managed_objects(plan)]),
+        claims=tuple([Claim(*one) for one in islice(iter_managed_objects(plan), MAX_CLAIMS)]),
     )
 
 

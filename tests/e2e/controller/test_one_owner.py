@@ -14,6 +14,7 @@ import pytest
 import requests
 from contract.controller.upstream import Upstream
 from controllers.forked_workers import start_own_program_by_fork
+from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
 from installed import environment
@@ -91,6 +92,14 @@ class Site:
             self.said = done.stdout + done.stderr
         rows = re.findall(r"^(\w+(?: \w+)*)  +(\w+)/prod +.*?Z *(.*)$", self.said, re.MULTILINE)
         return {source: state for state, source, _ in rows}
+
+    def follow_until(self, description: str, **states: str) -> None:
+        """Starts until the plugin is described so and the targets are so: checks come by interval."""
+        wait_until(
+            lambda: self.follow(1) == states and self.describe() == [description],
+            60,
+            f"{description} and {states}, not {self.said}",
+        )
 
     def read_refusals(self, source: str) -> list[dict[str, Any]]:
         """The refusals of a source's newest plan, as the store keeps it for the page."""
@@ -176,12 +185,9 @@ def test_the_second_one_is_refused_and_handed_over_to(site: Site) -> None:
     # Somebody changes it outside: its owner puts it back, the other one does not touch it.
     (plugin,) = site.ask("GET", "objects/plugin/")["results"]
     site.ask("PATCH", f"objects/plugin/{plugin['id']}/", {"description": "by hand"})
-    assert site.follow(3) == {"first": "in sync", "second": "refused"}
-    assert site.describe() == ["of first"]
+    site.follow_until("of first", first="in sync", second="refused")
     site.commit("first", EXTERNAL)
-    site.follow(3)
-    assert site.follow(2) == {"first": "in sync", "second": "in sync"}, site.said
-    assert site.describe() == ["of second again"]
+    site.follow_until("of second again", first="in sync", second="in sync")
 
 
 def test_it_may_be_left_to_its_owner(site: Site) -> None:
@@ -199,8 +205,7 @@ def test_a_source_that_is_taken_out_owns_nothing(site: Site) -> None:
     site.follow_only("first")
     site.follow()
     site.follow_only("second")
-    assert site.follow(3) == {"second": "in sync"}, site.said
-    assert site.describe() == ["of second"]
+    site.follow_until("of second", second="in sync")
 
 
 def test_both_recorded_it_before(site: Site) -> None:
