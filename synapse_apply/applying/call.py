@@ -639,7 +639,7 @@ class Create:
             sent = replace(call.intent, remote_id=observed.remote_id)
             if sent.digest is not None and published_digest(observed) is None:
                 read = run.read_published_digest(sent)
-                if read not in {"", sent.digest}:
+                if read and read != sent.digest:
                     break
                 call.is_untold = not read
             found.append(observed)

@@ -316,7 +316,7 @@ class Run:
     sleep: Callable[[float], None] = lambda _seconds: None
     plain_forms: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     followed: dict[Address, str] = field(default_factory=dict)
-    read_published_digest: Callable[[Intent], str] = lambda _call: ""
+    read_published_digest: Callable[[Intent], str | None] = lambda _call: ""
 
     def seconds(self) -> float:
         """The time of a monotonic clock."""

@@ -103,7 +103,8 @@ class IntentResolver:
     of other runs, asked only where a run is open. `find_other_owner` gives the other address that
     an object is recorded under, None where there is none. `find_listed` gives the objects of a kind
     with a natural key from a list that was read after `now`, None where none was.
-    `read_published_digest` gives the digest of an object's bytes ("": they cannot be read).
+    `read_published_digest` gives the digest of an object's bytes ("": they cannot be read, None:
+    the backend does not show them).
     """
 
     api: Api
@@ -117,7 +118,7 @@ class IntentResolver:
     known_jobs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
-    read_published_digest: Callable[[Intent], str] = lambda _call: ""
+    read_published_digest: Callable[[Intent], str | None] = lambda _call: ""
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
         """The intent closed where a look-up is conclusive, else open with the reason."""
@@ -281,11 +282,14 @@ class IntentResolver:
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
         """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
-        shown = digest = published_digest(live)
+        shown = digest = read = published_digest(live)
         if digest != intent.digest:
-            digest = self.read_published_digest(intent) or digest
+            read = self.read_published_digest(intent)
+            digest = read or digest
         is_other = digest != intent.digest
-        if is_other and (early := self._too_early(intent, record)):
+        # Where the backend shows neither, waiting does not help.
+        is_told = digest is not None or read is not None
+        if is_other and is_told and (early := self._too_early(intent, record)):
             return early
         if digest is None:
             return ResolvedIntent(intent, record, "this backend shows no digest of its package")

@@ -111,15 +111,15 @@ def look_up_outcomes(
     return results
 
 
-def read_published_digest(session: TargetSession, intent: Intent) -> str:
-    """The digest of the bytes that an object has; "" where they cannot be read."""
+def read_published_digest(session: TargetSession, intent: Intent) -> str | None:
+    """The digest of the bytes that an object has; "": they cannot be read, None: nothing shows."""
     from synapse_apply.live.packages import read_published
 
     binding = session.catalogue[intent.address.kind].bindings[intent.api]
     with suppress(RemoteError, SynapseApplyError):
         raw = binding.read_object(session.api, intent.remote_id)
         published = read_published(session, binding, raw, intent.address)
-        return published.digest if published is not None else ""
+        return published.digest if published is not None else None
     return ""
 
 

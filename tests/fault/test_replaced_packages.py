@@ -164,6 +164,9 @@ def test_where_nothing_tells_a_person_says_it(way: str, make_site: MakeSite) -> 
         site.server.faults({"match": UPLOAD, "do": {"reset": "after"}})
         assert site.apply().code == 7
         site.server.faults()
+        ((refusal,),) = (change.refusals for change in site.apply().plan.refused_changes)
+        assert (refusal.rule, len(refusal.ways_out)) == ("outcome-unknown", 2)
+        assert "--absent -t site`; the call may act until 2" in str(refusal.ways_out[1])
         late = site.apply(ahead=LATER)
         assert late.code == 7
         (change,) = late.plan.refused_changes
