@@ -18,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.packages import DIGEST_FORM
 from synapse_apply.model.remote import REMOTE_ID_FORM
-from synapse_apply.model.values import Fields, Mac
+from synapse_apply.model.values import Fields, Mac, map_json
 
 # Format 2 added to format 1 what is left out by default (`given_up`, `before`, ...): a version of
 # format 1 drops it from each row that it writes.
@@ -328,7 +328,12 @@ class Intent:
     def effect(self) -> tuple[object, ...]:
         """What it does if it acts, equal for a call that is sent again."""
         sent = (self.verb, self.api, self.remote_id, self.digest)
-        return *sent, self.fields, self.before, self.beside
+        # In Python True == 1.
+        sides = map_json(
+            [self.fields, self.before, self.beside],
+            lambda value: (bool, value) if isinstance(value, bool) else value,
+        )
+        return *sent, *sides
 
     @property
     def is_doubted(self) -> bool:

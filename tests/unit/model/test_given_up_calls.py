@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import MAX_ACTING, MAX_GIVEN_UP, Intent, IntentState, Record
+from synapse_apply.model.values import Fields
 
 PLUGIN = Address.parse("plugin/a")
 SETTLE_AFTER = 30.0
@@ -64,8 +67,24 @@ def test_of_those_that_may_act_there_is_an_end() -> None:
 
 def test_repeats_of_one_call_do_not_push_out_another() -> None:
     """The first one would change another field: whoever forgets it lets a newer value go out."""
-    name, description = {("name",): "ten"}, {("description",): "four"}
-    first = replace(call(0, UNKNOWN, 0.01), fields=description)
+    name, other = {("name",): "ten"}, {("description",): "four"}
+    assert_first_is_kept(other, name)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_true_is_no_repeat_of_1(nested: bool) -> None:
+    """In Python they are equal, and no backend takes one for the other."""
+    sides = [{("configuration",): [{"x": one}] if nested else one} for one in (True, 1)]
+    assert_first_is_kept(*sides)
+    assert (
+        replace(call(0, UNKNOWN), fields=sides[1]).effect
+        == replace(call(1, UNKNOWN), fields=sides[1]).effect
+    )
+
+
+def assert_first_is_kept(other: Fields, name: Fields) -> None:
+    """A call is remembered, however often another one is sent after it."""
+    first = replace(call(0, UNKNOWN, 0.01), fields=other)
     repeats = (
         replace(call(number, UNKNOWN, 0.01), fields=name) for number in range(1, 2 * MAX_ACTING)
     )
