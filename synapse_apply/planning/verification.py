@@ -116,7 +116,7 @@ def _find_due_run(
         if is_timed_out and run.tolerates_failure and not is_requested:
             return None
         is_running = last_run.result is RunStatus.RUNNING
-        status = "was running at the last check" if is_running else "did not end in time"
+        status = "was not seen to end" if is_running else "did not end in time"
         reason = f"job {last_run.job} {status}: the tool follows it"
         return replace(run, reason=reason, job=last_run.job)
     if is_requested:

@@ -108,7 +108,7 @@ VERIFY_AGAIN = Change(
     verification=Verification(
         {"parameters": {}, "context": {}},
         "sha256:00aa",
-        "job 12 was running at the last check: the tool follows it",
+        "job 12 was not seen to end: the tool follows it",
         job="12",
         timeout=60,
         on_failure="warn",
