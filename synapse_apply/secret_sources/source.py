@@ -7,6 +7,7 @@ calls `find_denial` alone, which reads no variable, starts no program and asks n
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject
+from synapse_apply.model.json_values import is_nested_too_deeply
 from synapse_apply.model.remote import ConnectHttp
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.model.secrets.secret_rules import (
@@ -276,18 +278,29 @@ def parse_json_with_problem(text: str) -> tuple[Any, str]:
     """
     try:
         # A constant is NaN or an infinity, of which no number is made.
-        value = json.loads(text, parse_constant=int, object_pairs_hook=_build_object)
+        value = json.loads(
+            text, parse_constant=int, parse_float=_parse_finite, object_pairs_hook=_build_object
+        )
     except json.JSONDecodeError as problem:
         return None, f" (line {problem.lineno}, column {problem.colno})"
     except _DuplicateKey:
         return None, " (a key stands twice)"
     except (ValueError, RecursionError):
-        return None, " (a number is out of range, or it nests too deeply)"
-    return value, ""
+        return None, _OUT_OF_RANGE
+    return (None, _OUT_OF_RANGE) if is_nested_too_deeply(value) else (value, "")
+
+
+_OUT_OF_RANGE = " (a number is out of range, or it nests too deeply)"
 
 
 class _DuplicateKey(ValueError):
     pass
+
+
+def _parse_finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError
+    return number
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:

@@ -20,12 +20,18 @@ DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
 
 
-def read_login(environ: Mapping[str, str]) -> Login | None:
-    """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
+def login_path_of(environ: Mapping[str, str]) -> Path | None:
+    """Where the login file is; None if there is none."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"
     # Not `path.exists()`, which raises where the home may not be searched.
-    if not home or not os.path.lexists(path):
+    return path if home and os.path.lexists(path) else None
+
+
+def read_login(environ: Mapping[str, str]) -> Login | None:
+    """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
+    path = login_path_of(environ)
+    if path is None:
         return None
     try:
         # Under its label: the full path would show the user's name.

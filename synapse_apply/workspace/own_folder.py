@@ -150,6 +150,17 @@ def find_git_exposure(path: Path) -> GitExposure | None:
     return None
 
 
+def is_from_commit(path: Path) -> bool:
+    """Whether Git tracks a file, so that a commit may have written it, or cannot tell."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        exposure = find_git_exposure(path)
+    except UntrustedFileError:
+        return True
+    return exposure is not None and exposure.is_tracked
+
+
 def _resolve_links(path: Path, root: Path) -> Path:
     """The path with all links followed; StateError for an untrusted link or a circle."""
     resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
@@ -295,7 +306,8 @@ _SEEN_FOLDER = "seen"
 # A file has one line; whatever is larger is none.
 _MAX_BYTES = 4096
 _MAX_TEXT = 400
-_MAX_COUNT = 2**63 - 1
+# A store adds to it, and has no number above 2**62.
+_MAX_COUNT = 2**62 - 2**32
 
 
 # Serial and fence of a lineage only grow, so that an old copy of a state is recognised. `state
@@ -484,7 +496,12 @@ def _read_place(path: Path) -> SeenPlace | None:
 
 
 def _read_json(path: Path) -> Mapping[str, object]:
-    """The JSON object in a file; {} where it is not this user's, or of another format."""
+    """The JSON object in a file; {} where it is not this user's, or of another format.
+
+    And where a commit may have written it: the user's cache may lie in a checkout.
+    """
+    if OWN_FOLDER not in path.parts and is_from_commit(path):
+        return {}
     try:
         document = json.loads(read_start_of_own_file(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError, UntrustedFileError):

@@ -27,7 +27,7 @@ from synapse_apply.model.ports import Clock, Packages, Secrets
 from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.remote import HttpConnection
 from synapse_apply.model.resource import Capabilities
-from synapse_apply.model.secrets.secret_rules import Login
+from synapse_apply.model.secrets.secret_rules import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
@@ -50,6 +50,7 @@ from synapse_apply.workspace.own_folder import (
     LastSeenFiles,
     SeenPlace,
     build_place_id,
+    is_from_commit,
     last_seen_files_of,
 )
 from synapse_apply.workspace.recovery_journal import Journals
@@ -136,8 +137,11 @@ class TargetSession(OfflineTarget):
         @cache
         def find_login() -> Login | None:
             # Here, not above: most targets lack nothing that a login could give.
-            from synapse_apply.secrets.login import read_login
+            from synapse_apply.secrets.login import login_path_of, read_login
 
+            path = login_path_of(self.invocation.environ)
+            if path is not None and is_from_commit(path):
+                return Login(LOGIN_FILE_LABEL, problem="Git tracks it, so it may be a commit's")
             return read_login(self.invocation.environ)
 
         target = choose_and_fill_target(

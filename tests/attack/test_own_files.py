@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -487,3 +488,26 @@ def test_an_honest_ignore_file_may_be_committed(site: Site) -> None:
     """It ignores all, so it does no harm."""
     site.git("add", "-f", ".synapse-apply/.gitignore")
     assert site.place.plan().code == 0
+
+
+def test_what_a_commit_put_into_the_home_is_not_believed(site: Site) -> None:
+    """Where home and cache lie in the checkout: no memory of a newer state, and no login."""
+    place = site.place
+    place.environ |= {"HOME": str(place.root), "XDG_CACHE_HOME": str(place.root / ".cache")}
+    place.unchanged()
+    seen = [*(place.root / ".cache").rglob("seen/*.json")]
+    assert seen
+    for file in seen:
+        document = json.loads(file.read_text())
+        file.write_text(json.dumps({**document, "serial": 2**61, "fence": 2**61}))
+    login = place.root / ".synapse" / "config.json"
+    login.parent.mkdir()
+    login.write_text(json.dumps({"host": "http://127.0.0.1:9", "access_token": "theirs"}))
+    assert "older than the last one seen" in place.run("plan", code=1).err
+    git(place.root, "add", "-f", *(str(file) for file in (*seen, login)))
+    place.unchanged()
+    project_file = json.loads((place.root / "synapse-apply.yaml").read_text())
+    del project_file["targets"]["prod"]["url"]
+    place.write("synapse-apply.yaml", json.dumps(project_file))
+    said = place.run("get", "storage", code=1).err
+    assert "~/.synapse/config.json cannot be used: Git tracks it" in " ".join(said.split())

@@ -177,6 +177,8 @@ def test_json_gives_structured_values(tmp_path: Path) -> None:
     [
         ('{"a": \n s3cr3t}', "line 2, column 2"),
         ('{"a": 1, "a": 2}', "a key stands twice"),
+        ("[1e999]", "a number is out of range"),
+        (f"{'[' * 500}1{']' * 500}", "it nests too deeply"),
         ("[NaN]", "out of range"),
         ("[" * 100_000, "nests too deeply"),
         ("null", "empty JSON value"),
