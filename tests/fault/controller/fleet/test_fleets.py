@@ -1,6 +1,8 @@
 """Two replicas on one database: the leader is killed amid an apply, and the other one goes on."""
 
 from controllers.fleet_site import FleetSite
+from controllers.site import SECONDS
+from forges.loopback_server import wait_until
 
 
 def test_a_leader_that_is_killed_amid_an_apply(tmp_path, postgres):
@@ -30,3 +32,40 @@ def test_a_leader_that_is_killed_amid_an_apply(tmp_path, postgres):
         assert site.sink.messages == []
         site.check_all_run(leader)
         site.check_fleet_laws(others)
+
+
+def test_a_rollback_outlives_the_leader(tmp_path, postgres):
+    """Asked of one replica, it is known to all: in the database; the others follow the head."""
+    with FleetSite(tmp_path, interval="2s", server=postgres, target_count=2) as site:
+        good = site.run_git("rev-parse", "HEAD")
+        first, second = site.start_replica("first"), site.start_replica("second")
+        site.wait_for_end(good, "success")
+        leader = site.find_leader()
+        site.port = (second if leader is first else first).port
+        site.storages = 1
+        commit = site.commit("bad")
+        site.wait_for_end(commit, "success")
+
+        def wait_for(expected: dict[str, str]) -> None:
+            def read() -> dict[str, str]:
+                items = site.get("/api/v1/targets?source=acme")["items"]
+                return {item["target"]: item["state"] for item in items}
+
+            wait_until(
+                lambda: read() == expected, SECONDS, f"{expected}, not {read()}\n{site.read_log()}"
+            )
+
+        asked = {"target": "acme/t0", "revision": good, "reason": "slow"}
+        wait_until(lambda: site.act("rollback", **asked)["digest"], SECONDS, "a plan")
+        plan = site.act("rollback", **asked)
+        assert [row["effect"] for row in plan["rows"]] == ["stays"]
+        site.act("rollback", **asked, plan=plan["digest"])
+        wait_for({"t0": "rolled back", "t1": "in sync"})
+        site.kill_process(leader)
+        site.wait_for_another_leader(leader)
+        site.storages = 2
+        mend = site.commit("mended")
+        site.wait_for_end(mend, "success")
+        wait_for({"t0": "in sync", "t1": "in sync"})
+        site.check_all_run(leader)
+        site.check_fleet_laws()
