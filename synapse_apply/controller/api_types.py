@@ -382,9 +382,9 @@ class RollbackRow:
     """
 
     address: str
-    action: Annotated[str, RowAction] = ""
-    summary: str = ""
-    effect: str = NEEDED
+    action: RowAction
+    summary: str
+    effect: str
     detail: str = ""
 
 

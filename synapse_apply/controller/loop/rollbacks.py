@@ -9,15 +9,17 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from threading import Lock
 
+from synapse_apply.controller.api_types import RollbackRow
 from synapse_apply.controller.loop.claiming import ClaimedTarget, look_by_worker_and_wait
 from synapse_apply.controller.loop.deciding import find_strictest_rule, judge_now
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_target_path
-from synapse_apply.controller.planned_rows import Judgement, RowAction
+from synapse_apply.controller.planned_rows import Judgement, PlannedRow, RowAction
 from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
     RevisionRow,
     Rollback,
+    RolloutTargetRow,
     RunCause,
     RunOutcome,
     SourceRow,
@@ -54,17 +56,6 @@ _LIVE = frozenset({RunOutcome.IN_SYNC, RunOutcome.APPLIED})
 
 
 @frozen
-class JudgedRow:
-    """A row of the plan of a rollback, as RollbackRow of the API has it."""
-
-    address: str
-    action: RowAction
-    summary: str
-    effect: str
-    detail: str
-
-
-@frozen
 class PlannedRollback:
     """What a rollback of a target would do; `result` is None while it is being planned.
 
@@ -82,24 +73,25 @@ class PlannedRollback:
         return self.result.result_digest if self.result is not None else ""
 
     @property
-    def rows(self) -> list[JudgedRow]:
+    def rows(self) -> list[RollbackRow]:
         """What becomes of each row, those first that cannot go back."""
         judged = self.judgement
-        # The object was made since, and cannot be deleted.
-        stays = [row for row in judged.permitted_rows if row.action is RowAction.FORGET]
-        applied = [row for row in judged.permitted_rows if row.action is not RowAction.FORGET]
-        parts = (
-            ("refused", [(row, row.refusal_reason) for row in judged.refused_rows]),
-            ("stays", [(row, "") for row in stays]),
-            ("held", [(held.row, held.detail) for held in judged.held_rows]),
-            ("waiting", [(row, row.refusal_reason) for row in judged.waiting_rows]),
-            ("applied", [(row, "") for row in applied]),
-        )
-        return [
-            JudgedRow(row.address, row.action, row.summary, effect, detail)
-            for effect, rows in parts
-            for row, detail in rows
+        # What is forgotten was made since, and cannot be deleted.
+        effects = [
+            *((row, "refused", row.refusal_reason) for row in judged.refused_rows),
+            *((row, "stays", "") for row in judged.permitted_rows if _is_forgotten(row)),
+            *((held.row, "held", held.detail) for held in judged.held_rows),
+            *((row, "waiting", row.refusal_reason) for row in judged.waiting_rows),
+            *((row, "applied", "") for row in judged.permitted_rows if not _is_forgotten(row)),
         ]
+        return [
+            RollbackRow(row.address, row.action, row.summary, effect, detail)
+            for row, effect, detail in effects
+        ]
+
+
+def _is_forgotten(row: PlannedRow) -> bool:
+    return row.action is RowAction.FORGET
 
 
 class RollbackPlans:
@@ -221,8 +213,7 @@ def write_rollback(
         )
     row = target_row_rolled_back(row, rollback, parts.clock.read_wall())
     writer.put(row)
-    member = parts.store.find_rollout_target(row.name) if parts.settings.rollouts else None
-    if member is not None:
+    if (member := _find_member(parts, row.name)) is not None:
         writer.put(without_move(member))
     queue_rollback_message(parts, writer, row)
 
@@ -237,8 +228,7 @@ def end_rollbacks(parts: LoopParts, writer: StoreWriter, scope: str) -> list[Tar
         source = parts.store.find_source(row.name.source)
         head = _usable_head(_compared_revisions(parts, source))
         after = target_row_without_rollback(row, now, RunCause.RESUMED)
-        member = parts.store.find_rollout_target(row.name) if parts.settings.rollouts else None
-        if member is not None:
+        if (member := _find_member(parts, row.name)) is not None:
             commit, digest = rollback.wanted_commit, rollback.wanted_digest
             after = replace(after, wanted_commit=commit, wanted_digest=digest)
             rollout = parts.store.find_rollout(member.rollout)
@@ -323,8 +313,8 @@ def settle_rollback(
             writer.put(row)
             return claimed._replace(row=row)
         after = target_row_without_rollback(row, now, RunCause.PUSH)
-        is_in_rollout = parts.settings.rollouts and parts.store.find_rollout_target(row.name)
-        if not is_in_rollout:
+        # A rollout moves it in its wave.
+        if _find_member(parts, row.name) is None:
             after = target_row_at_revision(after, head.commit, head.number, row.head_digest)
         writer.put(after)
         _record_end(parts, writer, row, f"{head.commit} changes it")
@@ -348,6 +338,11 @@ def _record_end(parts: LoopParts, writer: StoreWriter, row: TargetRow, why: str)
     now = parts.clock.read_wall()
     writer.append_audit(now, parts.who, "end rollback", str(row.name), detail)
     parts.log("info", "end rollback", target=row.name, detail=detail)
+
+
+def _find_member(parts: LoopParts, name: TargetName) -> RolloutTargetRow | None:
+    """What a target is in its rollout, None where it is in none."""
+    return parts.store.find_rollout_target(name) if parts.settings.rollouts else None
 
 
 def _compared_revisions(parts: LoopParts, source: SourceRow | None) -> list[RevisionRow]:
