@@ -108,7 +108,7 @@ def explain_link_out(path: Path) -> str:
     if checkout is not None and leads_outside_folder(path, checkout):
         return "is a link that leads out of the checkout"
     if checkout is not None and not leads_outside_folder(path, checkout / ".git"):
-        return "leads to the data of Git"
+        return "leads to Git's data"
     return ""
 
 
@@ -142,7 +142,7 @@ def require_no_link_out(path: Path) -> None:
     """InputError for a path at which nothing is written."""
     if reason := explain_link_out(path):
         raise InputError.from_summary(
-            "A link is in the way", f"{path} {reason}; nothing was done.", "Choose another place."
+            "A link is in the way", f"{path} {reason}. Nothing was done.", "Choose another place."
         )
 
 

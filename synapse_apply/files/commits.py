@@ -86,7 +86,7 @@ class GitCommit:
             raise InputError.from_summary(
                 "Not a file at that Git ref",
                 f"{path} at {self.ref} is a {entry.kind.value}.",
-                "Put the file itself there.",
+                "Replace the link with the file.",
             )
         blobs = _Blobs(require_repository(self.root))
         blocks, size = [], 0
@@ -97,7 +97,7 @@ class GitCommit:
                     raise InputError.from_summary(
                         "A file is too large",
                         f"{path} at {self.ref} is larger than {max_bytes // 1024**2} MiB.",
-                        "Is this the file that was meant?",
+                        "Check that this is the right file.",
                     )
             return b"".join(blocks)
         except UnreadableError as problem:
@@ -114,9 +114,10 @@ class GitCommit:
             return
         if outer := find_outer_checkout(require_repository(self.root)):
             raise InputError.from_summary(
-                "The project lies in a Git submodule",
-                f"Commits of {outer} choose the repository that would say what {self.ref} is.",
-                "Run it in a clone that no commit chose, or name the full id of the commit.",
+                "The project is in a Git submodule",
+                f"Commits of {outer} choose the repository that would resolve {self.ref}.",
+                "Run the command in a clone that no commit chose, or name the full id of the "
+                "commit.",
             )
 
     def require_same_way(self) -> None:
@@ -148,10 +149,11 @@ class GitCommit:
                 entry = self._find(os.path.relpath(top / path, root))
                 if entry is None or entry.kind is not EntryKind.LINK or entry.key != keys[path]:
                     raise InputError.from_summary(
-                        "A link leads to the project",
-                        f"{escape_misleading_path(path)} is a link by which the project is "
-                        f"reached here, and not at {self.ref}, where it may be another project.",
-                        "Take the link out of this change, or merge it first.",
+                        "A link points to the project",
+                        f"{escape_misleading_path(path)} is a link to the project in this "
+                        f"checkout, but not at {self.ref}, where the path may be another "
+                        "project.",
+                        "Remove the link from this change, or merge the link first.",
                     )
                 ways |= {folder.stat()[1:3] for folder in (top / path).parents}
                 del places[path]
@@ -335,7 +337,7 @@ def _find(root: Path, ref: str) -> tuple[Repository, str]:
     # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
         raise InputError.from_summary(
-            "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
+            "Git ref not allowed", f"{ref!r} is not a ref.", "Name a tag, a branch or a commit."
         )
     repository, known = require_repository(root), commit_memory().commits
 
@@ -357,7 +359,7 @@ def _find(root: Path, ref: str) -> tuple[Repository, str]:
         raise InputError.from_summary(
             "Unknown Git ref",
             f"{ref!r} names no commit here.",
-            f"Check its spelling. {_FETCH_HINT}",
+            f"Check the spelling. {_FETCH_HINT}",
         )
     return repository, commit
 
@@ -369,8 +371,8 @@ def require_repository(root: Path) -> Repository:
         raise InputError.from_summary(
             "Not a Git repository",
             f"{root}: {NO_REPOSITORY_TEXT}",
-            "What has a Git ref is read from the repository that the project lies in. "
-            "A source without ref is taken as it is.",
+            "A source with a Git ref is read from the repository of the project. A source "
+            "without ref is read from the folder.",
         )
     return repository
 
@@ -414,9 +416,9 @@ def _no_folder_error(
         listing = repository.git("ls-tree", *arguments).output
         if listing.startswith(b"160000"):
             return InputError.from_summary(
-                "Package lies in a Git submodule",
+                "The package is in a Git submodule",
                 f"{parent} at {ref} is a submodule; its files are in another repository.",
-                "Leave out ref to take the checked-out folder, or build a zip (file:).",
+                "Remove ref to use the checked-out folder, or build a zip (file:).",
             )
         if listing and depth == len(parts) and not listing.startswith(b"040000"):
             return InputError.from_summary(
@@ -428,7 +430,8 @@ def _no_folder_error(
         return InputError.from_summary(
             "Folder not in that Git ref",
             f"{full_path} is not in {ref}.",
-            "Was the folder added or renamed later? The path is relative to the project's folder.",
+            "The folder may have been added or renamed later. The path is relative to the "
+            "project's folder.",
         )
     detail = f"{full_path} at {ref}: {error_text.strip()}"
     return InputError.from_summary("Git cannot read the folder", detail, _FETCH_HINT)
@@ -598,9 +601,9 @@ class _Ref(NamedTuple):
 def _ambiguous_error(ref: str, meanings: list[Meaning]) -> InputError:
     return InputError.from_summary(
         "Ambiguous Git ref",
-        f"{ref!r} means {len(meanings)} things here: {', '.join(map(str, meanings))}.",
-        "Write the full name of the one that is meant. If another was given so as to be taken "
-        "for it, delete that one.",
+        f"{ref!r} matches {len(meanings)} refs: {', '.join(map(str, meanings))}.",
+        "Write the full name of the right ref. If somebody created another ref to imitate it, "
+        "delete that ref.",
     )
 
 

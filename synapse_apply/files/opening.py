@@ -33,7 +33,7 @@ FOLDER_MODE = 0o700
 IGNORE_FILE = ".gitignore"
 
 NOT_OURS = "A file is not trusted: synapse-apply did not create it"
-LOOK_FIRST = "A commit or another user may have put it there. Check what it is, then remove it."
+LOOK_FIRST = "A commit or another user may have created it. Check its content, then remove it."
 
 _IGNORE_ALL = b"*\n"
 _SMALL = 64 * 1024
@@ -308,8 +308,8 @@ def _require_plain(
         raise build_untrusted_error(
             path,
             "is a link",
-            f"{LOOK_FIRST} If it is yours: put what it leads to in its place, or name the state's "
-            "own path in targets.NAME.state.url.",
+            f"{LOOK_FIRST} If the link is yours: replace it with its target, or set the state's "
+            "real path in targets.NAME.state.url.",
         )
     if folder and not stat.S_ISDIR(info.st_mode):
         raise build_untrusted_error(path, "is not a folder")
@@ -321,8 +321,8 @@ def _require_plain(
         raise build_untrusted_error(
             path,
             f"belongs to another user (uid {info.st_uid}; this is uid {os.geteuid()})",
-            "Run the command as that user. If the file is yours all the same: "
-            "`chown` it. If not: remove it.",
+            "Run the command as that user. If the file is yours anyway: `chown` it. Otherwise "
+            "remove it.",
         )
 
 
@@ -341,7 +341,7 @@ def _require_no_git(folder: int, split_path: _FollowedFolderAndNames) -> None:
     except FileNotFoundError:
         return
     path = Path(split_path.base, *split_path.names)
-    raise build_untrusted_error(path, "is a Git repository of its own, perhaps a submodule")
+    raise build_untrusted_error(path, "is a separate Git repository, perhaps a submodule")
 
 
 def _create_folders(folder: Path) -> None:

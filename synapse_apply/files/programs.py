@@ -113,7 +113,7 @@ def _exchange(
                     selector.unregister(pipe)
                 texts[pipe] += block[: max_output - len(texts[pipe]) + (pipe is stdout)]
             if len(texts[stdout]) > max_output:
-                reason = f"it has written more than {max_output} bytes"
+                reason = f"the program printed more than {max_output} bytes"
             if reason:
                 return ProgramResult(STOPPED_EXIT_CODE, bytes(texts[stdout][:max_output]), reason)
     left = None if end == math.inf else max(end - time.monotonic(), _WATCH_SECONDS)

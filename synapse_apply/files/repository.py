@@ -165,7 +165,7 @@ def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
             "A commit has too many files",
             f"{place} has more than {_MAX_ENTRIES:,} files and folders, or their names are longer "
             f"than {MAX_LISTING_BYTES // 1024**2} MiB.",
-            "Is one folder there many times? `git ls-tree -r -t --name-only` lists all of them.",
+            "One folder may be there many times. `git ls-tree -r -t --name-only` lists all files.",
         )
 
 
@@ -220,7 +220,7 @@ def _git_not_started(problem: OSError) -> InputError:
     return InputError.from_summary(
         "Git cannot be started",
         f"git: {problem.strerror}",
-        "Install git. It reads what is committed, and a state at git:REMOTE.",
+        "Install git. The tool needs it to read commits, and a state at git:REMOTE.",
     )
 
 
@@ -263,7 +263,9 @@ def _in_folder(folder: Path) -> Repository | None:
         return Repository(folder, git_dir, common_dir)
     if entry.is_file():
         raise InputError.from_summary(
-            _REFUSED_SUMMARY, f"{entry} names {git_dir}, which is no Git folder.", "Clone it again."
+            _REFUSED_SUMMARY,
+            f"{entry} names {git_dir}, which is not a Git folder.",
+            "Clone it again.",
         )
     return None
 
@@ -274,7 +276,7 @@ def _read_git_file(file: Path) -> Path:
         text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
     if not text.startswith("gitdir: ") or "\0" in text:
         raise InputError.from_summary(
-            _REFUSED_SUMMARY, f"{file} is a file that names no Git folder.", "Clone it again."
+            _REFUSED_SUMMARY, f"{file} does not name a Git folder.", "Clone it again."
         )
     return Path(os.path.realpath(file.parent / text.removeprefix("gitdir: ")))
 
@@ -286,9 +288,9 @@ def _require_git_folders(repository: Repository) -> None:
         if folder.is_relative_to(repository.top) and not folder.is_relative_to(own_git_folder):
             raise InputError.from_summary(
                 _REFUSED_SUMMARY,
-                f"{own_git_folder} leads to {folder}, which lies in the checkout itself, where a "
-                f"commit could have put it.",
-                "Clone it again; Git keeps its data in .git or outside of the checkout.",
+                f"{own_git_folder} points to {folder}, which is in the checkout itself, where a "
+                "commit could have put it.",
+                "Clone the repository again; Git keeps its data in .git or outside the checkout.",
             )
 
 
@@ -306,8 +308,8 @@ def _require_trusted(repository: Repository) -> None:
         if owner not in trusted_uids and not _is_safe(top):
             raise InputError.from_summary(
                 _REFUSED_SUMMARY,
-                f"{path} belongs to another user (uid {owner}), who could answer for it.",
-                f"If that is meant: git config --global --add safe.directory {top}",
+                f"{path} belongs to another user (uid {owner}), who could control its content.",
+                f"If you intend this: git config --global --add safe.directory {top}",
             )
 
 
@@ -348,9 +350,8 @@ def _require_untracked(repository: Repository) -> None:
     if any(name.startswith(f"{relative_path}/") for name in os.fsdecode(out).split("\0")):
         raise InputError.from_summary(
             _REFUSED_SUMMARY,
-            f"{top} has a .git of its own, and its files are tracked by the repository of "
-            f"{outer.top}.",
-            f"Remove {top / '.git'} if nobody made it on purpose.",
+            f"{top} has its own .git, but the repository of {outer.top} tracks its files.",
+            f"Remove {top / '.git'} if nobody created it on purpose.",
         )
 
 

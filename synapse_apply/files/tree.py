@@ -90,7 +90,7 @@ class Tree(ABC):
         if entry.kind is EntryKind.SUBMODULE:
             raise UnreadableError(
                 "Submodule without its files",
-                f"{name} is a Git submodule whose files are not here.",
+                f"{name} is a Git submodule that is not checked out.",
                 f"In a folder: git submodule update --init {name}. "
                 "At a Git ref its files cannot be read: use the folder, or a zip (file:).",
             )
@@ -98,7 +98,7 @@ class Tree(ABC):
             raise UnreadableError(
                 "Special file in the package",
                 f"{name} is a device, a pipe or a socket.",
-                "Leave it out with a line in .synapseignore.",
+                "Exclude it with a line in .synapseignore.",
             )
         return entry
 
@@ -106,7 +106,9 @@ class Tree(ABC):
         """The content of a file, a link followed."""
         entry = self.entry(path)
         if entry is None:
-            raise UnreadableError("File not found", f"There is no {escape_misleading_path(path)}.")
+            raise UnreadableError(
+                "File not found", f"{escape_misleading_path(path)} does not exist."
+            )
         return b"".join(self.blocks(self.file(entry)))
 
     def text(self, path: str) -> str | None:
@@ -127,20 +129,22 @@ class Tree(ABC):
             # A step upwards for Windows, where a package may be unpacked, has a backslash.
             if text.startswith("/") or "\\" in text or path == ".." or path.startswith("../"):
                 shown_text = escape_misleading_path(text)
-                raise _link_error(link, f"leads out of the package (to {shown_text})")
+                raise _link_error(link, f"points outside the package (to {shown_text})")
             # Else a link `readme -> .git/config` would publish a token.
             if is_in_forbidden_folder(path):
-                raise _link_error(link, f"leads to what is never part of a package ({path})")
+                raise _link_error(
+                    link, f"points to a file that is never part of a package ({path})"
+                )
             if path in seen_paths:
-                raise _link_error(link, "leads back to itself")
+                raise _link_error(link, "points to itself")
             seen_paths.add(path)
             next_entry = self.behind_no_link(path)
             if next_entry is None:
-                raise _link_error(link, f"leads nowhere (to {escape_misleading_path(text)})")
+                raise _link_error(link, f"points nowhere (to {escape_misleading_path(text)})")
             entry = next_entry
         if entry.kind is not EntryKind.FILE:
             kind = entry.kind.value
-            raise _link_error(link, f"leads to a {kind}, and only links to files are followed")
+            raise _link_error(link, f"points to a {kind}, and the tool follows only links to files")
         return entry
 
     def behind_no_link(self, path: str) -> Entry | None:
@@ -163,7 +167,7 @@ def _link_error(link: Entry, reason: str) -> UnreadableError:
     return UnreadableError(
         "Link cannot be followed",
         f"{escape_misleading_path(link.path)} {reason}.",
-        "Leave it out with a line in .synapseignore, or put a plain file there.",
+        "Exclude the link with a line in .synapseignore, or replace it with a plain file.",
     )
 
 
@@ -265,6 +269,6 @@ def _unreadable(path: str, problem: OSError) -> UnreadableError:
     return UnreadableError(
         "File of the package cannot be read",
         f"{escape_misleading_path(path)}: {problem.strerror}.",
-        "Check its permissions, or leave it out with a line in .synapseignore.",
+        "Check its permissions, or exclude the file with a line in .synapseignore.",
         str(problem.strerror),
     )

@@ -26,8 +26,8 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
             "keep the secret in a variable of its own",
             reason=f"{name} is never readable by valueFrom",
-            remedy="Tokens of this tool and of CI jobs are off limits. "
-            "Hand the secret over in a variable of another name.",
+            remedy="Manifests may not read tokens of this tool and of CI jobs. Provide the "
+            "secret in a variable with another name.",
         )
     # A manifest must not read the variable of a token, even if `allow_env` matches its name.
     if setting := context.reserved.variables.get(name.upper()):
@@ -36,15 +36,15 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
             "keep the secret in a variable of its own",
             reason=f"{name} is never readable by valueFrom: {setting} names it",
-            remedy="Hand the secret over in a variable of its own.",
+            remedy="Provide the secret in a separate variable.",
         )
     if family := context.reserved.find_closed_family(name):
-        why = f"{context.reserved.families[family]} is reached with {family}"
+        why = f"{family} gives access to {context.reserved.families[family]}"
         return Denial(
             "Variable is closed to manifests",
             f"valueFrom may not read {name}: {why}, and a manifest could send it away",
-            f"keep the secret in a variable of another name. What opens {name} is its whole name, "
-            "never a wildcard, in allow_env of the project file that --project-from (a "
+            f"keep the secret in a variable with another name. To allow {name}, write its full "
+            "name, not a wildcard, to allow_env of the project file that --project-from (a "
             "controller's pin) reads, or in may_read.allow_env of controller.yaml; allow_env of "
             "the checkout itself does not",
             reason=f"{name} is closed to valueFrom: {why}",
@@ -54,7 +54,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         return None
     return Denial(
         "Variable is not allowed",
-        f"{name} fits no pattern of allow_env: {', '.join(context.allow_env)}",
+        f"{name} matches no pattern of allow_env: {', '.join(context.allow_env)}",
         f"add {name} to targets.{context.target}.allow_env",
         reason=f"{name} matches no pattern of the target's allow_env",
         remedy=f"Add {name} to allow_env of the target in the project file.",
@@ -89,7 +89,7 @@ LIVE = SecretSource(
     read_text=lambda _ref, _context: raise_unavailable(
         UNAVAILABLE,
         "the value is kept on the server (valueFrom live) and never read from it",
-        "Use another source of valueFrom where the value must be sent.",
+        "Use another source of valueFrom if the value must be sent.",
     ),
     is_read=False,
 )

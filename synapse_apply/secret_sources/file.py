@@ -59,10 +59,10 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
         return None
     return Denial(
         "File is not allowed",
-        f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
-        " or Git's data",
+        f"valueFrom may not read `{name}`: it is outside the project, or contains the tool's "
+        "state or Git's data",
         "move it inside, or list it under allow_files in synapse-apply.yaml",
-        reason=f"{name} lies outside the project (or in a folder that is off limits)",
+        reason=f"{name} is outside the project, or in a folder that manifests may not read",
         remedy="Move the file into the project, or list it under allow_files of the target. "
         "Files of .synapse-apply, .synapse and .git are never readable.",
     )
@@ -82,8 +82,8 @@ def require_allowed_path(name: str, context: SourceContext) -> Path:
     if not is_readable:
         raise_unavailable(
             FORBIDDEN,
-            f"{name} is no file that this project may read here",
-            "Who runs this lists such files (may_read.files of the controller's source).",
+            f"this project may not read the file {name} here",
+            "The operator of the controller lists such files in may_read.files of the source.",
         )
     return path
 
@@ -163,7 +163,9 @@ def read_limited_bytes(path: Path, name: str) -> bytes:
 def require_secret_size(content: bytes, name: str) -> None:
     """SecretUnavailable for more than MAX_SECRET_BYTES."""
     if len(content) > MAX_SECRET_BYTES:
-        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+        raise_unavailable(
+            UNUSABLE, f"{name} is larger than 1 MiB", "Check that this is the right file."
+        )
 
 
 FILE = SecretSource(

@@ -185,7 +185,7 @@ def find_reserved_denial(
                 "Secret is never readable",
                 f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
                 "it away",
-                "keep the secret under a key of its own, whatever file or path has it",
+                "keep the secret under a separate key, in any file or path",
                 reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
             )
     return None
@@ -246,14 +246,14 @@ def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
         raise_unavailable(
             UNUSABLE,
             f"{source_name} is empty",
-            "An empty secret is almost always a mistake; leave the field out if it is meant.",
+            "An empty secret is almost always a mistake; leave out the field if you intend this.",
         )
     if format_name == "text":
         return Sensitive(text)
     if format_name != "json":
         raise_unavailable(
             UNUSABLE,
-            f"{source_name}: format {format_name!r} is not known",
+            f"{source_name}: unknown format {format_name!r}",
             "The formats are text and json.",
         )
     value, problem = parse_json_with_problem(text)
@@ -261,8 +261,8 @@ def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
         raise_unavailable(
             UNUSABLE,
             f"{source_name} is not valid JSON{problem}",
-            "The content is not shown, since it is secret. "
-            "Check it with a JSON parser, or leave out format: json.",
+            "The content is secret and not shown. Check it with a JSON parser, or leave out "
+            "format: json.",
         )
     if value is None or value == "":
         raise_unavailable(
@@ -284,7 +284,7 @@ def parse_json_with_problem(text: str) -> tuple[Any, str]:
     except json.JSONDecodeError as problem:
         return None, f" (line {problem.lineno}, column {problem.colno})"
     except _DuplicateKey:
-        return None, " (a key stands twice)"
+        return None, " (a key is given twice)"
     except (ValueError, RecursionError):
         return None, _OUT_OF_RANGE
     return (None, _OUT_OF_RANGE) if is_nested_too_deeply(value) else (value, "")

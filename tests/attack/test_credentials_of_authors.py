@@ -129,7 +129,7 @@ def test_the_home_of_gnupg_is_outside_of_the_checkout(tmp_path: Path, home: str)
         (tmp_path / "agent").chmod(0o755)
         checkout.run("state init")
         said = checkout.run("plan")
-    assert "not checked: the home of GnuPG is no absolute path outside of the checkout" in said
+    assert "not checked: the home of GnuPG is not an absolute path outside the checkout" in said
     assert not (tmp_path / "canary").exists()
 
 
@@ -172,7 +172,10 @@ def test_credentials_of_google_name_no_server_of_others(
         said = checkout.run("plan")
         assert listener.clients == 0
         if where == "file of the checkout":
-            assert "the credentials of Google are no absolute path outside of the checkout" in said
+            assert (
+                "the path of the Google credentials is not an absolute path outside the checkout"
+                in said
+            )
             return
         name = f"www.{server}" if where == "domain" else server
         not_listed = f"not checked: {name} is not listed in SYNAPSE_APPLY_HOSTS"
@@ -210,7 +213,7 @@ def test_a_state_key_is_no_token_of_a_vault(tmp_path: Path, listener: Listener, 
         (root / "link.key").symlink_to("keys/prod.key")
         checkout.run("state init -t dev")
         said = checkout.run("plan -t dev")
-    assert "is a state key or a file of our own, and goes to no server" in said
+    assert "is a state key or a file of this tool, which is never sent to a server" in said
     assert CANARY not in said
     assert listener.clients == 0
 

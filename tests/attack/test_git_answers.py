@@ -151,7 +151,7 @@ class TestAnotherRepository:
             (checkout.folder / "stuff").mkdir()
         (checkout.folder / ".git").write_text(f"gitdir: {gitdir}\n")
         inside = (checkout.folder / gitdir).resolve().is_relative_to(checkout.folder)
-        assert_nobody_answers(checkout, "in the checkout itself" if inside else "are tracked by")
+        assert_nobody_answers(checkout, "in the checkout itself" if inside else "tracks its files")
 
     def test_a_link_that_leads_into_the_checkout(self, checkout: Checkout) -> None:
         """In place of .git."""
@@ -162,7 +162,7 @@ class TestAnotherRepository:
     def test_a_repository_amid_the_files_of_another(self, checkout: Checkout) -> None:
         """Its .git came by a cache or an archive: the files are tracked by the one above."""
         checkout.make_evil(checkout.folder / ".git", bare=False)
-        assert_nobody_answers(checkout, "are tracked by the repository of")
+        assert_nobody_answers(checkout, "has its own .git, but the repository of")
 
     def test_a_shared_folder_in_the_checkout(self, checkout: Checkout) -> None:
         """`commondir` of a linked worktree that leads to committed files."""

@@ -146,7 +146,7 @@ def test_a_file_of_a_package_leads_out(checkout, name):
     (checkout / "plugin").mkdir()
     (checkout / "plugin" / name).symlink_to("../../../home/key.yaml")
     (checkout / "manifests" / "p.yaml").write_text(PLUGIN)
-    refused("validate", saying="leads out")
+    refused("validate", saying="points outside the package")
 
 
 def test_a_package_folder_leads_out(checkout):
@@ -275,9 +275,9 @@ def test_another_repository_that_a_link_leads_to_is_outside(checkout, named):
     [
         ("findings.json", "../../home/key.yaml", "is a link that leads out of the checkout"),
         ("findings.json", "../../home/new.yaml", "is a link that leads out of the checkout"),
-        ("findings.json", "../.git/config", "leads to the data of Git"),
+        ("findings.json", "../.git/config", "leads to Git's data"),
         ("out", "../../home", "is a link that leads out of the checkout"),
-        ("out", "../.git/hooks", "leads to the data of Git"),
+        ("out", "../.git/hooks", "leads to Git's data"),
     ],
 )
 @pytest.mark.parametrize("kind", ["codequality", "json", "markdown"])
@@ -349,7 +349,7 @@ def test_what_a_command_writes_goes_through_no_link(
         assert outcome("apply", "--auto-approve")[0] == 0
         code, said = outcome(*typed)
     assert code == 1, said
-    assert "is a link that leads out of the checkout; nothing was done" in said
+    assert "is a link that leads out of the checkout. Nothing was done" in said
     assert sorted(path.name for path in (tmp_path / "outside").iterdir()) == before
 
 
@@ -380,7 +380,7 @@ def test_no_data_set_is_made_through_a_link(checkout, tmp_path):
     (checkout / "o").symlink_to("../../home")
     code, said = outcome("emulator", "--data", "o/d")
     assert code == 1
-    assert "is a link that leads out of the checkout; nothing was done" in said
+    assert "is a link that leads out of the checkout. Nothing was done" in said
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["key.yaml"]
 
 

@@ -260,7 +260,7 @@ def test_a_project_below_the_top_of_its_repository(tmp_path: Path, site: Site) -
 def test_a_repository_in_our_folder_is_no_folder_of_ours(site: Site) -> None:
     """A submodule's folder stays when another commit is checked out, and nothing tracks it then."""
     (site.own / "state" / ".git").write_text("gitdir: ../../.git/modules/x\n")
-    site.is_refused("plan", because="state is a Git repository of its own")
+    site.is_refused("plan", because="state is a separate Git repository")
 
 
 def test_without_an_answer_of_git_nothing_is_used(

@@ -69,12 +69,12 @@ def test_a_folder_that_became_a_link(
         replace(checkout.top / path, text.replace("{top}", str(checkout.top)))
     commit(checkout.top)
     place = checkout.top / at / asked
-    with pytest.raises(InputError, match="A link leads to the project") as caught:
+    with pytest.raises(InputError, match="A link points to the project") as caught:
         url(place, named=named)
     (finding,) = caught.value.diagnostics
     assert finding.hint
     # Also where the working folder is the real one, as a runner sets it.
-    with pytest.raises(InputError, match="A link leads to the project"):
+    with pytest.raises(InputError, match="A link points to the project"):
         url(Path(os.path.realpath(place)), named=named)
 
 
@@ -150,7 +150,7 @@ def test_a_submodule_is_asked_for_no_base(
     there = Checkout(checkout.top, checkout.folder, checkout.canary)
     for ask in (there.url, there.names, there.changes, there.digest):
         for ref in (BASE, "origin/main", "HEAD~0", head[:10]):
-            with pytest.raises(InputError, match="The project lies in a Git submodule") as caught:
+            with pytest.raises(InputError, match="The project is in a Git submodule") as caught:
                 ask(ref)
             assert "clone" in (caught.value.diagnostics[0].hint or "")
     with pytest.raises(InputError, match="Unknown Git ref"):
@@ -175,7 +175,7 @@ def test_a_link_of_a_submodule_leads_to_no_other_project(
     shutil.rmtree(checkout.top / "deploy")
     git(checkout.top, "rm", "-q", "-r", "--cached", "deploy")
     git(checkout.top, *SUBMODULE, str(evil), "deploy")
-    with pytest.raises(InputError, match="A link leads to the project"):
+    with pytest.raises(InputError, match="A link points to the project"):
         url(checkout.folder)
     with pytest.raises(InputError, match="The project file cannot be read"):
         url(checkout.folder, named=True)

@@ -41,7 +41,7 @@ _AMAZON_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]+:(key|alias)/[A-Z
 # Written alike by sops in encrypted files.
 _NEVER_ENCRYPTED = (None, "")
 _NOT_ENCRYPTED_HINT = "Encrypt it: sops encrypt --in-place {name}"
-_BROKEN_HINT = "Restore the file, or encrypt it anew with sops."
+_BROKEN_HINT = "Restore the file, or encrypt it again with sops."
 
 
 @frozen
@@ -85,30 +85,30 @@ def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping)
         document = None
     if document is None:
         # Outside of the handler: a finding may quote what stands there.
-        raise_unavailable(UNUSABLE, reason, "One document, as sops has written it, is needed.")
+        raise_unavailable(UNUSABLE, reason, "The file must have one document, as sops wrote it.")
     metadata = document.get(METADATA)
     if not isinstance(metadata, dict):
         raise_unavailable(
             UNUSABLE,
             f"{name} is not encrypted with sops: it has no `{METADATA}:` block",
-            f"{_NOT_ENCRYPTED_HINT.format(name=name)}. What was committed in plain text stays in "
-            "the history: replace it.",
+            f"{_NOT_ENCRYPTED_HINT.format(name=name)}. A secret that was committed in plain "
+            "text stays in the history: replace the secret.",
         )
     _require_known_fields(metadata, name)
     group_list = metadata.get(_GROUPS) or []
     sources = group_list or [metadata]
     if not isinstance(sources, list) or not all(isinstance(group, dict) for group in sources):
-        _raise_broken(name, f"`{_GROUPS}` is no list of groups")
+        _raise_broken(name, f"`{_GROUPS}` is not a list of groups")
     keys: list[NamedKey] = []
     groups = [_parse_group(group, name, keys) for group in sources]
     if group_list and any(metadata.get(section) for section in KINDS_BY_SECTION):
-        _raise_broken(name, f"it has keys inside of `{_GROUPS}` and beside them")
+        _raise_broken(name, f"it has keys inside of `{_GROUPS}` and outside of it")
     for group in group_list:
         _require_known_fields(group, name)
     if not keys:
         _raise_broken(name, "it names no key")
     if not metadata.get("mac"):
-        _raise_broken(name, "it has no MAC, by which a change would be seen")
+        _raise_broken(name, "it has no MAC, so changes cannot be detected")
     return SopsFile(
         name,
         {key: value for key, value in document.items() if key != METADATA},
@@ -128,9 +128,10 @@ def require_encrypted_value(file: SopsFile, key: str) -> Any:
     ):
         raise_unavailable(
             UNUSABLE,
-            f"{key} stands in plain text in {file.name}, which is encrypted otherwise",
-            "sops leaves out what its rules name, such as unencrypted_suffix: rename the key or "
-            "change them, encrypt the file anew, and replace the secret if it was ever committed.",
+            f"{key} is in plain text in {file.name}, although the rest of the file is encrypted",
+            "sops does not encrypt keys that its rules exclude, such as unencrypted_suffix. "
+            "Rename the key or change the rules, encrypt the file again, and replace the secret "
+            "if it was ever committed.",
         )
     return value
 
@@ -152,12 +153,15 @@ def require_value_at(tree: Any, key: str, name: str) -> Any:
                 hint = suggest_words(str(part), map(str, value)) or (
                     f"The keys there are {format_short_list(value)}."
                     if value
-                    else "The mapping there is empty."
+                    else "The mapping is empty."
                 )
             elif isinstance(value, list):
-                hint = f"There is a list of {len(value)}; its items are 0, 1 and so on."
+                hint = (
+                    f"The value is a list of {len(value)} items; name an item by its number, "
+                    "from 0."
+                )
             else:
-                hint = f"The path ends before `{part}`: a single value stands there."
+                hint = f"The path ends before `{part}`: the value there is not a mapping."
             raise_unavailable(UNAVAILABLE, f"{name} has no {key}", hint)
     return value
 
@@ -166,8 +170,8 @@ def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
     if any(metadata.get(field) for field in _BY_COMMENT):
         raise_unavailable(
             UNUSABLE,
-            f"{name} is encrypted as its comments say, which is not supported",
-            "Choose what is encrypted by encrypted_regex or a suffix, and encrypt it anew.",
+            f"{name} is encrypted by rules in its comments, which are not supported",
+            "Use encrypted_regex or a suffix instead, and encrypt the file again.",
         )
     unknown_fields = [
         str(field)
@@ -177,10 +181,10 @@ def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
     if unknown_fields:
         raise_unavailable(
             UNUSABLE,
-            f"{name} names keys of a kind that is not known here: "
-            f"{format_short_list(unknown_fields)}",
-            f"The kinds are {format_short_list(kind.setting for kind in KINDS_BY_SECTION.values())}"
-            ". Encrypt the file with keys of these.",
+            f"{name} names unknown kinds of keys: {format_short_list(unknown_fields)}",
+            "The kinds are "
+            f"{format_short_list(kind.setting for kind in KINDS_BY_SECTION.values())}. Encrypt "
+            "the file with keys of these kinds.",
         )
 
 
@@ -192,7 +196,7 @@ def _parse_group(
     for section, kind in KINDS_BY_SECTION.items():
         entries = group.get(section) or []
         if not isinstance(entries, list):
-            _raise_broken(name, f"`{section}` is no list of keys")
+            _raise_broken(name, f"`{section}` is not a list of keys")
         for entry in entries:
             if not isinstance(entry, dict) or not set(entry) <= kind.fields:
                 _raise_broken(name, f"a key below `{section}` has fields that sops does not write")
@@ -200,7 +204,7 @@ def _parse_group(
             if not all(
                 isinstance(text, str) and is_encodable_as_utf8(text) for text in texts.values()
             ):
-                _raise_broken(name, f"a key below `{section}` has a field that is no text")
+                _raise_broken(name, f"a key below `{section}` has a field that is not text")
             keys.append(NamedKey(kind, kind.format_label(texts)))
         if entries:
             parsed[section] = tuple(entries)
@@ -208,7 +212,7 @@ def _parse_group(
 
 
 def _raise_broken(name: str, reason: str) -> NoReturn:
-    raise_unavailable(UNUSABLE, f"{name} is no file of sops: {reason}", _BROKEN_HINT)
+    raise_unavailable(UNUSABLE, f"{name} is not a file of sops: {reason}", _BROKEN_HINT)
 
 
 def _iter_leaves(value: Any) -> Iterator[Any]:

@@ -105,12 +105,18 @@ _BROKEN_VALUE = (
 _REASONS = {24: _BROKEN_MAC, 25: _BROKEN_VALUE, 51: _BROKEN_MAC, 52: _BROKEN_MAC}
 # What sops says of a key that is there and opens nothing, and what is said of it here.
 _KEY_WORDS = (
-    ("did not match any of the recipients", "{credentials} opens none of its age keys"),
-    ("failed to parse 'SOPS_AGE_KEY'", "what {credentials} holds is no age key"),
+    ("did not match any of the recipients", "{credentials} does not match any of its age keys"),
+    ("failed to parse 'SOPS_AGE_KEY'", "{credentials} does not contain an age key"),
 )
 # What Go says of a server that was not reached, and what to do then.
 _CONNECTION_HINTS = (
-    ("x509: ", "If it is of an authority of your own, name the file of that one in SSL_CERT_FILE."),
+    (
+        "x509: ",
+        (
+            "If your own authority signed the certificate, set SSL_CERT_FILE to the "
+            "authority's file."
+        ),
+    ),
     ("proxyconnect ", "Check HTTPS_PROXY, and NO_PROXY for hosts that need no proxy."),
     ("dial tcp", "Check the network. Behind a proxy, set HTTPS_PROXY."),
 )
@@ -155,7 +161,7 @@ def require_sops(root: Path) -> SopsProgram:
         raise_unavailable(
             UNAVAILABLE,
             f"the program {PROGRAM} is not on PATH",
-            f"Install {PROGRAM} {min_version} or newer, outside of the checkout.",
+            f"Install {PROGRAM} {min_version} or newer outside the checkout.",
         )
     if program.is_too_old:
         raise_unavailable(
@@ -191,7 +197,7 @@ def decrypt_document(
         raise_unavailable(
             UNAVAILABLE,
             f"{program.path} cannot be started: {problem.strerror}",
-            "Check that it runs here.",
+            "Check that the program runs on this machine.",
         )
     if outcome.exit_code != 0:
         secrets = [*variables.values(), *proxy_logins(connection_variables)]
@@ -206,8 +212,8 @@ def _raise_failure(
         raise_unavailable(
             UNAVAILABLE,
             f"{PROGRAM} did not decrypt {name} in {TIMEOUT_SECONDS} s",
-            "It may wait for a server that does not answer, or for a passphrase, which it cannot "
-            "ask for here.",
+            "The program may be waiting for a server, or for a passphrase, which it cannot ask "
+            "for here.",
         )
     if outcome.exit_code == _GET_KEY_FAILED:
         raise_unavailable(
@@ -226,7 +232,10 @@ def _raise_failure(
         outcome.exit_code,
         (
             f"{PROGRAM} failed on {{name}} with exit code {outcome.exit_code}",
-            f"`{PROGRAM} decrypt {{name}}` says more; its words may hold values and are not shown.",
+            (
+                f"`{PROGRAM} decrypt {{name}}` prints the reason. It may contain secret values, so "
+                "it is not shown here."
+            ),
         ),
     )
     raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
@@ -305,8 +314,8 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
         raise_unavailable(
             FORBIDDEN,
             f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
-            f"A key may lie at a server, which would be sent a credential. If they are yours, add "
-            f"them to {_BLOCK} of the target; else restore the file.",
+            "A key may be on a server, which would then receive a credential. If the keys are "
+            f"yours, add them to {_BLOCK} of the target. Otherwise restore the file.",
         )
     return file
 
@@ -321,7 +330,7 @@ def read_decrypted_value(ref: SecretRef, context: SourceContext) -> str:
     value = require_value_at(decrypted.reveal(), key, file.name)
     if not isinstance(value, str) and ref.format != "json":
         raise_unavailable(
-            UNUSABLE, f"{ref.name} is no text", "Quote it in the file, or add format: json."
+            UNUSABLE, f"{ref.name} is not text", "Quote it in the file, or add format: json."
         )
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -339,9 +348,10 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         if missing_names:
             raise_unavailable(
                 UNAVAILABLE,
-                f"{format_short_list(missing_names)} {'is' if len(missing_names) == 1 else 'are'} "
-                f"not set, with which {file.name} is opened",
-                "Set it to the key or the credential that the project file names it for.",
+                f"{format_short_list(missing_names)} "
+                f"{'is' if len(missing_names) == 1 else 'are'} not set, but needed to decrypt "
+                f"{file.name}",
+                "Set the variable to the key or credential for which the project file names it.",
             )
         raise_unavailable(
             UNAVAILABLE,
@@ -359,7 +369,7 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         if home and (not home.startswith("/") or is_in_checkout(Path(home), program.checkouts)):
             raise_unavailable(
                 FORBIDDEN,
-                "the home of GnuPG is no absolute path outside of the checkout",
+                "the home of GnuPG is not an absolute path outside the checkout",
                 f"{_BLOCK}.pgp.home names the variable that has it: keep the keys elsewhere.",
             )
     variables = {name: value for one in usable for name, value in one.variables.items()}
@@ -383,7 +393,7 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         raise_unavailable(
             UNUSABLE,
             f"{PROGRAM} did not answer with the document of {file.name}",
-            f"{program} was asked; is it the program of getsops.io?",
+            f"The program is {program}. Check that it is sops from getsops.io.",
         )
     return Sensitive(document)
 
@@ -399,7 +409,7 @@ def _read_google_credentials(value: str, program: SopsProgram, context: SourceCo
         if not path.is_absolute() or is_in_checkout(path, program.checkouts):
             raise_unavailable(
                 FORBIDDEN,
-                "the credentials of Google are no absolute path outside of the checkout",
+                "the path of the Google credentials is not an absolute path outside the checkout",
                 f"{setting} names the variable that has it: keep the file elsewhere, or set the "
                 "variable to its JSON.",
             )
@@ -408,7 +418,7 @@ def _read_google_credentials(value: str, program: SopsProgram, context: SourceCo
     if problem or not isinstance(document, Mapping):
         raise_unavailable(
             UNUSABLE,
-            "the credentials of Google are no JSON object",
+            "the Google credentials are not a JSON object",
             f"{setting} names the variable that has them, or the path of their file.",
         )
     for server in _find_servers(document):

@@ -148,7 +148,7 @@ class VaultApi:
                 raise self._problems.error("gateway", status=answer.status)
             reason = f"it answered {answer.status}, and not with JSON"
             raise self._problems.error("foreign server", reason=reason)
-        document, reason = None, "it is no JSON object"
+        document, reason = None, "it is not a JSON object"
         try:
             document = parse_strict_json(answer.body)
         except OddJsonError as problem:
@@ -174,7 +174,7 @@ class VaultApi:
 
 # No message holds a token, a value or a word of the server: it may repeat what it was sent.
 _STANDBY_HINT = (
-    "Set vault.address of the target to the active node, or to a load balancer that leads there."
+    "Set vault.address of the target to the active node, or to a load balancer in front of it."
 )
 _STANDBY, _UNREACHABLE = "This Vault is a standby", "Vault cannot be reached"
 
@@ -196,31 +196,32 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     HttpFault.TIMEOUT: _Words(
         "Vault does not answer in time",
         "Vault at {vault} does not answer in time",
-        "Try again; if it stays so, ask who runs this Vault whether it is overloaded.",
+        "Try again. If the problem continues, ask the operator of this Vault whether it is "
+        "overloaded.",
     ),
     HttpFault.UNTRUSTED: _Words(
         "The connection to Vault is not trusted",
         "Vault at {vault} cannot be trusted: {reason}",
-        "Name the certificate authority of this Vault as vault.ca_file of the target; the name in "
-        "vault.address must be in its certificate.",
+        "Set vault.ca_file of the target to the file of this Vault's certificate authority. The "
+        "certificate must contain the host name of vault.address.",
     ),
     HttpFault.BROKEN: _Words(
-        "Vault's answer is not whole",
+        "Vault's answer is incomplete",
         "the answer of {vault} cannot be used: {reason}",
         "Try again; check whether a proxy between here and Vault changes its answers.",
     ),
     HttpFault.TOO_LARGE: _Words(
         "Vault's answer is too large",
-        "the answer of {vault} is no secret: {reason}",
+        "the answer of {vault} is not a secret: {reason}",
         "Check vault.address of the target: another server may answer there.",
     ),
     412: _Words(
         "Vault is not up to date yet",
-        "the node at {vault} has not got the latest writes yet",
+        "the node at {vault} does not have the latest writes yet",
         "Try again in a moment, or set vault.address of the target to the active node.",
     ),
     429: _Words(
-        "Vault takes no more requests",
+        "Vault accepts no more requests",
         "Vault at {vault} limits requests, or the node there is a standby",
         f"Try again later. {_STANDBY_HINT}",
     ),
@@ -234,8 +235,8 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     500: _Words(
         "Vault failed",
-        "Vault at {vault} had an error of its own (500)",
-        "Ask who runs this Vault: its log has the reason.",
+        "Vault at {vault} reported an internal error (500)",
+        "Ask the operator of this Vault: its log has the reason.",
     ),
     501: _Words(
         "Vault is not initialised",
@@ -244,14 +245,14 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "gateway": _Words(
         _UNREACHABLE,
-        "what stands before Vault at {vault} answered {status}",
-        "Ask who runs this Vault, or its load balancer, whether it is running.",
+        "a proxy or load balancer in front of Vault at {vault} answered {status}",
+        "Ask the operator whether this Vault and its load balancer are running.",
     ),
     "sealed": _Words(
         "Vault is sealed",
         "the Vault at {vault} is sealed",
-        "Ask who runs this Vault to unseal it (`vault operator unseal`), then run the command "
-        "again.",
+        "Ask the operator of this Vault to unseal it (`vault operator unseal`), then run the "
+        "command again.",
     ),
     "other status": _Words(
         "Vault refuses the request",
@@ -260,13 +261,13 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "redirect": _Words(
         _STANDBY,
-        "{vault} redirects to another server, as a standby does; a token is sent to vault.address "
-        "only",
+        "{vault} redirects to another server, as a standby does; the tool sends a token only to "
+        "vault.address",
         _STANDBY_HINT,
     ),
     "foreign server": _Words(
-        "This is no Vault server",
-        "what answers at {vault} is no Vault: {reason}",
+        "This is not a Vault server",
+        "the server at {vault} is not a Vault: {reason}",
         "Check vault.address of the target: it is the URL without /v1 and without /ui.",
     ),
     "malformed answer": _Words(
@@ -276,15 +277,16 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "namespace": _Words(
         "Vault has no such namespace",
-        "Vault at {vault} knows no namespace {namespace}",
+        "Vault at {vault} has no namespace {namespace}",
         "Correct vault.namespace of the target: the full path, as `vault namespace list` and the "
         "address bar of its web page show it.",
     ),
     "denied": _Words(
         "Vault denies the read",
         "Vault does not let {login} read {path}{in_namespace}",
-        'Its policy needs: path "{path.mount}/data/{path.name}" {{ capabilities = ["read"] }}. '
-        "Check the path and vault.namespace, too: Vault denies what does not exist.",
+        'Its policy needs: path "{path.mount}/data/{path.name}" {{ capabilities = ["read"] '
+        "}}. Check the path and vault.namespace, too: Vault also denies access to paths that do "
+        "not exist.",
     ),
     "refused token": _Words(
         "Vault does not accept the token",
@@ -311,26 +313,26 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "deleted": _Words(
         "A version of a secret is deleted",
         "version {version} of {path} is deleted",
-        "`vault kv undelete -mount={path.mount} -versions={version} {path.name}` brings it back; "
-        "else name another version.",
+        "`vault kv undelete -mount={path.mount} -versions={version} {path.name}` restores it. "
+        "Otherwise name another version.",
     ),
     "no KV 2": _Words(
         "The mount is not KV version 2",
         "{path.mount} is a secrets engine that is not KV version 2",
-        "Only KV version 2 is read: `vault kv enable-versioning {path.mount}` makes a KV mount "
-        "one, for all who use it.",
+        "The tool reads only KV version 2. `vault kv enable-versioning {path.mount}` upgrades a "
+        "KV mount for everybody who uses it.",
     ),
     "no mount": _Words(
         "Vault has no such mount",
         "no secrets engine is mounted at {path.mount}{in_namespace}",
-        "Check the first part of the path and vault.namespace. A mount whose path has a slash is "
-        "named in vault.mounts of the target.",
+        "Check the first part of the path and vault.namespace. If the path of the mount has a "
+        "slash, name the mount in vault.mounts of the target.",
     ),
     "other mount": _Words(
-        "The mount is another one",
+        "The mount has another path",
         "the secrets engine of {path} is not mounted at {path.mount}",
-        "A mount whose path has a slash is named in vault.mounts of the target: "
-        "`vault secrets list` shows them.",
+        "If the path of the mount has a slash, name the mount in vault.mounts of the target. "
+        "`vault secrets list` lists the mounts.",
     ),
     "no key": _Words(
         "The secret has no such key",
@@ -340,12 +342,12 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "failed login": _Words(
         "The login to Vault failed",
-        "Vault gives no token to {login}{in_namespace}: {reason}",
+        "Vault did not give a token to {login}{in_namespace}: {reason}",
         "{hint}",
     ),
     "no login": _Words(
-        "There is no login for Vault",
-        "nothing gives a token for Vault: {reasons}",
+        "No login for Vault",
+        "no source of a token for Vault is available: {reasons}",
         "Set one of them, or correct vault.token or vault.jwt of the target.",
     ),
 }
@@ -375,9 +377,9 @@ class VaultProblems:
 
     def missing_secret(self, path: VaultPath, version: int | None) -> SecretUnavailable:
         """404: there is no such secret, or it has no such version."""
-        hint = f"`vault kv get -mount={path.mount} {path.name}` shows what is there."
+        hint = f"`vault kv get -mount={path.mount} {path.name}` shows its content."
         if path.name.startswith(("data/", "metadata/")):
-            hint = f"Write it without `data/`: {path.mount}/{path.name.partition('/')[2]}."
+            hint = f"Write the path without `data/`: {path.mount}/{path.name.partition('/')[2]}."
         cause = "no secret" if version is None else "no version"
         return self.error(cause, path=path, version=version, hint=hint)
 

@@ -32,10 +32,10 @@ _REVOKE_SECONDS = 5.0
 # What a refusal of a JWT login says, and how it is told: Vault's own words may quote the JWT.
 _JWT_REFUSALS = (
     (("could not be found", "unknown role"), "it has no such role"),
-    (("audience",), "the audience (aud) of the JWT is not one that the role expects"),
+    (("audience",), "the role does not accept the audience (aud) of the JWT"),
     (("expired", "(exp)", "(nbf)", "(iat)"), "the JWT has expired, or is not valid yet"),
     (("issuer",), "the JWT is from another issuer (iss) than the mount expects"),
-    (("subject", "claim", "not match"), "the JWT has other claims than the role expects"),
+    (("subject", "claim", "not match"), "the claims of the JWT do not match the role"),
     (
         ("signature", "verifying", "malformed"),
         "the JWT is not signed by a key that the mount knows",
@@ -154,7 +154,7 @@ class VaultReader:
             raise self._absent_secret(answer, path, version, token)
         if version not in {None, read_version}:
             # A server that does not know `version` answers the newest one, which was not asked for.
-            reason = f"it is not of version {version} of {path}, which was asked for"
+            reason = f"it does not contain the requested version {version} of {path}"
             raise self._problems.error("malformed answer", reason=reason)
         if secret is None:
             cause = "destroyed" if metadata.get("destroyed") is True else "deleted"
@@ -224,7 +224,7 @@ class VaultReader:
         # A file that ends in two lines, or a whole JSON answer, would be sent as a header.
         if not _is_header_text(text):
             reason = (
-                f"{login.credential.name} holds no {login.method}: it has blanks or line breaks"
+                f"{login.credential.name} is not a {login.method}: it has blanks or line breaks"
             )
             raise self._problems.failed_login(login, reason)
         if login.method != JWT_METHOD:

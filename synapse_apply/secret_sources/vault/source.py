@@ -60,16 +60,16 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     if fault := describe_path_fault(path):
         return Denial(
             "Malformed path",
-            f"`{path}` is no path of a secret in Vault: {fault}",
+            f"`{path}` is not a path of a secret in Vault: {fault}",
             "write MOUNT/NAME, such as kv/raw-data",
-            reason=f"{path} is no path of a secret in Vault: {fault}",
+            reason=f"{path} is not a path of a secret in Vault: {fault}",
         )
     if version and not _VERSION.fullmatch(version):
         return Denial(
             "Malformed version",
-            f"what stands there is no version of {path}: versions are counted from 1",
+            f"the value is not a version of {path}: versions start at 1",
             "write a number, or leave version out for the newest one",
-            reason=f"the version of {path} is none that a secret can have",
+            reason=f"the version of {path} is not valid",
         )
     # A target without Vault is told so where it needs the secret: the manifest may be for others.
     block = context.settings.get(SOURCE_NAME)
@@ -78,9 +78,9 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
         return None
     return Denial(
         "Path is not allowed",
-        f"{path} fits no pattern of vault.allow: {', '.join(settings.allowed_paths)}",
+        f"{path} matches no pattern of vault.allow: {', '.join(settings.allowed_paths)}",
         f"add {path} to targets.{context.target}.vault.allow",
-        reason=f"{path} fits no pattern of vault.allow of the target",
+        reason=f"{path} matches no pattern of vault.allow of the target",
         remedy=f"Add {path} to vault.allow of the target in the project file.",
         names_target=True,
     )
@@ -95,7 +95,8 @@ def find_block_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
             SettingFault(
                 ("address",),
                 "Vault without TLS",
-                "secrets and tokens would travel unencrypted: http is for a loopback address only",
+                "secrets and tokens would be sent unencrypted: http is allowed only for a "
+                "loopback address",
                 "write https://",
             )
         )
@@ -104,7 +105,7 @@ def find_block_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
             SettingFault(
                 (),
                 "Vault without a login",
-                "nothing says how to log in to Vault",
+                "the target does not say how to log in to Vault",
                 "name a token, or the jwt of a pipeline's job: token: {env: VAULT_TOKEN}",
             )
         )
@@ -127,8 +128,8 @@ def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
         kind = next((name for kind, name in _JSON_KINDS if isinstance(value, kind)), "null")
         raise_unavailable(
             UNUSABLE,
-            f"{ref.name} is {kind}, and no text",
-            "Write format: json beside vault, or store it as a text in Vault.",
+            f"{ref.name} is {kind}, not text",
+            "Add format: json next to vault, or store the value as text in Vault.",
         )
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -147,9 +148,8 @@ def _make_reader(context: SourceContext) -> VaultReader:
     if block is None or context.connect_http is None:
         raise_unavailable(
             UNAVAILABLE,
-            "this target names no Vault",
-            "Name it in the project file: targets.NAME.vault with address, token or jwt, and "
-            "allow.",
+            "this target has no Vault",
+            "Add it to the project file: targets.NAME.vault with address, token or jwt, and allow.",
         )
     settings = build_settings_of_valid_block(block)
     ca_file = str(require_allowed_path(settings.ca_file, context)) if settings.ca_file else ""
@@ -178,8 +178,9 @@ def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
         if is_in_forbidden_folder(str(path)) or closed.find_setting_or_empty(path):
             raise_unavailable(
                 FORBIDDEN,
-                f"{ref.name} is a state key or a file of our own, and goes to no server",
-                "Name a token that is one of Vault.",
+                f"{ref.name} is a state key or a file of this tool, which is never sent to a "
+                "server",
+                "Name a token of Vault.",
             )
         text = read_secret_text(path, ref.name)
     return parse_secret(text, "text", ref.name)

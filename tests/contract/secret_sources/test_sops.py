@@ -37,7 +37,7 @@ def test_a_structured_value_needs_its_format(place: Place) -> None:
     """As for the other sources."""
     assert place.value("raw-data/hosts", "json") == ["a", {"name": "b"}]
     assert place.value("raw-data/port", "json") == 8080
-    assert "raw-data/port of secrets/prod.yaml is no text" in place.failure("raw-data/port")
+    assert "raw-data/port of secrets/prod.yaml is not text" in place.failure("raw-data/port")
 
 
 def test_sops_starts_once_a_file_a_run_with_one_key_and_nothing_else(
@@ -81,7 +81,7 @@ def test_a_failure_is_the_same_for_all_values_of_a_run(
     for _ in range(2):
         with pytest.raises(SecretUnavailable) as caught:
             place.value(SECRET, resolver=resolver)
-        assert "opens none of its age keys" in caught.value.diagnostics[0].detail
+        assert "does not match any of its age keys" in caught.value.diagnostics[0].detail
     assert (tmp_path / "log").read_text() == "--version\n--config\n"
 
 
@@ -146,12 +146,12 @@ def test_a_key_that_does_not_fit(place: Place) -> None:
     """By the names of the variables."""
     place.environ["AGE_KEY"] = sops.OTHER_KEY
     said = place.failure()
-    assert "no key opens secrets/prod.yaml: AGE_KEY opens none of its age keys" in said
+    assert "no key opens secrets/prod.yaml: AGE_KEY does not match any of its age keys" in said
     assert "sops updatekeys secrets/prod.yaml" in said
     place.environ["AGE_KEY"] = "cAn4ry-no-key"
-    assert "what AGE_KEY holds is no age key" in place.failure()
+    assert "AGE_KEY does not contain an age key" in place.failure()
     place.environ["AGE_KEY"] = ""
-    assert "AGE_KEY is not set, with which secrets/prod.yaml is opened" in place.failure()
+    assert "AGE_KEY is not set, but needed to decrypt secrets/prod.yaml" in place.failure()
 
 
 def test_a_changed_file(place: Place, encrypted_text: str) -> None:
@@ -171,15 +171,15 @@ def test_a_changed_file(place: Place, encrypted_text: str) -> None:
 def test_a_value_in_plain_text(place: Place, encrypted_text: str) -> None:
     """It was left out by a rule, or written by hand: known before sops starts."""
     said = place.failure("when_unencrypted")
-    assert "when_unencrypted stands in plain text in secrets/prod.yaml" in said
+    assert "when_unencrypted is in plain text in secrets/prod.yaml" in said
     assert said == place.denial("when_unencrypted")
     lines = encrypted_text.splitlines()
     lines = [
         f"{line.split(':')[0]}: cAn4ry" if "secret_access_key" in line else line for line in lines
     ]
     place.file.write_text("\n".join(lines))
-    assert "raw-data/secret_access_key stands in plain text" in place.failure()
-    assert "raw-data stands in plain text" in place.failure("raw-data", "json")
+    assert "raw-data/secret_access_key is in plain text" in place.failure()
+    assert "raw-data is in plain text" in place.failure("raw-data", "json")
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_a_value_in_plain_text(place: Place, encrypted_text: str) -> None:
     [
         ("raw-data/secret_acces_key", "did you mean `secret_access_key`?"),
         ("raw-data/x", "known: empty, hosts, port, secret_access_key"),
-        ("raw-data/hosts/2", "There is a list of 2; its items are 0, 1 and so on."),
-        ("raw-data/hosts/-1", "There is a list of 2"),
-        ("raw-data/port/x", "The path ends before `x`: a single value stands there."),
+        ("raw-data/hosts/2", "The value is a list of 2 items; name an item by its number, from 0."),
+        ("raw-data/hosts/-1", "The value is a list of 2 items"),
+        ("raw-data/port/x", "The path ends before `x`: the value there is not a mapping."),
         ("sops/mac", "known: a/b, "),
     ],
 )

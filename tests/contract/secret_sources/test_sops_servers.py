@@ -123,7 +123,7 @@ def test_a_listed_server_without_a_credential_is_not_asked(place: Place, vault: 
     place.settings = {"sops": {"age": {"env": "AGE_KEY"}, "hc_vault": {"keys": [vault.key]}}}
     assert place.value(SECRET) == CANARY
     place.environ["AGE_KEY"] = sops.KEY
-    assert "AGE_KEY opens none of its age keys" in place.failure()
+    assert "AGE_KEY does not match any of its age keys" in place.failure()
     del place.environ["AGE_KEY"]
     assert "AGE_KEY is not set" in place.failure()
     place.settings = {
@@ -213,7 +213,7 @@ def test_a_server_of_an_authority_of_ones_own(
         )
         place.environ["SOPS_VAULT"] = "vault-token"
         place.settings = with_token(key)
-        assert "name the file of that one in SSL_CERT_FILE" in place.failure()
+        assert "set SSL_CERT_FILE to the authority's file" in place.failure()
         monkeypatch.chdir(tmp_path)
         for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
             place.environ[variable] = "authority.pem"

@@ -51,7 +51,7 @@ def test_sealed(vault, open_reader):
 STATUSES = [
     (472, "This Vault is a standby", "secondary for disaster recovery"),
     (473, "This Vault is a standby", "a standby that does not serve"),
-    (500, "Vault failed", "an error of its own"),
+    (500, "Vault failed", "reported an internal error"),
     (501, "Vault is not initialised", "is not initialised"),
     (503, "Vault cannot be reached", "answered 503"),
     (405, "Vault refuses the request", "answered 405"),
@@ -85,7 +85,7 @@ def test_what_passes_is_asked_again(vault, open_reader, status):
     assert reader.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
     assert len(vault.requests) == 3
     vault.override = lambda _request: (status, b'{"errors": []}', JSON)
-    summaries = {412: "Vault is not up to date yet", 429: "Vault takes no more requests"}
+    summaries = {412: "Vault is not up to date yet", 429: "Vault accepts no more requests"}
     assert refuse(reader, "kv/other").summary == summaries[status]
     assert len(vault.requests) == 6
 
@@ -111,7 +111,7 @@ def test_a_redirect_to_another_server_gets_no_credential(vault, open_reader, met
         credential = {method: "hvs.token" if method == "token" else jwts.sign()}
         finding = refuse(open_reader(vault.url, **credential))
         assert finding.summary == "This Vault is a standby"
-        assert "a token is sent to vault.address only" in finding.detail
+        assert "the tool sends a token only to vault.address" in finding.detail
         assert other.url not in finding.detail
         assert other.requests == []
 
@@ -166,20 +166,20 @@ def test_tls(open_reader):
         trusting = open_reader(vault.url, token, ca_file=str(TLS / "cert.pem"))
         assert trusting.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
         plain = refuse(open_reader(vault.url.replace("https", "http"), token, limits=QUICK))
-        assert plain.summary in {"Vault cannot be reached", "Vault's answer is not whole"}
+        assert plain.summary in {"Vault cannot be reached", "Vault's answer is incomplete"}
 
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 FOREIGN = {
-    "login page": (200, b"<html>Sign in</html>", HTML, "This is no Vault server"),
-    "web server": (404, b"<html>Not Found</html>", HTML, "This is no Vault server"),
-    "other API": (200, b'{"data": {"data": {"secret": "x"}}}', JSON, "This is no Vault server"),
-    "other error": (404, b'{"detail": "Not found."}', JSON, "This is no Vault server"),
+    "login page": (200, b"<html>Sign in</html>", HTML, "This is not a Vault server"),
+    "web server": (404, b"<html>Not Found</html>", HTML, "This is not a Vault server"),
+    "other API": (200, b'{"data": {"data": {"secret": "x"}}}', JSON, "This is not a Vault server"),
+    "other error": (404, b'{"detail": "Not found."}', JSON, "This is not a Vault server"),
     "wrong type": (
         200,
         json.dumps(reply({"data": {"secret": "x"}, "metadata": {"version": 1}})).encode(),
         {"Content-Type": "text/plain"},
-        "This is no Vault server",
+        "This is not a Vault server",
     ),
     "gateway": (502, b"<html>Bad Gateway</html>", HTML, "Vault cannot be reached"),
     "cut short": (200, b'{"request_id": "1", "data": {', JSON, "Vault's answer is malformed"),
@@ -188,7 +188,7 @@ FOREIGN = {
     "list": (200, b"[]", JSON, "Vault's answer is malformed"),
     "no UTF-8": (200, b'{"request_id": "\xff"}', JSON, "Vault's answer is malformed"),
     "deep": (200, b"[" * 100_000, JSON, "Vault's answer is malformed"),
-    "packed": (200, b"x", {**JSON, "Content-Encoding": "gzip"}, "Vault's answer is not whole"),
+    "packed": (200, b"x", {**JSON, "Content-Encoding": "gzip"}, "Vault's answer is incomplete"),
     "half": (200, b"{", {**JSON, "Content-Length": "100"}, "Vault"),
 }
 
@@ -218,7 +218,10 @@ def test_data_that_is_not_what_was_asked_for(vault, open_reader):
     """Another version than the one that the manifest names; a version that is no number."""
     wrong = {"data": {"secret": "x"}, "metadata": {"version": 2}}
     vault.override = lambda _request: (200, json.dumps(reply(wrong)).encode(), JSON)
-    assert "not of version 1" in refuse(open_reader(vault.url, "hvs.token"), version=1).detail
+    assert (
+        "does not contain the requested version 1"
+        in refuse(open_reader(vault.url, "hvs.token"), version=1).detail
+    )
     odd = {"data": {"secret": "x"}, "metadata": {"version": True}}
     vault.override = lambda _request: (200, json.dumps(reply(odd)).encode(), JSON)
     assert refuse(open_reader(vault.url, "hvs.token")).summary == "The mount is not KV version 2"
@@ -269,7 +272,7 @@ def test_the_first_login_that_has_a_credential(vault, open_reader):
     unset = open_reader(vault.url, token, unset=("VAULT_TOKEN",)).log_in_and_check_token
     with pytest.raises(SecretUnavailable) as caught:
         unset()
-    assert caught.value.diagnostics[0].summary == "There is no login for Vault"
+    assert caught.value.diagnostics[0].summary == "No login for Vault"
     assert "VAULT_TOKEN is not set" in caught.value.diagnostics[0].detail
 
 

@@ -52,7 +52,7 @@ def test_what_a_manifest_may_read_is_what_the_base_allows(repo: Repository) -> N
     assert "DEPLOY_KEY" not in repo.place.run("validate", code=0).text
     for command in ("validate", "plan"):
         ran = repo.place.run(command, "--project-from", "git:main", code=1)
-        assert "DEPLOY_KEY fits no pattern of allow_env: RAW_*" in ran.text
+        assert "DEPLOY_KEY matches no pattern of allow_env: RAW_*" in ran.text
         assert "targets.prod.allow_env: the plan uses the settings of main" in ran.text
 
 
@@ -248,7 +248,7 @@ def test_a_broken_file_of_the_base_is_told_by_its_place_there(repo: Repository) 
     ("ref", "code", "said"),
     [
         ("git:nowhere", 1, "'nowhere' names no commit here."),
-        ("git:--help", 1, "'--help' is no ref."),
+        ("git:--help", 1, "'--help' is not a ref."),
         ("git:", 64, "expected git:REF"),
         ("main", 64, "expected git:REF, not 'main'"),
     ],

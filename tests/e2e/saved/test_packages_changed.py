@@ -24,7 +24,7 @@ EDITS: list[tuple[Callable[[Workplace], object], str]] = [
      "`spec.version` is 1.0.0, but `version` is 1.0.1"),
     (lambda place: place.write("plugins/yolo/config.yaml", "version: [\n"), "config.yaml:2:1"),
     (lambda place: (place.root / "plugins/yolo/link").symlink_to("/etc/hostname"),
-     "link leads out of the package"),
+     "link points outside the package"),
     (lambda place: place.edit("manifests/plugin.yaml", "kind: Plugin", "kind: Plug"), "Plug"),
 ]  # fmt: skip
 

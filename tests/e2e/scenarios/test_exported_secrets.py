@@ -105,10 +105,10 @@ def test_the_document_lists_them_without_values(exported: tuple[Ran, Workplace])
 def test_one_that_an_allow_list_forbids_is_left_out(
     serve: Callable[..., Server], make: Callable[..., Workplace]
 ) -> None:
-    """Its name fits no pattern of allow_env: the field is not written, with the reason."""
+    """Its name matches no pattern of allow_env: the field is not written, with the reason."""
     place = place_beside(make, serve(plugin_list="list", profile="page"), allow_env=["RAW_*"])
     ran = place.run("export", code=3)
-    assert "PLUGIN_YOLO_NOTE fits no pattern of allow_env" in ran.out
+    assert "PLUGIN_YOLO_NOTE matches no pattern of allow_env" in ran.out
     text = (place.root / "manifests/plugins/yolo.yaml").read_text(encoding="utf-8")
     assert "sensitive" not in text
     assert "note" not in text

@@ -163,7 +163,7 @@ def test_the_page_is_right(tmp_path, server):
     place.run("validate", "-t", "prod", code=0)
     place.apply("-t", "embedded")
     place.edit("synapse-apply.yaml", "[kv/raw-data,", "[")
-    assert "kv/raw-data fits no pattern" in place.run("validate", "-t", "prod", code=1).text
+    assert "kv/raw-data matches no pattern" in place.run("validate", "-t", "prod", code=1).text
 
 
 def test_a_pinned_version_stays(place, vault, server):
@@ -207,7 +207,7 @@ def test_a_target_without_vault(place, server):
     place.write("synapse-apply.yaml", project(server.url, settle_after=0.2))
     place.run("state", "init", code=0)
     place.run("validate", code=0)
-    assert "(sensitive, not checked: this target names no Vault)" in place.plan(code=0).out
+    assert "(sensitive, not checked: this target has no Vault)" in place.plan(code=0).out
     stopped = place.apply(code=1)
     assert "targets.NAME.vault with address, token or jwt, and allow" in stopped.err
 
@@ -215,7 +215,10 @@ def test_a_target_without_vault(place, server):
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ({"path": "kv/other", "key": "a"}, "kv/other fits no pattern of vault.allow: kv/raw-data"),
+        (
+            {"path": "kv/other", "key": "a"},
+            "kv/other matches no pattern of vault.allow: kv/raw-data",
+        ),
         ({"path": "kv/raw-data/../other", "key": "a"}, "a part of it is empty, `.` or `..`"),
         ({"path": "kv", "key": "a"}, "it has no slash"),
         ({"path": "kv/raw-data?version=1", "key": "a"}, "a character that stands in no path"),
@@ -341,8 +344,8 @@ def test_a_number_and_an_object(place, vault, server):
     vault.put("kv/raw-data", {"id": {"deep": ["x", 1]}, "secret": 12345678901234567890})
     place.run("state", "init", code=0)
     stopped = place.apply(code=1)
-    assert "kv/raw-data id is an object, and no text" in stopped.err
-    assert "kv/raw-data secret is a number, and no text" in stopped.err
+    assert "kv/raw-data id is an object, not text" in stopped.err
+    assert "kv/raw-data secret is a number, not text" in stopped.err
     assert "format: json" in stopped.err
     sources = {
         key: {"vault": {"path": "kv/raw-data", "key": name}, "format": "json"}
@@ -384,6 +387,6 @@ def test_a_pull_request_cannot_widen_it(place, vault, server, tmp_path):
         other = {"vault": {"path": "kv/other", "key": "id"}}
         place.write("manifests/raw.yaml", build_storage(access_key_id=other))
         refused = place.run("validate", *pinned, code=1)
-        assert "kv/other fits no pattern of vault.allow: kv/raw-data" in refused.text
+        assert "kv/other matches no pattern of vault.allow: kv/raw-data" in refused.text
         assert hostile.requests == []
     require_no_leak(place, vault, ran, refused)

@@ -52,7 +52,7 @@ def test_a_value_of_an_encrypted_file_is_found(tmp_path: Path, text: str) -> Non
 
 
 def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
-    """A folder, a link that leads nowhere, bytes that are no text."""
+    """A folder, a link that points nowhere, bytes that are no text."""
     (tmp_path / "manifests" / "b.yaml").mkdir(parents=True)
     (tmp_path / "manifests" / "c.yaml").symlink_to("nowhere")
     (tmp_path / "manifests" / "d.yaml").write_bytes(b"\xff\xfe valueFrom: {env: BINARY}")

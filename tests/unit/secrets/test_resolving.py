@@ -162,7 +162,9 @@ def test_the_state_key_and_the_checkouts_credentials_are_never_read(
     (tmp_path / "link").symlink_to(name)
     resolver = SecretResolver(tmp_path, {}, (), [name])
     for way in (name, "link"):
-        assert "off limits" in detail_of(resolver, SecretRef("file", way))
+        assert "in a folder that manifests may not read" in detail_of(
+            resolver, SecretRef("file", way)
+        )
 
 
 def test_json_gives_structured_values(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_json_gives_structured_values(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('{"a": \n s3cr3t}', "line 2, column 2"),
-        ('{"a": 1, "a": 2}', "a key stands twice"),
+        ('{"a": 1, "a": 2}', "a key is given twice"),
         ("[1e999]", "a number is out of range"),
         (f"{'[' * 500}1{']' * 500}", "it nests too deeply"),
         ("[NaN]", "out of range"),

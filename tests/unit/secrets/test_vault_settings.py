@@ -78,7 +78,7 @@ def test_only_listed_paths_may_be_named() -> None:
     assert find_denial("team/kv/models/a/b") is None
     for path in ("kv/raw-data2", "KV/raw-data", "kv/raw-data/x", "team/kv/modelsx"):
         denial = find_denial(path)
-        assert denial.detail.startswith(f"{path} fits no pattern of vault.allow: kv/raw-data, ")
+        assert denial.detail.startswith(f"{path} matches no pattern of vault.allow: kv/raw-data, ")
         assert denial.hint == f"add {path} to targets.prod.vault.allow"
     assert find_denial("kv/anything", block=None) is None
 

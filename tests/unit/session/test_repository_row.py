@@ -29,7 +29,7 @@ def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:
     write(tmp_path, {".git": "gitdir: /nowhere\n"})
     found = row(tmp_path)
     assert found.status is CheckStatus.WARNING
-    assert "names /nowhere, which is no Git folder" in found.detail
+    assert "names /nowhere, which is not a Git folder" in found.detail
 
 
 def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ ENVIRON = {
 NOT_AVAILABLE = "is not set"
 # Of a secret that was read: only with a state key would it be compared.
 NOT_COMPARED = "not checked: there is no state key"
-NOT_READABLE = "is no file that this project may read here"
+NOT_READABLE = "this project may not read the file"
 
 
 @pytest.fixture(scope="module")
