@@ -335,7 +335,7 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     beside = ""
     if binding is not None and binding.update_mode is UpdateMode.PUT:
         beside = f", and all other fields to their values of {call.sent_at}"
-    if call.verb == CREATE_VERB and call.is_doubted:
+    if call.verb == REPLACE_VERB or (call.verb == CREATE_VERB and call.is_doubted):
         beside = " and replace its package" if call.digest else " and create a second object"
     return warning_finding(
         f"A call {kind} may still act",

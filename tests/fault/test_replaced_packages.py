@@ -167,6 +167,8 @@ def test_where_nothing_tells_a_person_says_it(way: str, make_site: MakeSite) -> 
         ((refusal,),) = (change.refusals for change in site.apply().plan.refused_changes)
         assert (refusal.rule, len(refusal.ways_out)) == ("outcome-unknown", 2)
         assert "--absent -t site`; the call may act until 2" in str(refusal.ways_out[1])
+        listed = " ".join(command(site, "state show -t site").split())
+        assert " s and replace its package." in listed
         late = site.apply(ahead=LATER)
         assert late.code == 7
         (change,) = late.plan.refused_changes
