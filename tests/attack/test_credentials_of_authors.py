@@ -40,6 +40,7 @@ def make_checkout(root: Path, target: dict[str, Any], source: str = "", **enviro
     "variable",
     [
         *("CI_COMMIT_TITLE", "CI_COMMIT_MESSAGE", "ci_commit_branch", "CI_MERGE_REQUEST_TITLE"),
+        *("JOB_NAME", "CIRRUS_TAG", "BITRISE_GIT_TAG", "HEAD_REF", "DRONE_WORKSPACE"),
         *("CI_PROJECT_DIR", "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "GITHUB_WORKSPACE", "PWD"),
         *("BUILDKITE_MESSAGE", "CHANGE_TITLE", "BITBUCKET_BRANCH", "BUILD_SOURCEBRANCHNAME"),
         *("SEMAPHORE_GIT_PR_NAME", "APPVEYOR_REPO_COMMIT_MESSAGE_EXTENDED", "ghprbPullTitle"),
