@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # These know no target, and no project either.
 COMMANDS_WITHOUT_TARGET = frozenset(
-    {"completion", "controller", "init", "emulator", "schema", "version"}
+    {"completion", "controller", "emulator", "explain", "init", "schema", "version"}
 )
 
 _PLACE = re.compile(r"\{(\w+)\}")
