@@ -246,17 +246,17 @@ class OpenTarget:
         arguments = PlanArguments.of(locals())
         if confirm is not None and auto_approve:
             raise OptionConflict.from_summary(
-                "confirm and auto_approve exclude each other: the function would not be called."
+                "confirm and auto_approve cannot be combined: the function would not be called."
             )
         if plan is None and confirm is None and not auto_approve:
             raise NotApproved.from_summary(
                 "Nobody approved this apply",
-                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
+                "apply() got neither a plan, nor confirm, nor auto_approve. Nothing was sent.",
                 "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
             )
         if plan is not None and arguments.has_row_options:
             raise OptionConflict.from_summary(
-                "What changes the rows of a plan is said to plan(), not to apply()."
+                "Pass arguments that change the rows of a plan to plan(), not to apply()."
             )
         options = None if plan is None else self._options_of(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
@@ -282,10 +282,10 @@ class OpenTarget:
         """The options that a plan was made with; InputError for one that is not remembered."""
         if plan.id not in self._plan_options:
             raise InputError.from_summary(
-                "This plan was not made here",
-                f"Plan {plan.id} is none of the last {_MAX_REMEMBERED_PLANS} that plan() of this "
-                "target gave.",
-                "Plan again, or save it where it is made and use apply_saved().",
+                "This plan does not come from this target object",
+                f"Plan {plan.id} is not among the last {_MAX_REMEMBERED_PLANS} plans that "
+                "plan() of this target returned.",
+                "Plan again, or save the plan where you create it and use apply_saved().",
             )
         return self._plan_options[plan.id]
 

@@ -69,7 +69,7 @@ class TargetLive(PartOfTarget):
                     Command("get", kind, "NAME"),
                     " shows one, and ",
                     Command("state show"),
-                    " lists those that are recorded.",
+                    " lists the recorded ones.",
                 ),
             )
 
@@ -157,8 +157,8 @@ class TargetLive(PartOfTarget):
         if reason := explain_protection(inventory_path, invocation, inventory=True):
             raise InputError.from_summary(
                 "The inventory cannot be written",
-                f"{shown_path(inventory_path)} {reason}; nothing was done.",
-                "Choose another place with --inventory.",
+                f"{shown_path(inventory_path)} {reason}. Nothing was done.",
+                "Choose another file with --inventory.",
             )
         query = GatherQuery.from_ids_and_ranges(
             ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases

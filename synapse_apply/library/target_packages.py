@@ -99,9 +99,10 @@ class PackageQuery:
         source, project = release.source, session.project
         if source is None or source.kind == PUBLISHED:
             raise InputError.from_summary(
-                "The bytes of this release are not ours",
-                f"{release.address} declares `source: published`: somebody else publishes it.",
-                "Name a release with a source: or a file:.",
+                "Somebody else publishes this release",
+                f"{release.address} declares `source: published`, so its files are not in this "
+                "project.",
+                "Name a release with `source:` or `file:`.",
                 address=str(release.address),
                 position=release.find_position(()),
             )
@@ -250,10 +251,10 @@ class TargetPackages(PartOfTarget):
             if record.digest is None:
                 raise InputError.from_summary(
                     "The state does not know the published bytes",
-                    f"{record.address} was imported or published by somebody else; no digest of "
-                    "its package was ever recorded.",
-                    "The files cannot be compared. A version published from here is known from "
-                    "then on.",
+                    f"{record.address} was imported or published by somebody else; the state "
+                    "has no digest of its package.",
+                    "The files cannot be compared. The state records the files of versions that "
+                    "this tool publishes.",
                     address=str(declared.address),
                 )
             package = PackageQuery.of_release(session, declared).look_inside().package
@@ -309,7 +310,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
     if matches:
         matches_text = ", ".join(str(resource.address) for resource in matches)
         raise InputError.from_summary(
-            "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
+            "Which release?", f"{name} may be {matches_text}.", "Give the complete address."
         )
     missing_path_text = f"nothing is at {path}, and " if path is not None else ""
     suggestion = suggest_words(name, [str(address) for address in releases])
@@ -361,12 +362,12 @@ def _choose_compared_record(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
             suggest_words(compared_name, versions)
-            or Text(Command("state show"), " shows what it has."),
+            or Text(Command("state show"), " lists its records."),
             address=str(address),
         )
     if not series_records:
         raise InputError.from_summary(
-            "Nothing was published yet",
+            "Nothing has been published yet",
             f"The state knows no release that {address} could be compared with.",
             Text(Command("package show", address), " shows what is in it."),
             address=str(address),

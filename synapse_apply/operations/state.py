@@ -431,7 +431,7 @@ class TargetState(PartOfTarget):
             key = KeyInUse.of_session(session, path)
             if key.is_of_another_state:
                 raise InputError.from_summary(
-                    "The state key is not the one of this state",
+                    "The state has another key",
                     f"The state of target {key.target} has key {', '.join(key.state_key_ids)}, and "
                     f"{key.key.key_id} is that of {key.key.origin}. Nothing was written.",
                 )

@@ -144,8 +144,8 @@ def require_target_url(target: Target) -> str:
     raise InputError.from_summary(
         "The target has no url",
         f"Target {target.name} has none: {target.describe_setting_sources('url')}.",
-        "Set targets.NAME.url in the project file, or SYNAPSE_HOST; a login with the vendor's "
-        "tools gives one, too.",
+        "Set targets.NAME.url in the project file, or SYNAPSE_HOST, or log in with the vendor's "
+        "tools.",
         position=target.position,
     )
 
@@ -160,7 +160,7 @@ def require_target_token(target: Target, resolve: ResolveSecret) -> str | None:
             raise InputError.from_summary(
                 "There are no credentials for this target",
                 f"The token of target {target.name} cannot be used: {reason}.",
-                "Set it, or correct `token:` of the target in the project file.",
+                "Set the token, or correct `token:` of the target in the project file.",
                 position=target.position,
             ) from None
     # A server on this machine, such as one under test, may take whoever reaches it.

@@ -89,9 +89,8 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
     if file is None and invocation.project_from:
         raise InputError.from_summary(
             "No project file",
-            f"--project-from takes settings from synapse-apply.yaml as of "
-            f"{invocation.project_from}, "
-            "and there is none here or above.",
+            f"--project-from reads settings from synapse-apply.yaml at {invocation.project_from}"
+            ", but there is no such file here or in a folder above.",
             "Run it in the project's folder, or pass --project FILE.",
         )
     if file is None:
@@ -125,8 +124,9 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
             if pin.read(path) is not None:
                 raise InputError.from_summary(
                     "No project file here",
-                    f"{path} is in {ref} and not here, where {FILE_NAME} above is another's.",
-                    "Name the project file that is meant: --project FILE.",
+                    f"{path} is in {ref} but not here, and the {FILE_NAME} in the folder above "
+                    "belongs to another project.",
+                    "Name the right project file: --project FILE.",
                 )
         pinned = _require_pinned_project(pin, file)
         # Before what differs is told: a target that is new here has no settings yet.
@@ -162,7 +162,7 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
         raise InputError.from_summary(
             "No project file in that commit",
             f"{source.commit.label} has no {shown_path(source.file)}.",
-            "Is the project in another folder of the repository?",
+            "The project may be in another folder of the repository.",
         )
     project = pinned = own
     if source.pin is not None:
@@ -181,7 +181,8 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
         raise InputError.from_summary(
             "No project file at that Git ref",
             f"{shown_path(file)} is not in {commit.ref}.",
-            "Was it added or renamed later? Merge it first, then take settings from there.",
+            "The file may have been added or renamed later. Merge it first, then read settings "
+            "from there.",
         )
     return pinned_project
 
@@ -194,7 +195,7 @@ def _require_pinned_target(
         raise InputError.from_summary(
             "Target not declared at that Git ref",
             f"{shown_path(file)} at {invocation.project_from} has no target `{own_target.name}`.",
-            "A target takes effect once it is merged; name another one.",
+            "A target takes effect after it is merged. Name another target.",
             position=own_target.position,
         )
 
@@ -296,10 +297,11 @@ def _iter_unwatched_packages(
         declared = declared_target.manifests.desired[address].source
         if declared is not None and _MOVING_REF.match(declared.ref):
             yield error_finding(
-                "A controller takes no package from a branch",
-                f"What {declared.ref} means changes without a commit that this target is read "
-                "from, and so without a look, a wave or an approval.",
-                "Name a tag or the id of a commit; without `ref` it is the commit of the manifest.",
+                "A controller does not read packages from a branch",
+                f"{declared.ref} can change without a commit that this target reads, and so "
+                "without a check, a wave or an approval.",
+                "Name a tag or the id of a commit. Without `ref`, the commit of the manifest "
+                "applies.",
                 position=source.position,
                 address=str(address),
             )
@@ -310,8 +312,9 @@ def _iter_unwatched_packages(
             if reason := explain_file_of_others(path, project, declared_target.manifests.target):
                 yield error_finding(
                     "A package has a file of other targets",
-                    f"{path} {reason}: a change of it would not be noticed for this target.",
-                    "Leave it out with a line in .synapseignore, or keep it in another folder.",
+                    f"{path} {reason}: the controller would not notice its changes for this "
+                    "target.",
+                    "Exclude the file with a line in .synapseignore, or move it to another folder.",
                     position=source.position,
                     address=str(address),
                 )

@@ -128,7 +128,7 @@ def _find_running_server(data_path: Path) -> RunningServer | None:
         raise _build_untrusted_error(failure) from None
     except EndpointError as failure:
         raise StateError.from_summary(
-            "The embedded backend that is served here is not used",
+            "The embedded backend that runs here is not used",
             f"{failure.reason}. A token is sent only to a server of this project's own data.",
             "Stop the server that has the data set, and remove that file.",
         ) from None
@@ -155,7 +155,7 @@ def _run_server(
             "The embedded backend is in use",
             f"{failure.reason[:1].upper()}{failure.reason[1:]}.",
             Text(
-                "Wait until the other run has ended, or begin with ",
+                "Wait until the other run has ended, or start it with ",
                 Command("emulator"),
                 ", which several runs can use.",
             ),

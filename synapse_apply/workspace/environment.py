@@ -179,8 +179,9 @@ def require_allowed_host(
     if not allowed:
         raise InputError.from_summary(
             "SYNAPSE_APPLY_HOSTS is set but names no host",
-            "It limits where a token may go, and as it is it allows no host at all.",
-            "List the hosts (host[:port], comma-separated), or unset it for no limit.",
+            "The variable limits where a token may go, and its current value allows no host.",
+            "List the hosts (host[:port], comma-separated), or unset the variable to allow any "
+            "host.",
         )
     try:
         parts = urlsplit(url)
@@ -188,8 +189,9 @@ def require_allowed_host(
     except ValueError:
         raise InputError.from_summary(
             f"The {credential} may not go to this host",
-            "Its name or port cannot be read, so that SYNAPSE_APPLY_HOSTS cannot allow it.",
-            f"Write {setting} with a host and, if need be, a port from 1 to 65535.",
+            "The name or port of the host cannot be read, so SYNAPSE_APPLY_HOSTS cannot allow "
+            "the host.",
+            f"Write {setting} with a host and, if needed, a port from 1 to 65535.",
         ) from None
     names = [host, *([f"{host}:{port}"] if port else [])]
     plain_names = [f"http://{name}" for name in names]
@@ -200,7 +202,7 @@ def require_allowed_host(
         raise InputError.from_summary(
             f"The {credential} may not go unencrypted",
             f"{setting} is plain http, and SYNAPSE_APPLY_HOSTS lists {names[-1]} for https.",
-            f"Write https:// in {setting}. If the way to the server is trusted, list "
+            f"Write https:// in {setting}. If you trust the network to the server, list "
             f"{plain_names[-1]} in SYNAPSE_APPLY_HOSTS.",
         )
     raise InputError.from_summary(

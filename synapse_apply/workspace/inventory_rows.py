@@ -74,7 +74,7 @@ def parse_inventory(
             line_suffix = f" (line {first_row.position.line})" if first_row.position else ""
             findings.append(
                 error_finding(
-                    "An address stands in the inventory twice",
+                    "An address is in the inventory twice",
                     f"{address} is in row {first_row.number}{line_suffix} and in row {row.number} "
                     f"of {source_name}, with {', '.join(differences)}.",
                     "Remove the row that is wrong.",
@@ -92,13 +92,13 @@ def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Add
     if not isinstance(raw, Mapping):
         shown_text = f", {raw!r}" if isinstance(raw, str) else ""
         raise TypeError(
-            f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
+            f"it is {describe_value_kind(raw)}{shown_text}, but a row needs an address and an id"
         )
     address = Address.parse(_field_text(raw, "address"))
     remote_id = parse_remote_id(raw["id"]) if _field_text(raw, "id") else ""
     digest = _field_text(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
-        raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
+        raise ValueError(f"the digest {digest!r} is not valid: a digest is {DIGEST_RULE}")
     api = _field_text(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 
@@ -132,7 +132,7 @@ def read_inventory(path: Path) -> InventoryRowsByAddress:
         raise InputError.from_summary(
             "This is not an inventory",
             f"{name} has no list under `inventory:`, or an empty one.",
-            Text("Write one with ", Command("state show --inventory"), "."),
+            Text("Write an inventory with ", Command("state show --inventory"), "."),
             position=positions.get(()),
         )
     return parse_inventory(rows, name, positions)

@@ -90,7 +90,8 @@ def telling_os_errors(folder: Path) -> Iterator[None]:
         raise StateError.from_summary(
             "The folder of states and keys cannot be read",
             f"{problem.filename or folder}: {problem.strerror or problem}.",
-            "Check who owns it (`ls -la`): a run as another user, or with sudo, may have made it.",
+            "Check the owner of the folder (`ls -la`): a run as another user, or with sudo, may "
+            "have created it.",
         ) from None
 
 
@@ -146,7 +147,7 @@ def find_git_exposure(path: Path) -> GitExposure | None:
         relative = os.fsencode(real_path.relative_to(repository.top).as_posix())
         words = ("check-ignore", "-q", "-z", "--stdin")
         if _ask_git(name, repository, *words, names=relative, codes=(0, 1))[0] != 0:
-            return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
+            return GitExposure("is in a checkout, and Git does not ignore it", is_tracked=False)
     return None
 
 
@@ -189,7 +190,8 @@ def _resolve_links(path: Path, root: Path) -> Path:
             raise build_untrusted_error(
                 candidate,
                 "is a link in a checkout",
-                "A commit may have put it there. Name the file itself as the target's state.url.",
+                "A commit may have created the link. Name the file itself as the target's "
+                "state.url.",
             )
         owner = candidate.lstat().st_uid
         if owner not in (os.geteuid(), 0):
@@ -226,9 +228,9 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     raise build_untrusted_error(
         own_path,
         f"is in Git's index ({tracked_text})",
-        "What is recorded must come from no commit. If nobody attacked you, take them out of "
-        f"Git and keep them: `git rm -r --cached {shlex.quote(name)}` in {own_path.parent}, then "
-        "commit. Else remove them.",
+        "No commit may contain these files. If this is not an attack, remove the files from Git "
+        f"and keep them on disk: `git rm -r --cached {shlex.quote(name)}` in {own_path.parent}, "
+        "then commit. Otherwise remove the files.",
     )
 
 
@@ -273,8 +275,8 @@ def _git_failure(path: Path, reason: str) -> UntrustedFileError:
     return build_untrusted_error(
         path,
         f"may come from a commit: Git cannot tell ({reason})",
-        "Install git, and see that `git status` works here. If the repository is another user's "
-        "on purpose: `git config --global --add safe.directory FOLDER`.",
+        "Install git, and check that `git status` works here. If the repository belongs to "
+        "another user on purpose: `git config --global --add safe.directory FOLDER`.",
     )
 
 
@@ -411,15 +413,15 @@ class LastSeenFiles:
         restore_command = Command("state restore FILE", target=target.name)
         finding = error_finding(
             "This state is older than the last one seen here",
-            f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage "
-            f"({header.lineage}) with {_format_progress(farthest.progress)} was seen here on "
-            f"{farthest.seen_at}. What was done in between is not in it, and would be done a "
-            "second time.",
+            f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage ("
+            f"{header.lineage}) with {_format_progress(farthest.progress)} was seen here on "
+            f"{farthest.seen_at}. Changes in between are missing from this state, and an apply "
+            "would repeat them.",
             Text(
                 "Restore the newest backup: ",
                 restore_command,
-                ". If this state is the right one (a database that came back from a dump, say), "
-                "put it in its own place on purpose: ",
+                ". If this state is the right one (for example a database restored from a "
+                "dump), accept it by restoring it from a backup of itself: ",
                 Command("state backup FILE", target=target.name),
                 ", then ",
                 restore_command,

@@ -138,7 +138,7 @@ class PackageSources:
             uncommitted_warning = warning_finding(
                 "Package file not in that Git ref",
                 f"{source.path} is not in {source.short_ref}, so its content is not known.",
-                "What is published already is compared by its fields alone; nothing can be "
+                "Published releases are compared only by their fields, and nothing can be "
                 "published.",
             )
             return InspectedPackage(None, [uncommitted_warning])
@@ -279,7 +279,8 @@ def _iter_limit_findings(target: Target, resources: Iterable[Desired]) -> Iterat
             )
             flaw = PackageFlaw(
                 f"package:{kind.prefix}-{name}",
-                f"{resource.address} {description}, which the platform's own service does not take",
+                f"{resource.address} {description}, which the platform's own service does not "
+                "accept",
                 f"write {constraint.description}",
                 resource.find_position((name,)),
                 ("spec", name),

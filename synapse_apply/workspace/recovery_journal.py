@@ -154,7 +154,7 @@ class RecoveryJournal:
         document = _build_signed_document(len(lines) + 1, last_signature, line)
         signature = sign_document_or_empty_without_key(self._keys, _SIGNED_PURPOSE, document)
         if lines and not signature:
-            raise OSError(errno.EEXIST, "what is there is signed, and there is no key")
+            raise OSError(errno.EEXIST, "the file is signed, and there is no state key")
         return signature
 
 
@@ -214,8 +214,8 @@ class JournaledDoneCall:
         """What the file says, as a part of a sentence."""
         id_text = f" (id {self.ended_intent.remote_id})" if self.ended_intent.remote_id else ""
         return (
-            f"{self.path} tells that the {self.ended_intent.verb} of "
-            f"{self.ended_intent.address} was done{id_text}"
+            f"{self.path} says that the {self.ended_intent.verb} of {self.ended_intent.address} "
+            f"was done{id_text}"
         )
 
     @property
@@ -243,20 +243,20 @@ class Journals:
             if content.is_genuine:
                 told = (
                     "An earlier run could not record what it did",
-                    f"{path} tells which calls were done; the state does not know of them yet.",
+                    f"{path} lists calls that were done and that the state does not have yet.",
                     Text("Before you apply: ", command, "."),
                 )
             elif only_genuine:
                 break
             else:
                 told = (
-                    "A file tells of calls, and the state key did not sign it",
-                    f"{path}: {content.reason}. Nothing is done with it.",
+                    "A file lists calls, but is not signed with the state key",
+                    f"{path}: {content.reason}. The file is not used.",
                     Text(
-                        "If the report of a run of yours named it: ",
+                        "If the report of one of your runs named the file: ",
                         command,
-                        " shows all that it says, and asks. If not, remove it; find out who put "
-                        "it there.",
+                        " shows its content and asks. Otherwise find out who created the file, "
+                        "and remove it.",
                     ),
                 )
             warnings.append(warning_finding(*told, target=self.target.name))
@@ -413,25 +413,25 @@ def _check_signatures(
         if forged:
             raise InputError.from_summary(
                 "This file was changed after a run wrote it",
-                f"{path}: line {number} {forged}. Nothing of it is recorded.",
-                "Look at the backend for what it says. Without the file the next apply looks up "
-                "what is open; find out who can write there, then remove it.",
+                f"{path}: line {number} {forged}. Nothing of the file is recorded.",
+                "Compare the file with the backend. Find out who can write there, then remove "
+                "the file: without it, the next apply looks up open calls.",
             )
         status, previous = found, signature
     if status is SignatureStatus.UNSIGNED:
         reason = "it is not signed: an earlier version wrote it, or a run without the state key"
     elif status is not SignatureStatus.GENUINE:
         reason = (
-            f"it is signed with state key {parse_key_id(previous)}, which is not the one in use"
+            f"it is signed with state key {parse_key_id(previous)}, which is not the key in use"
         )
     return status, reason
 
 
 def _unusable(path: Path, reason: str) -> InputError:
     return InputError.from_summary(
-        "This file does not tell what a run did",
+        "This file is not a list of a run's calls",
         f"{path}: {reason}.",
-        "Give the file that the report of the run names.",
+        "Name the file from the report of the run.",
     )
 
 

@@ -91,7 +91,7 @@ def open_store_at_url(
             )
         except ImportError:
             raise InputError.from_summary(
-                "State in PostgreSQL needs one more package",
+                "A state in PostgreSQL needs an additional package",
                 f"Target {target.name} keeps its state in PostgreSQL; psycopg is not installed.",
                 "pip install 'synapse-apply[postgres]'",
                 position=target.position,
@@ -139,7 +139,7 @@ def open_store_at_url(
     # Only the scheme goes into the message: the rest of a mistyped url may have a password.
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
-            "There is no such store for state",
+            "Unknown kind of store for the state",
             f"state.url of target {target.name} begins with {scheme}://.",
             "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
             "az://CONTAINER/FOLDER or git:REMOTE.",
@@ -182,7 +182,7 @@ def _open_folder(
         from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
     except ImportError:
         raise InputError.from_summary(
-            "State in a bucket needs one more package",
+            "A state in a bucket needs an additional package",
             f"Target {target.name} keeps its state in a bucket; obstore is not installed.",
             "pip install 'synapse-apply[bucket]'",
             position=target.position,
@@ -234,9 +234,9 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
     is_told |= folder.strip("/") != "" and os.path.isdir(folder)  # noqa: PTH112 - no error
     if is_local_or_empty_url(text) and not is_told:
         raise InputError.from_summary(
-            "There is no such store for state",
+            "Unknown kind of store for the state",
             f"state.url of the target is {url.name}, whose value is neither a url nor a path.",
-            "End a path with .db, begin it with ./, or make its folder before.",
+            "A path must end with .db, begin with ./, or have an existing folder.",
         )
     return text
 
@@ -284,10 +284,10 @@ def identity_findings(
         return ()
     finding = error_finding(
         "This state belongs to another backend",
-        f"It was made for {describe_identity(recorded_identity)}; target {target.name} is "
+        f"It was created for {describe_identity(recorded_identity)}; target {target.name} is "
         f"{describe_identity(state_identity)}.",
         Text(
-            "Correct the target's url or tenant. If the backend moved and is the same one: ",
+            "Correct the target's url or tenant. If it is the same backend under a new url: ",
             Command("state rebind", target=target.name),
             ".",
         ),
@@ -302,9 +302,9 @@ def lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic,
     if not pinned_lineage or recorded_lineage == pinned_lineage:
         return ()
     finding = error_finding(
-        "This state is not the one that the project file pins",
-        f"The project file pins lineage {pinned_lineage}, this state has {recorded_lineage}.",
-        Text("Restore the right one: ", Command("state restore FILE"), "."),
+        "The project file pins another state",
+        f"The project file pins lineage {pinned_lineage}, but this state has {recorded_lineage}.",
+        Text("Restore the right state: ", Command("state restore FILE"), "."),
         position=target.position,
     )
     return (finding,)
@@ -319,20 +319,20 @@ def build_missing_state_error(target: Target, seen_place: SeenPlace | None = Non
     lineage = target.state.lineage or (seen_place.lineage if seen_place is not None else "")
     lineage_option = ("--lineage", lineage) if lineage else ()
     seen_text = (
-        f" One of lineage {seen_place.lineage} was there on {seen_place.seen_at}, when it was last "
-        "read here: it was deleted since, or the target was given another place."
+        f" One of lineage {seen_place.lineage} was there on {seen_place.seen_at}, at the last "
+        "read on this machine. Since then it was deleted, or the target's state.url was changed."
         if seen_place is not None
         else ""
     )
     return StateError.from_summary(
         "There is no state for this target",
-        f"Target {target.name} has no state here.{seen_text} Without one, objects that "
-        "exist already could be made a second time.",
+        f"Target {target.name} has no state here.{seen_text} Without a state, apply could "
+        "create duplicates of existing objects.",
         Text(
             "For a new target, run ",
             Command("state init", *lineage_option, target=target.name),
-            ". If its objects exist already, then import them (docs/adoption.md). If the state is "
-            "lost, restore a backup: ",
+            ". If its objects already exist, then import them (docs/adoption.md). If the state "
+            "is lost, restore a backup: ",
             Command("state restore FILE", target=target.name),
             ".",
         ),
@@ -349,7 +349,7 @@ def embedded_mismatch(target: Target, mismatch_text: str) -> StateError:
         "The embedded backend and its state do not belong together",
         f"The embedded backend {mismatch_text}.",
         Text(
-            "Start both over: ",
+            "Reset both: ",
             Command("emulator --reset"),
             f". It removes the embedded objects and the state of target {target.name}, nothing "
             "else.",
@@ -381,10 +381,10 @@ def require_allowed_files(session: TargetSession) -> None:
         if not real_path.is_relative_to(root) and not allowed.includes(real_path):
             raise StateError.from_summary(
                 "The state's file may not be used here",
-                f"state.url of target {target.name} names a file outside of the project, which is "
-                "none that this project may read here.",
-                "Use a state that is shared: PostgreSQL, a bucket or Git. Or let who runs this "
-                "list the file's folder (may_read.files of the controller's source).",
+                f"state.url of target {target.name} names a file outside the project, which "
+                "this project may not read here.",
+                "Use a shared state: PostgreSQL, a bucket or Git. Or ask the operator of the "
+                "controller to list the file's folder in may_read.files of the source.",
                 position=target.position,
             )
 
@@ -422,12 +422,12 @@ def require_state_elsewhere(project: Project, target: Target, environ: Mapping[s
         return
     raise StateError.from_summary(
         "There is no state for this target",
-        f"The state of target {target.name} is a file in the checkout of who applies. What looks "
-        "at commits, as the controller does, has no checkout.",
+        f"The state of target {target.name} is a file in the checkout of the person who "
+        "applies. The controller reads commits and has no checkout.",
         Text(
-            f"Give targets.{target.name} a `state.url` that both reach: PostgreSQL, a bucket, Git, "
-            "or an absolute path that may_read.files of the controller's source has. A state that "
-            "is there already is copied by ",
+            f"Give targets.{target.name} a `state.url` that both can reach: PostgreSQL, a "
+            "bucket, Git, or an absolute path in may_read.files of the controller's source. To "
+            "copy an existing state, use ",
             Command("state backup --to URL", target=target.name),
             ".",
         ),

@@ -134,7 +134,7 @@ class KeySources:
             return DeclaredKey(text, str(path or reference.name), path), None
         reason = problem.detail if problem is not None else f"{reference.name} is empty"
         warning = warning_finding(
-            "The state key that the project file names is not at hand",
+            "The state key that the project file names is missing",
             f"targets.{self.target.name}.state.key: {reason}.",
             problem.hint if problem is not None else "",
             target=self.target.name,
@@ -151,14 +151,18 @@ class KeySources:
         written = path and create_or_read_key(path, self._make_own_folder(path), key)
         if path is not None and written == key:
             return path
-        where = f"{path} has another key." if path else "It has the id of the project in its name."
+        where = (
+            f"{path} has another key."
+            if path
+            else ("The file name contains the id of the project.")
+        )
         raise InputError.from_summary(
             "The key cannot be put into your configuration folder",
             f"{where} Nothing was written.",
             Text(
-                "That needs a home folder, and `project.id` in the project file: ",
+                "The tool needs a home folder, and `project.id` in the project file: ",
                 Command("state rebind", target=self.target.name),
-                "; or move the other key away.",
+                ". Or move the other key away.",
             ),
         )
 
@@ -240,13 +244,13 @@ def require_hidden_key_file(path: Path, *, is_written: bool = False) -> None:
         if not exposure:
             continue
         hint = Text(
-            "Keep it outside of the checkout, or in a folder that .gitignore has with all of its "
-            "files."
+            "Keep the key outside the checkout, or in a folder that .gitignore ignores with all "
+            "its files."
         )
         # Ignoring it now does not help: the key is in the history.
         if exposure.is_tracked:
             hint += Text(
-                " Whoever can read the repository has this key: make another one with ",
+                " Anyone who can read the repository has this key. Create another key with ",
                 Command("state rekey"),
                 ".",
             )
@@ -276,12 +280,11 @@ def missing_key_findings(
             warning_finding(
                 "There is no state key: the results of runs are not signed",
                 f"Neither {key_variable_of(target.name)}, {KEY_VARIABLE} nor "
-                f"{key_path_beside_state(project, target)} holds "
-                f"a key. Targets that require_verified {target.name} believe no run without a "
-                "signature.",
+                f"{key_path_beside_state(project, target)} holds a key. Targets that "
+                f"require_verified {target.name} do not accept a run without a signature.",
                 Text(
-                    "Restore the key, or make one and keep it where all runs get it: openssl rand "
-                    "-base64 32. What was verified before: ",
+                    "Restore the key, or create one where all runs can read it: openssl rand "
+                    "-base64 32. For earlier verifications: ",
                     Command("verify"),
                     ".",
                 ),
@@ -299,28 +302,29 @@ def shared_key_findings(
     if current_key is not None and current_key.key_id == shared_key_id:
         return ()
     hint = Text(
-        "Get the key from whoever has it, and put it into "
-        f"{sources.describe_places_to_put_key()}. If it is lost: ",
+        "Get the key from a person who has it, and put it into "
+        f"{sources.describe_places_to_put_key()}. If the key is lost: ",
         Command("state rekey"),
-        " takes another one, and shuts out all who have the former until they get it, too.",
+        " changes the key. Machines with the former key are then refused until they have the "
+        "new key.",
     )
     if current_key is None:
         return (
             warning_finding(
-                "The key of this shared state is not at hand",
-                f"The state of target {target.name} has key {shared_key_id}, and there is none in "
-                f"{sources.describe_key_places()}. Secrets are not compared, and what is signed "
-                "cannot be checked.",
+                "The key of this shared state is missing",
+                f"The state of target {target.name} has key {shared_key_id}, and there is no "
+                f"key in {sources.describe_key_places()}. Secrets are not compared, and "
+                "signatures cannot be checked.",
                 hint,
                 target=target.name,
             ),
         )
     return (
         error_finding(
-            "The state key is not the one of this state",
-            f"The state of target {target.name} has key {shared_key_id}; at hand is "
-            f"{current_key.key_id} from {current_key.origin}. With it no secret could be compared, "
-            "and nobody else could check what is signed.",
+            "The state has another key",
+            f"The state of target {target.name} has key {shared_key_id}, but the key in use is "
+            f"{current_key.key_id} from {current_key.origin}. With this key, no secret could be "
+            "compared, and nobody else could check signatures.",
             hint,
             position=target.position,
         ),
@@ -336,7 +340,7 @@ def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
         Text(
             "Restore the key. If it is lost: ",
             Command("state rekey"),
-            " digests anew what can be resolved.",
+            " computes new digests of the secrets that can be resolved.",
         ),
         target=target.name,
     )
@@ -456,16 +460,16 @@ def new_key_lines_of(
 
     `is_found_by_commands`: commands on this machine look there by themselves.
     """
-    lines = [f"Made state key {key_id} in {key_file}."]
+    lines = [f"Created state key {key_id} in {key_file}."]
     if not is_found_by_commands:
         lines.append(
-            "No command looks there by itself: put it into "
-            f"{key_variable_of(target_name)}, or name it in the project file: "
-            f"targets.{target_name}.state.key: {{file: PATH}}."
+            f"No command looks for the key there. Put it into {key_variable_of(target_name)}, "
+            f"or name its file in the project file: targets.{target_name}.state.key: {{file: "
+            "PATH}."
         )
     lines.append(
-        "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
-        "can check what was signed. A pipeline gets it as a secret:"
+        "Every machine and job that uses this state needs this key. Keep a copy: without the "
+        "key, nobody can check signatures. For a pipeline, set the key as a secret:"
     )
     return [*lines, *(f"  {line}" for line in list_ci_key_commands(key_file, target_name))]
 
@@ -499,10 +503,10 @@ def _choose_new_key_path(
         if key_file is None:
             return None
         raise InputError.from_summary(
-            "There is a state key already",
+            "A state key already exists",
             f"Target {session.target.name} has key {current_key.key_id} from "
-            f"{current_key.origin}, so none is made in {key_file}.",
-            "Leave out --key-file, or take that key away.",
+            f"{current_key.origin}, so the command creates no key in {key_file}.",
+            "Leave out --key-file, or remove that key.",
         )
     if key_file is not None:
         return key_file

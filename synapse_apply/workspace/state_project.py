@@ -49,11 +49,11 @@ def project_findings(
     if recorded_id not in ("", project.id):
         finding = error_finding(
             "This state belongs to another project",
-            f"{belongs} is project {project.id}. Two projects with one state would take each "
-            "other's objects for their own.",
+            f"{belongs} is project {project.id}. Two projects with one state would treat each "
+            "other's objects as their own.",
             Text(
-                f"Give targets.{target.name}.state.url a place of its own. If the other project is "
-                "given up, or this one was it before: ",
+                f"Give targets.{target.name}.state.url a separate place. If the other project "
+                "no longer exists, or this project had that id before: ",
                 Command("state rebind", target=target.name),
                 ".",
             ),
@@ -63,19 +63,20 @@ def project_findings(
             finding = error_finding(
                 "The project file lacks the id that this state is bound to",
                 f"{belongs} names no project.",
-                "If it is this project: take over the project file in which `state init` or `state "
-                f"rebind` wrote it, or add `project: {{id: {recorded_id}}}`. If it is another one: "
-                f"give targets.{target.name}.state.url a place of its own.",
+                "If the state belongs to this project: use the project file to which `state "
+                f"init` or `state rebind` wrote the id, or add `project: {{id: {recorded_id}"
+                f"}}`. If it belongs to another project: give targets.{target.name}.state.url a "
+                "separate place.",
                 position=target.position,
             )
         return (finding,)
     if not recorded_id:
         finding = warning_finding(
-            "This shared state is bound to no project",
-            f"A second project whose target {target.name} has the same state.url would share this "
-            "state by accident, and take its objects for its own.",
+            "This shared state is not bound to a project",
+            f"A second project whose target {target.name} has the same state.url would share "
+            "this state by accident, and treat its objects as its own.",
             Text(
-                "Bind it to an id in the project file: ",
+                "Bind the state to an id in the project file: ",
                 Command("state rebind", target=target.name),
                 ".",
             ),
@@ -86,12 +87,12 @@ def project_findings(
         finding = error_finding(
             "This state belongs to another target",
             f"The state that target {target.name} names is that of target {shared_ids.target}. "
-            "Each would take the objects of the other for its own.",
+            "Each target would treat the objects of the other as its own.",
             Text(
                 f"If target {shared_ids.target} was renamed to {target.name}: ",
                 Command("state rebind", target=target.name),
-                ". Else another state has taken the place of this one: correct "
-                f"targets.{target.name}.state.url, or bring back the newest backup: ",
+                f". Otherwise another state replaced this one: correct targets.{target.name}"
+                ".state.url, or restore the newest backup: ",
                 Command("state restore FILE", target=target.name),
                 ".",
             ),
@@ -116,7 +117,7 @@ def write_project_id(project: Project, project_id: str) -> None:
         raise InputError.from_summary(
             "There is no project file",
             "A state that several machines share is bound to a project, by an id in its file.",
-            Text("Make one: ", Command("init"), "."),
+            Text("Create one: ", Command("init"), "."),
         )
     written_id = _read_setting(file, _SETTING)
     if written_id == project_id:
@@ -125,7 +126,7 @@ def write_project_id(project: Project, project_id: str) -> None:
     if written_id:
         raise InputError.from_summary(
             "The project file has another id",
-            f"{file} is project {written_id}, and {project_id} is to be written.",
+            f"{file} is project {written_id}, but the command would write {project_id}.",
             "Run the command without --project-from.",
         )
     write_setting(file, _SETTING, project_id)
@@ -175,9 +176,9 @@ def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Itera
         if owner is not target:
             yield error_finding(
                 "Two targets have one state",
-                f"Target {target.name} keeps its state where target {owner.name}{position} keeps "
-                "its own. Each would take the objects of the other for its own.",
-                f"Give targets.{target.name}.state.url a place of its own.",
+                f"Target {target.name} keeps its state where target {owner.name}{position} "
+                "keeps its own. Each target would treat the objects of the other as its own.",
+                f"Give targets.{target.name}.state.url a separate place.",
                 position=target.position,
             )
         path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
@@ -187,8 +188,8 @@ def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Itera
             finding = error_finding(
                 "Two targets have one file of a state key",
                 f"Target {target.name} has its state key in the file of target {owner.name}"
-                f"{position}: whenever one of them gets another key, the other is shut out of its "
-                "state.",
+                f"{position}: when the key of one target changes, the other target is locked "
+                "out of its state.",
                 f"Name another file in targets.{target.name}.state.key.",
                 position=target.position,
             )

@@ -197,7 +197,7 @@ class TargetSession(OfflineTarget):
         if reason and self.invocation.without_checkout:
             raise SecretUnavailable.from_summary(
                 "Secret not allowed",
-                f"{path} {reason}: a change of it would not be noticed for this target",
+                f"{path} {reason}: the controller would not notice its changes for this target",
                 "Keep the secret in another folder.",
             )
         ref = self.invocation.as_of
@@ -446,8 +446,8 @@ class TargetSession(OfflineTarget):
             return
         raise StateError.from_summary(
             "There is no state for this target",
-            f"Nothing was applied to target {self.target.name} yet, so nothing is recorded.",
-            Text(Command("apply"), " makes its state."),
+            f"Nothing has been applied to target {self.target.name} yet, so it has no records.",
+            Text(Command("apply"), " creates its state."),
         )
 
     def session_of(self, target: Target) -> TargetSession:

@@ -305,7 +305,7 @@ def test_a_server_that_is_not_ours_gets_nothing(
         for hosts in ("api.synapse.sh", "127.0.0.1"):
             told.here.place.environ["SYNAPSE_APPLY_HOSTS"] = hosts
             ran = told.here.is_refused("apply", "-t", "embedded", "--auto-approve", because=because)
-            assert ran.err.startswith("Error: The embedded backend that is served here is not used")
+            assert ran.err.startswith("Error: The embedded backend that runs here is not used")
         assert server.heard == []  # type: ignore[attr-defined]
 
 

@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site,
     site, address = untold
     one_file(site).write_text("{")
     for typed, code in (("state settle -t site", 7), ("state show -t site", 0)):
-        assert "the state key did not sign it" in command(site, typed, code=code)
+        assert "is not signed with the state key" in command(site, typed, code=code)
     assert one_file(site).name not in command(site, "plan -t site")
     command(site, f"state settle {address} --absent -t site")
 
@@ -153,7 +153,7 @@ def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
     file = one_file(site)
     listed = command(site, "state show -t site")
     assert WARNING in listed
-    assert f"Outcome unknown: {address}. {file} tells that the create of {address}" in listed
+    assert f"Outcome unknown: {address}. {file} says that the create of {address}" in listed
     shutil.move(file, site.root / "elsewhere.jsonl")
     listed = command(site, "state show -t site")
     assert WARNING not in listed

@@ -177,7 +177,7 @@ release/yolo@1.1.1 differs from release/yolo@1.1.0 as it was published: 2 change
 
 def test_a_state_that_does_not_know_the_bytes(place: Workplace) -> None:
     """Nothing published, nothing recorded of an imported one, no state: said, never guessed."""
-    assert "Nothing was published yet" in place.run("package", "diff", "yolo", code=1).err
+    assert "Nothing has been published yet" in place.run("package", "diff", "yolo", code=1).err
     place.apply()
     place.run("state", "rm", "release/yolo@1.0.0", code=0)
     place.run("import", "release/yolo@1.0.0", "1", code=0)
@@ -193,7 +193,10 @@ def test_bytes_that_are_not_ours(place: Workplace) -> None:
     place.edit("manifests/release.yaml", "./plugins/yolo", "published")
     for command in ("show --digest", "show", "build", "diff"):
         place.run("package", *command.split(), "release/yolo@1.0.0", code=1)
-    assert "are not ours" in place.run("package", "show", "--digest", "yolo", code=1).err
+    assert (
+        "Somebody else publishes this release"
+        in place.run("package", "show", "--digest", "yolo", code=1).err
+    )
 
 
 @pytest.mark.parametrize(

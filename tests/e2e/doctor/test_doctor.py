@@ -305,7 +305,7 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
 
     Path(ours).unlink()
     RecoveryJournal([shared], *whose).append_call_durably_and_return_path_or_empty(*ended)
-    assert "the state key did not sign it" in applied.look().text("calls")
+    assert "is not signed with the state key" in applied.look().text("calls")
     assert "state record" not in applied.run("plan", 0).stdout
 
 

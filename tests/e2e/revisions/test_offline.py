@@ -255,7 +255,7 @@ def test_an_inventory_tells_what_exists(repo: Repository) -> None:
         ),
         (
             "inventory: [{address: plugin/x, id: 1}, {address: plugin/x, id: 2}]\n",
-            "An address stands in the inventory twice",
+            "An address is in the inventory twice",
         ),
         (None, "The inventory cannot be read"),
     ],

@@ -117,7 +117,7 @@ def test_a_backend_without_a_list_of_a_kind(applied: Workplace, server: Server) 
     """`get plugins` says so, and names what can be had; with a list it is one row a plugin."""
     said = applied.run("get", "plugins", code=1).err
     assert "This backend has no list of plugins" in said
-    assert "`synapse-apply state show` lists those that are recorded" in said
+    assert "`synapse-apply state show` lists the recorded ones" in said
     said = applied.run("get", "releases", code=1).err
     assert "`synapse-apply get releases --plugin NAME` lists those of one plugin" in said
     server.switch(plugin_list="list")

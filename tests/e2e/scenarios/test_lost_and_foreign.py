@@ -199,7 +199,7 @@ def test_a_pinned_lineage(make, server):
     place.run("state", "init", "--lineage", LINEAGE, code=0)
     place.apply()
     place.write("synapse-apply.yaml", project(server.url, state={"lineage": MADE_ANEW}))
-    assert "not the one that the project file pins" in place.apply(code=1).err
+    assert "The project file pins another state" in place.apply(code=1).err
     assert server.counts == (1, 1, 1)
 
 

@@ -63,10 +63,10 @@ def test_the_key_is_read_there(place: Workplace, vault: StandInVault) -> None:
     place.unchanged()
     vault.sealed = True
     told = " ".join(place.plan(code=0).text.split())
-    assert "The state key that the project file names is not at hand" in told
+    assert "The state key that the project file names is missing" in told
     assert f"targets.prod.state.key: the Vault at {vault.url} is sealed" in told
     place.environ["SYNAPSE_APPLY_STATE_KEY"] = KEY
-    assert "is not at hand" not in place.plan(code=0).text
+    assert "file names is missing" not in place.plan(code=0).text
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,13 @@ def test_at_a_terminal_the_key_is_the_users(team: Workplace, server: Server) -> 
 
     other = second_machine(team, "bob")
     warned = " ".join(other.plan(code=0).text.split())
-    assert "The key of this shared state is not at hand" in warned
+    assert "The key of this shared state is missing" in warned
     place_of_key = Path(other.environ["HOME"], *key.relative_to(team.environ["HOME"]).parts)
     assert f"into SYNAPSE_APPLY_STATE_KEY_PROD or the file {place_of_key} (mode 0600)" in warned
-    assert "`synapse-apply state rekey` takes another one, and shuts out all" in warned
+    assert (
+        "`synapse-apply state rekey` changes the key. Machines with the former key are then refused"
+        in warned
+    )
     place_of_key.parent.mkdir(parents=True)
     place_of_key.write_bytes(key.read_bytes())
     place_of_key.chmod(0o600)
@@ -98,9 +101,9 @@ def test_off_a_terminal_a_place_is_named(team: Workplace, tmp_path: Path) -> Non
     assert made["key"] == {"id": made["key"]["id"], "from": str(file), "made": True}
     assert made["project"] == {"id": None, "written": False}
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "not at hand" in team.plan(code=0).text
+    assert "The key of this shared state is missing" in team.plan(code=0).text
     team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = file.read_text()
-    assert "not at hand" not in team.apply().text
+    assert "The key of this shared state is missing" not in team.apply().text
     assert file.read_text().strip() not in str(made)
 
 
@@ -108,7 +111,7 @@ def test_a_key_that_is_there_is_taken(team: Workplace, tmp_path: Path) -> None:
     """And no second one is made beside it."""
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
     refused = team.run("state", "init", "--key-file", str(tmp_path / "k"), code=1).err
-    assert "There is a state key already" in refused
+    assert "A state key already exists" in refused
     assert not (tmp_path / "k").exists()
     out = team.run("state", "init", code=0).out
     assert re.search(r"bound to state key [0-9a-f]{16}, from SYNAPSE_APPLY_STATE_KEY\.", out)
@@ -133,7 +136,7 @@ def test_the_project_file_says_where_it_is(team: Workplace, server: Server, tmp_
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[2]
     for command in (("plan",), ("apply", "--auto-approve"), ("drift",)):
         refused = team.run(*command, code=1).err
-        assert "The state key is not the one of this state" in refused
+        assert "The state has another key" in refused
         assert "from SYNAPSE_APPLY_STATE_KEY" in refused
     team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     team.plan(code=0)
@@ -166,7 +169,7 @@ def test_no_key_file_that_git_would_take(
         assert not (team.root / "keys").exists()
         team.write("keys/prod.key", KEYS[0])
     else:
-        assert "make another one with `synapse-apply state rekey`" in ran.err
+        assert "Create another key with `synapse-apply state rekey`" in ran.err
     assert "Git would take the state key" in team.run("state", "init", code=1).err
 
 
@@ -193,7 +196,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     assert "Computed the digests of 2 secrets with key" in shown
     team.unchanged()
     refused = other.plan(code=1).err
-    assert "The state key is not the one of this state" in refused
+    assert "The state has another key" in refused
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = key.read_text()
     other.unchanged()
 
@@ -202,7 +205,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     document = other.run("state", "rekey", "--auto-approve", "--json", code=0).document
     assert (document["done"], document["key_file"]) == (2, None)
     other.unchanged()
-    assert "is not the one of this state" in team.plan(code=1).err
+    assert "The state has another key" in team.plan(code=1).err
     assert json.loads(other.run("state", "rekey", "--json", code=0).out)["done"] == 0
 
 

@@ -32,11 +32,11 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
     del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
     planned = bucket_team.plan(code=0).text
     assert "The state is not verified" in planned
-    assert "The key of this shared state is not at hand" in planned
+    assert "The key of this shared state is missing" in planned
     assert "The key of the state is missing" in bucket_team.apply(code=1).err
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     refused = bucket_team.plan(code=1).err
-    assert "The state key is not the one of this state" in refused
+    assert "The state has another key" in refused
     assert server.writes == sent
 
 
@@ -51,7 +51,7 @@ def test_after_a_rekey_the_new_key_alone_is_enough(bucket_team: Workplace, serve
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
-    assert "The state key is not the one of this state" in bucket_team.plan(code=1).err
+    assert "The state has another key" in bucket_team.plan(code=1).err
 
 
 def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:

@@ -257,7 +257,9 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     assert "The state is not verified" in clone.plan(code=0).text
     refused = " ".join(clone.apply(code=1).err.split())
     assert "The key of the state is missing" in refused
-    assert "whoever has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
+    assert (
+        "a person who has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
+    )
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     assert "--allow-unsigned" in clone.run("state", "rekey", "--auto-approve", code=1).err
     clone.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
@@ -267,7 +269,7 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     assert "1 changed" in clone.apply().out
     assert "not verified" not in clone.plan(code=0).text
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
-    assert "The state key is not the one of this state" in clone.plan(code=1).err
+    assert "The state has another key" in clone.plan(code=1).err
 
 
 def test_a_former_key_signs_nothing_any_more(
@@ -277,7 +279,7 @@ def test_a_former_key_signs_nothing_any_more(
     clone.run("state", "init", code=0)
     clone.apply()
     clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
-    assert "The state key is not the one of this state" in clone.plan(code=1).err
+    assert "The state has another key" in clone.plan(code=1).err
     clone.run("state", "rekey", "--auto-approve", code=0)
     assert "Warning" not in clone.plan(code=0).text
     folder = tmp_path / "leaver"

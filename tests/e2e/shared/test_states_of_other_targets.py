@@ -113,8 +113,8 @@ def test_a_target_that_is_renamed(
     bound = place.run("state", "rebind", "--auto-approve", code=0).out
     backend = f"{server.url} (tenant acme)"
     assert bound == (
-        f"Was bound to {backend}, target canary and project {PROJECT}, "
-        f"is bound to {backend}, target prod and project {PROJECT}.\n"
+        f"The state was bound to {backend}, target canary and project {PROJECT} "
+        f"and is now bound to {backend}, target prod and project {PROJECT}.\n"
     )
     place.unchanged()
     assert "already" in place.run("state", "rebind", "--auto-approve", code=0).out

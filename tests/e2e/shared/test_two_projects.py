@@ -15,7 +15,7 @@ from .conftest import write_shared_project
 
 KEY = "A" * 44
 IDS = tuple(f"5f1c2d60-0000-4000-8000-00000000000{number}" for number in range(3))
-UNBOUND = "This shared state is bound to no project"
+UNBOUND = "This shared state is not bound to a project"
 
 
 @pytest.fixture
@@ -72,11 +72,13 @@ def test_a_second_project_is_refused(keyed: Workplace, server: Server) -> None:
 
     # On purpose: the other one has it from now on.
     bound = other.run("state", "rebind", "--auto-approve", code=0).out
-    assert f"and project {IDS[0]}, is bound to" in bound
+    assert f"and project {IDS[0]} and is now bound to" in bound
     assert bound.endswith(f"and project {IDS[1]}.\n")
     other.unchanged()
     assert IDS[1] in keyed.plan(code=1).err
-    assert f"project {IDS[1]} already" in other.run("state", "rebind", "--auto-approve", code=0).out
+    said = other.run("state", "rebind", "--auto-approve", code=0).out
+    assert said.startswith("The state is already bound to ")
+    assert f"project {IDS[1]}" in said
 
 
 def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
@@ -94,11 +96,11 @@ def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
     assert (keyed.root / "synapse-apply.yaml").read_text() == before
     out = keyed.run("state", "rebind", "--auto-approve", code=0).out
     text = (keyed.root / "synapse-apply.yaml").read_text()
-    assert f"Wrote project.id {written_id(keyed)} into the project file: commit it." in out
+    assert f"Wrote project.id {written_id(keyed)} to the project file. Commit the file." in out
     assert text.startswith("# ours\n")
     assert UNBOUND not in keyed.plan(code=0).text
     keyed.environ["SYNAPSE_APPLY_STATE_KEY"] = "B" * 44
-    assert "The state key is not the one of this state" in keyed.plan(code=1).err
+    assert "The state has another key" in keyed.plan(code=1).err
 
 
 def test_the_id_goes_along_with_backup_and_restore(keyed: Workplace, tmp_path: Path) -> None:

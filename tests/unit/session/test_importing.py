@@ -73,10 +73,10 @@ def test_an_unknown_kind_names_the_kinds_there_are(bench):
         ({"address": "widget/w", "id": [1]}, "its id is a list"),
         ({"address": "widget/w", "id": True}, "its id is a boolean"),
         ({"address": "w", "id": 1}, "an address is KIND/NAME"),
-        ({"address": "widget/w", "id": 1, "digest": "bogus"}, "the digest 'bogus' is none"),
-        ("plugin/x", "it is a string, 'plugin/x', where address and id are expected"),
-        (None, "it is null, where address and id are expected"),
-        ([], "it is a list, where address and id are expected"),
+        ({"address": "widget/w", "id": 1, "digest": "bogus"}, "the digest 'bogus' is not valid"),
+        ("plugin/x", "it is a string, 'plugin/x', but a row needs an address and an id"),
+        (None, "it is null, but a row needs an address and an id"),
+        ([], "it is a list, but a row needs an address and an id"),
     ],
 )
 def test_rows_of_an_inventory_that_cannot_be_read(row, words):

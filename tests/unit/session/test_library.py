@@ -88,7 +88,7 @@ def test_plans_of_months_are_forgotten(target: OpenTarget, monkeypatch: pytest.M
     """The newest ones can be applied; an older one is to be made again."""
     monkeypatch.setattr("synapse_apply.library.target._MAX_REMEMBERED_PLANS", 2)
     plans = [target.plan() for _ in range(3)]
-    with pytest.raises(InputError, match="not made here"):
+    with pytest.raises(InputError, match="does not come from this target object"):
         target.apply(plans[0])
     assert target.apply(plans[1]).exit_code == 0
 
@@ -184,9 +184,9 @@ def test_options_of_rows_do_not_go_with_a_plan(target: OpenTarget) -> None:
 def test_a_plan_of_another_target_is_refused(target: OpenTarget, folder: Path) -> None:
     with opened(folder) as other:
         plan = other.plan()
-    with pytest.raises(InputError, match="not made here"):
+    with pytest.raises(InputError, match="does not come from this target object"):
         target.apply(plan)
-    with pytest.raises(InputError, match="not made here"):
+    with pytest.raises(InputError, match="does not come from this target object"):
         target.save_plan(plan, "next.plan")
 
 
@@ -321,7 +321,7 @@ def test_a_plan_without_a_backend(target: OpenTarget, folder: Path) -> None:
     inventory.write_text('inventory: [{address: storage/results, id: "2"}]\n')
     plan = target.plan_offline("state:inventory.yaml")
     assert plan.summary.add == 3
-    with pytest.raises(InputError, match="not made here"):
+    with pytest.raises(InputError, match="does not come from this target object"):
         target.apply(plan)
     with pytest.raises(OptionConflict):
         target.plan_offline("inventory.yaml")

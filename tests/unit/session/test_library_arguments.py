@@ -124,11 +124,11 @@ def test_reviewed_plans_are_at_least_one(target: OpenTarget) -> None:
 
 def test_two_ways_to_approve_exclude_each_other(target: OpenTarget) -> None:
     """A function that would say no must not be passed over."""
-    with pytest.raises(OptionConflict, match="exclude each other"):
+    with pytest.raises(OptionConflict, match="cannot be combined"):
         target.apply(confirm=lambda _plan: False, auto_approve=True)
     plan = target.plan()
     assert plan.summary.add == 4
-    with pytest.raises(OptionConflict, match="exclude each other"):
+    with pytest.raises(OptionConflict, match="cannot be combined"):
         target.apply(plan, confirm=lambda _plan: False, auto_approve=True)
     assert target.plan().summary.add == 4
 

@@ -36,7 +36,7 @@ def test_an_empty_file_of_another_name_is_not_ours(bench: Bench, tmp_path: Path,
     file.touch()
     with pytest.raises(InputError) as caught:
         recovered(bench, file)
-    assert caught.value.diagnostics[0].summary == "This file does not tell what a run did"
+    assert caught.value.diagnostics[0].summary == "This file is not a list of a run's calls"
     assert caught.value.diagnostics[0].detail == f"{file}: it is empty."
     assert file.exists()
 

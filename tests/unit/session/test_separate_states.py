@@ -52,7 +52,7 @@ def test_two_urls_that_name_one_place(tmp_path: Path, first: object, second: obj
     assert "Error: Two targets have one state" in shown
     assert "keeps its state where target a (synapse-apply.yaml:" in shown
     assert shown.count("synapse-apply.yaml:") == 2
-    assert "Give targets.b.state.url a place of its own" in shown
+    assert "Give targets.b.state.url a separate place" in shown
     assert "pw" not in shown
 
 

@@ -99,7 +99,7 @@ def test_a_package_of_a_branch_is_refused(site):
         for result in (site.look(), site.apply()):
             assert "release/yolo@1.0.0" not in list_records(site), ref
             if ref not in ("origin", "HEAD"):  # which a mirror does not have
-                assert "A controller takes no package from a branch" in str(result.findings)
+                assert "A controller does not read packages from a branch" in str(result.findings)
     site.upstream.tag("v1.0.0", commit)
     site.push({"manifests/yolo.yaml": manifest.replace("REF", "v1.0.0")})
     assert site.apply().outcome is RunOutcome.APPLIED
