@@ -150,7 +150,7 @@ def init(
 @click.option(
     "--provider",
     metavar="NAME",
-    help="Explain a storage's `spec.configuration`, or a field of it, as this provider has it.",
+    help="Explain a storage's `spec.configuration`, or one of its fields, for this provider.",
 )
 def explain(*, console: Console, name: str, provider: str | None) -> int:
     """Explain a kind or a field: its type, whether it is required, its values and its fields.

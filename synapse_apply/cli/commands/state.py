@@ -310,7 +310,7 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
         ),
         (
             "synapse-apply state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'",
-            "Show it again from 2027 on.",
+            "Show the difference again from 2027 on.",
         ),
     ],
     exits=[
@@ -346,7 +346,7 @@ def accept(
     nobody can tell whose package a release has: the command then records that the package is yours.
 
     With --until, the acceptance ends after that day (UTC), and plans show the difference again.
-    `plan` and `doctor` warn a week before. Each `state accept` of the resource replaces the end.
+    `plan` and `doctor` warn a week before. Each `state accept` of the resource sets a new end.
 
     With --undo, plans show the accepted differences again. This needs neither manifests nor a
     backend.
