@@ -743,8 +743,8 @@ def audit(
     """List who did what and when, newest first, and check that no row was changed or removed.
 
     Each row has a digest of itself and the row before it. The command computes the whole chain
-    again, from any source. Only a digest from another place proves that the end is complete: the
-    controller logs its newest digest every hour.
+    again, also from a running controller. Only a digest from another place proves that the end is
+    complete: the controller logs its newest digest every hour.
     """
     selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
     if url := cli.controller.choose_controller_url(url):
