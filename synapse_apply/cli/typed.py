@@ -171,12 +171,13 @@ def complete_or_print_script(root: click.Command, instruction: str) -> int:
 
 def build_completion_script(root: click.Command, shell: str) -> str:
     """The script that a shell sources; LookupError for an unknown shell."""
-    from click.shell_completion import get_completion_class
+    from click.shell_completion import ShellComplete, get_completion_class
 
     completion_class = get_completion_class(shell)
     if completion_class is None:
         raise LookupError(shell)
-    return completion_class(root, {}, NAME, COMPLETION_VARIABLE).source()
+    # Not Bash's own method: it starts the first `bash` on PATH to ask for its version.
+    return ShellComplete.source(completion_class(root, {}, NAME, COMPLETION_VARIABLE))
 
 
 if TYPE_CHECKING:

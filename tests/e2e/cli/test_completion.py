@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -196,3 +197,17 @@ def test_an_answer_imports_no_client(project: Path) -> None:
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == "LOADED"
         assert "plain," in done.stdout
+
+
+def test_the_script_for_bash_starts_no_bash_of_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "bin" / "bash"
+    planted.parent.mkdir()
+    planted.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\necho 5.2.0\n")
+    planted.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{planted.parent}:{os.environ['PATH']}")
+    command = [sys.executable, "-m", "synapse_apply", "completion", "bash"]
+    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "complete " in script
+    assert not (tmp_path / "started").exists()
