@@ -34,7 +34,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
-from synapse_apply.model.phrases import format_count_and_noun, suggest_name
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list, suggest_name
 from synapse_apply.model.project import Target, with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
@@ -350,6 +350,22 @@ class TargetState(PartOfTarget):
             )
             warnings: list[Diagnostic] = []
             if replaced is not None and replaced.binding == identity:
+                restored = session.store.read_state().records
+                known = {(a.kind, one.api, one.remote_id) for a, one in restored.items()}
+                if lacking := [
+                    f"{address} (id {record.remote_id})"
+                    for address, record in replaced.records.items()
+                    if (address.kind, record.api, record.remote_id) not in known
+                    and address not in restored
+                ]:
+                    warning = warning_finding(
+                        "The backup lacks records of the replaced state",
+                        f"{format_short_list(lacking)}. The objects may still exist, and apply "
+                        "could create them again.",
+                        Text(Command("import ADDRESS ID"), " records an object again."),
+                        target=target.name,
+                    )
+                    warnings.append(warning)
                 addresses = {intent.address for intent in replaced.open_intents}
                 kept = list_acting_calls(session, replaced, with_answered=True)
                 addresses.update(call.address for _, call in kept)

@@ -149,3 +149,23 @@ def test_the_embedded_backend_takes_only_what_is_of_its_data_set(there: Workplac
     ran = there.run("state", "restore", "-t", "embedded", "embedded.bak", "--auto-approve", code=1)
     assert "made for the embedded data set" in ran.err
     assert sorted(data.glob("*")) == before
+
+
+def test_objects_that_the_backup_does_not_know_are_named(there: Workplace) -> None:
+    """Their ids go with the replaced state, and an apply could make them again."""
+    restored = there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
+    assert "lacks records" not in restored.text
+    there.write(
+        "manifests/more.yaml",
+        "apiVersion: synapse-apply/v1\nkind: Storage\nmetadata: {name: more}\nspec: {name: More, "
+        "provider: file_system, category: internal, configuration: {base_path: /more}}\n",
+    )
+    there.apply()
+    text = " ".join(
+        there.run("state", "restore", "prod.bak", "--auto-approve", code=0).text.split()
+    )
+    assert "The backup lacks records of the replaced state" in text
+    assert "storage/more (id 2). The objects may still exist" in text
+    assert "`synapse-apply import ADDRESS ID` records an object again." in text
+    there.run("import", "storage/more", "2", code=0)
+    there.unchanged()
