@@ -131,7 +131,9 @@ class PackageLint:
     _file_sizes: dict[str, int] = field(default_factory=dict)
     _config_name: str = ""
     _config_bytes: bytes | None = None
+    _top_modules: frozenset[str] = frozenset()
     _code_by_path: dict[str, str] = field(default_factory=dict)
+    _words_by_file: dict[str, frozenset[str] | None] = field(default_factory=dict)
     _code_size: int = 0
     _libraries: frozenset[str] = frozenset()
     _flaws: list[PackageFlaw] = field(default_factory=list)
@@ -142,6 +144,11 @@ class PackageLint:
         """Called once, before the first file."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
+        self._top_modules = frozenset(
+            path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
+            for path in self._file_sizes
+            if path.endswith(_PYTHON_SUFFIX)
+        )
         # Without one at the root the platform takes the file with the shortest such path.
         config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
         names = (*CONFIG_FILES, *sorted(config_paths, key=len))
@@ -268,7 +275,7 @@ class PackageLint:
 
         The search in the text cannot find them all, since YAML may write a value in several ways.
         """
-        text = (self._config_bytes or b"").decode("utf-8", "replace")
+        lines = (self._config_bytes or b"").decode("utf-8", "replace").split("\n")
         file = self._label(self._config_name)
         positions = [flaw.position for flaw in self._flaws if flaw.position is not None]
         flawed_lines = {position.line for position in positions if position.file == file}
@@ -281,7 +288,7 @@ class PackageLint:
                     not kind
                     or position is None
                     or position.line in flawed_lines
-                    or is_line_allowed_by_comment(text, position.line)
+                    or is_line_allowed_by_comment(lines, position.line)
                 ):
                     continue
                 is_certain = isinstance(value, str) and contains_secret(value)
@@ -336,13 +343,8 @@ class PackageLint:
                 yield self._flaw(
                     "left-out-elsewhere", position, path, file=label, what=what, pattern=pattern
                 )
-            text = self._code_by_path.get(file)
-            # A name is defined if it occurs in the text, or could come by `*`.
-            if (
-                text is not None
-                and re.search(rf"(?<!\w){re.escape(entrypoint.name)}(?!\w)", text) is None
-                and not any(sign in text for sign in ("import *", "__getattr__", "globals()"))
-            ):
+            words = self._words_of(file)
+            if words is not None and entrypoint.name not in words:
                 yield self._flaw(
                     "entrypoint-name", position, path, file=label, name=entrypoint.name
                 )
@@ -350,15 +352,22 @@ class PackageLint:
             rule = self._left_out[left_out]
             yield self._flaw("left-out", position, path, left_out=left_out, rule=rule, **facts)
         # A folder or module at the package's root that contains Python code.
-        elif any(
-            top_module == path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
-            for path in self._file_sizes
-            if path.endswith(_PYTHON_SUFFIX)
-        ):
+        elif top_module in self._top_modules:
             yield self._flaw("entrypoint-missing", position, path, module=module, **facts)
         # The SDK is always installed; a required library may contain the entrypoint.
         elif top_module not in self._libraries and top_module != _SDK_MODULE:
             yield self._flaw("entrypoint-outside", position, path, top_module=top_module, **facts)
+
+    def _words_of(self, file: str) -> frozenset[str] | None:
+        """The words of a module, of which a name that it defines is one; None if it may have more.
+
+        That is where the text is not at hand, or where a name could come by `*`.
+        """
+        if file not in self._words_by_file:
+            text = self._code_by_path.get(file)
+            is_open = text is None or any(sign in text for sign in _ADDS_NAMES)
+            self._words_by_file[file] = None if is_open else frozenset(_WORD.findall(text or ""))
+        return self._words_by_file[file]
 
     def _dockerfile_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
@@ -422,11 +431,14 @@ def withhold_secret(flaw: PackageFlaw) -> PackageFlaw:
 _ENTRYPOINT_FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::|\.)[^\W\d]\w*")
 # Parentheses are bounded, so that an unclosed one does not match the rest of a large file.
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(?P<module>\.*[\w.]*)[ \t]+import[ \t]+"
-    r"(?P<names>\([^)]{0,4000}\)|[^\n#]+)|import[ \t]+(?P<modules>[\w., \t]+))",
+    # Possessive: a line of blanks or dots is not tried at each of its splits.
+    r"^[ \t]*+(?:from[ \t]++(?P<module>[\w.]++)[ \t]++import[ \t]++"
+    r"(?P<names>\([^)]{0,4000}\)|[^\n#]+)|import[ \t]++(?P<modules>[\w., \t]+))",
     re.MULTILINE,
 )
 _NAME = re.compile(r"[^\W\d]\w*")
+_WORD = re.compile(r"\w+")
+_ADDS_NAMES = ("import *", "__getattr__", "globals()")
 _PYTHON_SUFFIX = ".py"
 # Other files that Python imports as modules.
 _BINARY_SUFFIXES = (".so", ".pyd", ".pyc")

@@ -146,6 +146,33 @@ def test_variables_that_many_documents_use_are_no_attack(tmp_path):
     assert bounded(tmp_path, "validate")[0] == 0
 
 
+PACKAGES = {
+    "a line of dots": ("plugin.x:run", {"plugin/x.py": f"from {'.' * 500_000}\n"}),
+    "a line of blanks": ("plugin.x:run", {"plugin/x.py": f"from{' ' * 500_000}\n"}),
+    "many entrypoints": ("x:q{}", {"x.py": "x " * (250 * 1024)}),
+}
+
+
+@pytest.mark.parametrize("case", PACKAGES)
+def test_code_of_a_package_that_is_searched(tmp_path: Path, case: str) -> None:
+    """Once for all its entrypoints; a line is not tried at each of its splits."""
+    entrypoint, files = PACKAGES[case]
+    count = 20_000 if "{}" in entrypoint else 1
+    actions = {f"a{n}": {"entrypoint": entrypoint.format(n)} for n in range(count)}
+    config = {"name": "p0", "code": "p0", "version": "1.0.0", "actions": actions}
+    for name, text in {**files, "config.yaml": json.dumps(config)}.items():
+        file = tmp_path / "package" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    release = {"plugin": "p0", "version": "1.0.0", "source": "./package"}
+    head = {"apiVersion": "synapse-apply/v1", "kind": "Release"}
+    document = json.dumps({**head, "spec": release})
+    (tmp_path / "m.yaml").write_text(f"{plugin(0)}\n---\n{document}")
+    settings = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["m.yaml"]}
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
+    assert "Valid: 2 resources" in bounded(tmp_path, "validate")[1]
+
+
 # The path is one on which an expression that tries all ways would never end.
 SLOW = {
     "eight stars": ("a*" * 8 + "b", "a" * 200),

@@ -166,7 +166,7 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
     place, text = draft.find_position(field_path), draft.document.source
     if place is not None and place.file == text.file:
         lines = text.get_line_and_preceding(place.line)
-        if is_line_allowed_by_comment(lines, 2):
+        if is_line_allowed_by_comment(lines.split("\n"), 2):
             return
     source = f"env: {suggest_variable(path)}" + ", format: json" * isinstance(value, list)
     draft.warn(

@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 
 from synapse_apply.model.frozen import frozen
@@ -139,7 +139,7 @@ def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
     for start, (kind, is_certain) in sorted(found.items()):
         line = bisect_right(line_starts, start)
         is_first = line not in by_line or (is_certain and not by_line[line].is_certain)
-        if is_first and not (lines and _is_line_allowed(lines, line)):
+        if is_first and not (lines and is_line_allowed_by_comment(lines, line)):
             by_line[line] = Credential(kind, line, start - line_starts[line - 1] + 1, is_certain)
     return [*by_line.values()]  # one for each line, a certain one before others
 
@@ -179,12 +179,8 @@ def is_name_of_secret(name: str) -> bool:
     return is_short or any(_assignments(f"{name}=any-value"))
 
 
-def is_line_allowed_by_comment(text: str, line: int) -> bool:
-    """Whether a comment allows the values on a line, which is counted from 1."""
-    return _is_line_allowed(text.split("\n"), line)
-
-
-def _is_line_allowed(lines: list[str], line: int) -> bool:
+def is_line_allowed_by_comment(lines: Sequence[str], line: int) -> bool:
+    """Whether a comment allows the values on a line of a text, which is counted from 1."""
     own_comment = _ALLOW_COMMENT.search(lines[line - 1]) if line <= len(lines) else None
     previous_comment = _ALLOW_COMMENT.search(lines[line - 2]) if line > 1 else None
     return (own_comment is not None and not own_comment[1]) or (

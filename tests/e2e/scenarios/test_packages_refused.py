@@ -186,7 +186,7 @@ def test_a_saved_plan_without_the_option_is_not_widened(ready, server, way):
     write_package(ready, "import os\n", NO_DATA_TYPE)
     ready.plan("--out", "without", code=0)
     ran = ready.run("apply", *way, "--no-package-check", "data-type", code=64)
-    assert "`plan --no-package-check --out`" in ran.err
+    assert "(`plan --no-package-check --out FILE`)" in ran.err
     assert server.writes == []
     ready.run("apply", *way, code=5)
     assert server.counts == (1, 0, 1)
