@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from synapse_apply.files.checkout import (
 from synapse_apply.files.tree import Entry, EntryKind, FolderTree, UnreadableError
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
 from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, text_position
-from synapse_apply.manifests.yaml.reader import VALUE_FROM
+from synapse_apply.manifests.yaml.reader import VALUE_FROM, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.lazy_patterns import lazy_pattern
@@ -327,11 +327,13 @@ def format_display_path(path: Path, folder: str) -> str:
 #
 # For commands that read no manifests and still must mask their secrets in what a server answers:
 # reading 1,000 manifests takes 0.4 s, searching their text a tenth of it. A reference too many does
-# no harm: the allow-lists decide what is read, and a known value is only masked. One that is
-# written with escapes or through aliases is missed.
+# no harm: the allow-lists decide what is read, and a known value is only masked. Files that have
+# escapes, or comments and aliases behind a `valueFrom`, are read as well.
 
 # The name follows `valueFrom` closely; a bound keeps the search linear whatever a file holds.
 _MAX_DISTANCE = 1000
+# Comments, anchors, aliases, block scalars, explicit keys.
+_UNSURE = re.compile(rb"[#&*>|?]")
 _KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
 _PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
 _SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
@@ -360,19 +362,45 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
         content = b""
         with suppress(OSError):
             content = read_regular_file(file)
-        # Most files name no secret, and are not decoded. Each piece begins behind one `valueFrom`.
-        for piece in content.split(VALUE_FROM.encode())[1:]:
-            text = piece.decode(errors="replace")[:_MAX_DISTANCE]
-            # Both forms are given, as `format: json` may belong to a neighbour, and a value too
-            # many is only masked.
-            forms = ("text", "json") if _AS_JSON.search(text) else ("text",)
-            for source, written in _sources_with_arguments(text):
-                # A text in which a variable has no value on this target stays as it is.
-                filled = substitute_variables(written, values, lambda *_finding: None, (), set())
-                for form in forms:
-                    ref = build_reference_or_none_if_malformed(source, filled, form)
-                    refs.update([ref] if ref is not None else [])
+        for source, written, forms in (*_search_references(content), *_read_references(content)):
+            # A text in which a variable has no value on this target stays as it is.
+            filled = substitute_variables(written, values, lambda *_finding: None, (), set())
+            for form in forms:
+                ref = build_reference_or_none_if_malformed(source, filled, form)
+                refs.update([ref] if ref is not None else [])
     return refs
+
+
+def _search_references(content: bytes) -> Iterator[tuple[SecretSource, Any, Sequence[str]]]:
+    """What a file seems to name, whatever it is: a source, what is below it, its forms."""
+    # Most files name no secret, and are not decoded. Each piece begins behind one `valueFrom`.
+    for piece in content.split(VALUE_FROM.encode())[1:]:
+        text = piece.decode(errors="replace")[:_MAX_DISTANCE]
+        # Both forms are given, as `format: json` may belong to a neighbour, and a value too
+        # many is only masked.
+        forms = ("text", "json") if _AS_JSON.search(text) else ("text",)
+        for source, written in _sources_with_arguments(text):
+            yield source, written, forms
+
+
+def _read_references(content: bytes) -> Iterator[tuple[SecretSource, Any, Sequence[str]]]:
+    """What a file names whose YAML has a form that the search may take for another one."""
+    pieces = content.split(VALUE_FROM.encode())[1:]
+    if b"\\" not in content and not any(_UNSURE.search(one[:_MAX_DISTANCE]) for one in pieces):
+        return
+    documents = read_documents(content.decode(errors="replace"), "").documents
+    remaining: list[Any] = [document.value for document in documents]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, Mapping):
+            remaining += value.values()
+            named = value.get(VALUE_FROM)
+            for name, written in named.items() if isinstance(named, Mapping) else ():
+                source = SECRET_SOURCES.get(name)
+                if source is not None and source.is_read:
+                    yield source, written, ("text", "json")
+        elif isinstance(value, list):
+            remaining += value
 
 
 def _sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:

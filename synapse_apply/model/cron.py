@@ -57,6 +57,7 @@ class _CronField:
         return number
 
 
+_MAX_LENGTH = 1000
 _CRON_FIELDS = (
     _CronField("minute", 0, 59),
     _CronField("hour", 0, 23),
@@ -86,6 +87,8 @@ class Cron:
     @classmethod
     def parse(cls, text: str) -> Cron:
         """Parse the five fields of a text; raises ValueError with what is wrong with it."""
+        if len(text) > _MAX_LENGTH:
+            raise ValueError(f"a cron has at most {_MAX_LENGTH} characters")
         fields = text.split()
         if len(fields) != len(_CRON_FIELDS):
             raise ValueError(f"a cron has 5 fields, not {len(fields)}")

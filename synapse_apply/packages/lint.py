@@ -167,9 +167,11 @@ class PackageLint:
 
     def _left_out_with(self, module: str) -> str:
         """Which left-out path contains a module, given by its path without an ending; else ""."""
-        parts = module.split("/")
-        prefixes = ("/".join(parts[: count + 1]) for count in range(len(parts)))
-        paths = (prefix + ending for prefix in prefixes for ending in ("/", _PYTHON_SUFFIX))
+        ends = (found.start() for found in re.finditer("/|$", module))
+        return next(filter(None, (self._left_out_at(module[:end]) for end in ends)), "")
+
+    def _left_out_at(self, module: str) -> str:
+        paths = (module + ending for ending in ("/", _PYTHON_SUFFIX))
         return next((path for path in paths if path in self._left_out), "")
 
     def wants_file(self, entry: PackageFile) -> bool:
@@ -392,10 +394,17 @@ class PackageLint:
         if not self._left_out and not excluded_patterns:
             return
         named_modules: set[str] = set()
+        package, of_package = "", ""
         for path, text in self._code_by_path.items():
             for module, offset in iter_possibly_imported_module_paths(text, path):
                 file = imported_file(module.replace("/", "."), self._file_sizes)
-                left_out = self._left_out_with(module) if file is None else ""
+                # The names of an import follow its module, which is looked up once.
+                if module.rpartition("/")[0] != package or not package:
+                    package, of_package = module, self._left_out_with(module)
+                    left_out = of_package
+                else:
+                    left_out = of_package or self._left_out_at(module)
+                left_out = left_out if file is None else ""
                 name = file or module
                 if name in named_modules or not (left_out or file in excluded_patterns):
                     continue
@@ -438,6 +447,7 @@ _IMPORT = re.compile(
 )
 _NAME = re.compile(r"[^\W\d]\w*")
 _WORD = re.compile(r"\w+")
+_MAX_PATH = 4096  # bytes, of a file system's
 _ADDS_NAMES = ("import *", "__getattr__", "globals()")
 _PYTHON_SUFFIX = ".py"
 # Other files that Python imports as modules.
@@ -493,10 +503,12 @@ def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[tuple[
         if match["modules"] is not None:
             for part in match["modules"].split(","):
                 parts = part.split()
-                if parts:
+                if parts and len(parts[0]) <= _MAX_PATH:
                     yield parts[0].strip(".").replace(".", "/"), match.start()
             continue
         module = match["module"]
+        if len(module) > _MAX_PATH:
+            continue
         dot_count = len(module) - len(module.lstrip("."))
         # One dot is the file's own package, each further dot the one above.
         folder = package.split("/") if dot_count and package else []
@@ -504,5 +516,5 @@ def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[tuple[
             folder = folder[: max(len(folder) - dot_count + 1, 0)]
         module_path = "/".join([*folder, *filter(None, module.strip(".").split("."))])
         yield module_path, match.start()
-        for name in _NAME.findall(match["names"]):
+        for name in dict.fromkeys(_NAME.findall(match["names"])):
             yield f"{module_path}/{name}" if module_path else name, match.start()

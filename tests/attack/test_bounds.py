@@ -149,6 +149,11 @@ def test_variables_that_many_documents_use_are_no_attack(tmp_path):
 PACKAGES = {
     "a line of dots": ("plugin.x:run", {"plugin/x.py": f"from {'.' * 500_000}\n"}),
     "a line of blanks": ("plugin.x:run", {"plugin/x.py": f"from{' ' * 500_000}\n"}),
+    "a deep module and many names": (
+        "plugin.x:run",
+        {"plugin/x.py": f"from a{'.a' * 1500} import {','.join(f'b{n}' for n in range(50_000))}\n"},
+    ),
+    "a module without end": ("plugin.x:run", {"plugin/x.py": f"import a{'.a' * 200_000}\n"}),
     "many entrypoints": ("x:q{}", {"x.py": "x " * (250 * 1024)}),
 }
 
@@ -160,6 +165,8 @@ def test_code_of_a_package_that_is_searched(tmp_path: Path, case: str) -> None:
     count = 20_000 if "{}" in entrypoint else 1
     actions = {f"a{n}": {"entrypoint": entrypoint.format(n)} for n in range(count)}
     config = {"name": "p0", "code": "p0", "version": "1.0.0", "actions": actions}
+    # All imports are looked at where a file is left out.
+    files = {**files, "out.py": "x = 1\n", ".synapseignore": "out.py\n"}
     for name, text in {**files, "config.yaml": json.dumps(config)}.items():
         file = tmp_path / "package" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +178,22 @@ def test_code_of_a_package_that_is_searched(tmp_path: Path, case: str) -> None:
     settings = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["m.yaml"]}
     (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
     assert "Valid: 2 resources" in bounded(tmp_path, "validate")[1]
+
+
+def test_blank_lines_of_a_text_that_is_edited(tmp_path: Path) -> None:
+    """The end of a text is looked for from the end."""
+    blank = "\n" * 200_000
+    spec = (
+        f"plugin: p0\n  version: 1.0.0\n  source: ./package\n  changelog: |\n    a\n{blank}    b\n"
+    )
+    release = f"apiVersion: synapse-apply/v1\nkind: Release\nspec:\n  {spec}"
+    (tmp_path / "m.yaml").write_text(f"{plugin(0)}\n---\n{release}")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "config.yaml").write_text("name: p0\ncode: p0\nversion: 1.0.0\n")
+    settings = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["m.yaml"]}
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
+    code, said = bounded(tmp_path, "bump", "p0", "patch", "--dry-run")
+    assert code == 0, said[-500:]
 
 
 # The path is one on which an expression that tries all ways would never end.

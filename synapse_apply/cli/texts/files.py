@@ -261,11 +261,15 @@ def print_bump(
     return 0
 
 
+_MANY_LINES = 1000
+
+
 def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
     old_lines = file.old_content.decode().splitlines()
     new_lines = file.new_content.decode().splitlines()
-    # Without autojunk: in files of 200 lines or more it ignores frequent lines (difflib).
-    matcher = SequenceMatcher(None, old_lines, new_lines, autojunk=False)
+    # Autojunk ignores frequent lines, which would take quadratic time in a large file (difflib).
+    is_large = len(old_lines) > _MANY_LINES
+    matcher = SequenceMatcher(None, old_lines, new_lines, autojunk=is_large)
     for verb, i, j, k, m in matcher.get_opcodes():
         if verb == "equal":
             continue

@@ -15,7 +15,6 @@ from synapse_apply.model.frozen import mutable
 # YAML 1.1's line breaks, at which PyYAML and libyaml end a line.
 LINE_BREAK_CHARS = "\n\r\x85\u2028\u2029"
 LINE_BREAK = re.compile(f"\r\n|[{LINE_BREAK_CHARS}]")
-_BLANK_LINES = re.compile(f"(?:(?:{LINE_BREAK.pattern})[ \t]*)+\\Z")
 _LAST_LINE_BREAK = re.compile(f"(?:{LINE_BREAK.pattern})[ \t]*\\Z")
 _KEEP_HEADER = re.compile(r"[|>][0-9]?\+")
 _PROPERTIES_PATTERN = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
@@ -154,8 +153,12 @@ class Written(str):
         """
         if node.is_block_scalar:
             source = self[node.start : node.end]
-            blank_lines = _LAST_LINE_BREAK if _KEEP_HEADER.match(source) else _BLANK_LINES
-            return node.start + len(blank_lines.sub("", source))
+            if _KEEP_HEADER.match(source):
+                return node.start + len(_LAST_LINE_BREAK.sub("", source))
+            # From the end: an expression would try each line of it up to there.
+            end = len(source.rstrip(f"{LINE_BREAK_CHARS} \t"))
+            first_break = LINE_BREAK.search(source, end)
+            return node.start + (first_break.start() if first_break else len(source))
         # The parser's end mark of a block collection is at the next token, behind blank lines.
         return node.end if node.flow or not node.items else self.value_end(node.items[-1])
 

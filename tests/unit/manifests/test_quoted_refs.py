@@ -51,6 +51,27 @@ def test_a_value_of_an_encrypted_file_is_found(tmp_path: Path, text: str) -> Non
     assert found == {("sops", "a/b of secrets/prod.yaml", "text")}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "k:\n  valueFrom:\n    # env: RAW_OLD\n    env: RAW_KEY\n",
+        "k:\n  valueFrom: # not env: RAW_OLD\n    env: RAW_KEY\n",
+        "k:\n  valueFrom:\n    # was file: raw.txt\n    env: RAW_KEY\n",
+        "k:\n  valueFrom:\n    env: # which one\n      RAW_KEY\n",
+        "k:\n  valueFrom:\n    env: >-\n      RAW_KEY\n",
+        "k:\n  valueFrom:\n    env: &name RAW_KEY\n",
+        "k:\n  valueFrom:\n    ? env\n    : RAW_KEY\n",
+        'k:\n  valueFrom:\n    "\\x65nv": RAW_KEY\n',
+        'k:\n  "value\\x46rom":\n    env: RAW_KEY\n',
+        f"k:\n  valueFrom:\n    # {'x' * 1100}\n    env: RAW_KEY\n",
+        "a: &a {env: RAW_KEY}\nk: {valueFrom: *a}\n",
+    ],
+)
+def test_a_reference_of_any_valid_form_is_found(tmp_path: Path, text: str) -> None:
+    """What a search of the text would miss, or take for another name."""
+    assert ("env", "RAW_KEY", "text") in found_in(tmp_path, text)
+
+
 def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     """A folder, a link that points nowhere, bytes that are no text."""
     (tmp_path / "manifests" / "b.yaml").mkdir(parents=True)
