@@ -69,7 +69,7 @@ def steal(site: Checkout, value: str) -> None:
 @pytest.mark.parametrize(
     ("url", "settings", "name", "why"),
     [
-        (S3, {}, "AWS_SECRET_ACCESS_KEY", "targets.prod.state.url is reached with AWS_*"),
+        (S3, {}, "AWS_SECRET_ACCESS_KEY", "AWS_* gives access to targets.prod.state.url"),
         (S3, {}, "aws_session_token", "AWS_*"),
         (S3, {"allow_env": ["AWS_SECRET_ACCESS_KEY"]}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
         (S3, {"allow_env": ["*"]}, "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_*"),
@@ -82,7 +82,7 @@ def steal(site: Checkout, value: str) -> None:
         ("POSTGRES://state@db/x", {}, "PGPASSFILE", "PG*"),
         ("git:origin", {}, "GIT_PASSWORD", "GIT_*"),
         (CODECOMMIT, {}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
-        ("", {"vault": VAULT}, "VAULT_TOKEN", "targets.prod.vault is reached with VAULT_*"),
+        ("", {"vault": VAULT}, "VAULT_TOKEN", "VAULT_* gives access to targets.prod.vault"),
         *(
             (VARIABLE, {}, name, "targets.prod.state.url")
             for name in ("AWS_SESSION_TOKEN", "AZURE_STORAGE_SAS_TOKEN", "PGPASSWORD",

@@ -145,7 +145,7 @@ def test_a_zip_that_was_never_committed(repo: Repository) -> None:
 
 @pytest.mark.parametrize(
     ("ref", "said"),
-    [("nowhere", "'nowhere' names no commit here."), ("--all", "'--all' is no ref.")],
+    [("nowhere", "'nowhere' names no commit here."), ("--all", "'--all' is not a ref.")],
 )
 def test_a_ref_that_is_none(repo: Repository, ref: str, said: str) -> None:
     """Nothing is done for a ref that names no commit."""
