@@ -169,7 +169,7 @@ def test_a_manifest_cannot_read_how_servers_are_reached(tmp_path: Path, name: st
     file.write_text(json.dumps(project))
     (tmp_path / "manifests" / "thief.yaml").write_text(STORAGE.format(name))
     said = site.run("validate -t prod", 1)
-    assert f"valueFrom may not read {name}: targets.prod.url is reached with *_PROXY" in said
+    assert f"valueFrom may not read {name}: *_PROXY gives access to targets.prod.url" in said
     assert PASSWORD not in said
     for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "All")):
         git(tmp_path, *typed)

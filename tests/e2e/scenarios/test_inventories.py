@@ -57,7 +57,7 @@ def test_rows_that_cannot_be_used_are_told_with_their_places(ready):
     ran = ready.run("import", "-f", "i.yaml", code=1)
     for line, words in (
         (3, "row 2 of i.yaml: it is a string, 'plugin/x'"),
-        (4, "row 3 of i.yaml (release/yolo@1.0.0): the digest 'bogus' is none"),
+        (4, "row 3 of i.yaml (release/yolo@1.0.0): the digest 'bogus' is not valid: a digest is "),
         (5, "plugin/yolo is in row 1 (line 2) and in row 4 of i.yaml, with id 1 and 2."),
     ):
         assert f"i.yaml:{line}:5" in ran.err
