@@ -102,7 +102,7 @@ class KeySources:
         # Before any file is opened: a link in a checkout could name a file of the user as the key.
         has_own_folder(self.project.root)
         user_key_path = self.user_key_path
-        require_hidden_key_files_if_any(user_key_path)
+        require_hidden_files(user_key_path)
         own_key_path = key_path_beside_state(self.project, self.target)
         files = (own_key_path,) if user_key_path is None else (user_key_path, own_key_path)
         declared_key, problem = self._read_declared_key()
@@ -122,7 +122,7 @@ class KeySources:
         reference, path = self.target.state.key, self.declared_key_path
         if reference is None:
             return None, None
-        require_hidden_key_files_if_any(path)
+        require_hidden_files(path)
         try:
             text, problem = self.resolve_setting_or_reason(reference)
         except SecretUnavailable:
@@ -223,7 +223,7 @@ def build_key_sources(
     return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
 
 
-def require_hidden_key_files_if_any(path: Path | None) -> None:
+def require_hidden_files(path: Path | None) -> None:
     """InputError if Git has the key file of a path, or that of the key before it beside it."""
     for file in () if path is None else (path, build_previous_key_path(path)):
         if os.path.lexists(file):
