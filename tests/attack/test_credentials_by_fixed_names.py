@@ -291,13 +291,17 @@ def test_files_that_a_target_reads_its_credentials_from_are_closed_though_listed
     assert opening.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
 
 
-def test_a_variable_that_names_the_checkout_closes_none_of_its_files(site: Checkout) -> None:
-    """GitLab's GIT_CLONE_PATH is where the project itself is."""
+def test_a_variable_that_names_the_checkout_closes_none_of_its_files(
+    site: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitLab's GIT_CLONE_PATH is where the project itself is; an empty one names no folder."""
     write_project(site.root, GIT)
-    (site.root / "secret.txt").write_text(CANARY)
-    for folder in (site.root, site.root.parent):
-        resolver = make_resolver(site, GIT_CLONE_PATH=str(folder))
-        assert resolver.resolve_secret(SecretRef("file", "secret.txt")).reveal() == CANARY
+    (site.root / "manifests" / "secret.txt").write_text(CANARY)
+    monkeypatch.chdir(site.root / "manifests")
+    for value in (str(site.root), str(site.root.parent), "", "."):
+        resolver = make_resolver(site, GIT_CLONE_PATH=value)
+        ref = SecretRef("file", "manifests/secret.txt")
+        assert resolver.resolve_secret(ref).reveal() == CANARY
 
 
 @pytest.mark.parametrize("configuration", ["", "settings"])

@@ -322,10 +322,12 @@ class ClosedFiles:
         for place, setting in {**named, **places}.items():
             with suppress(OSError, ValueError, RuntimeError):
                 paths = {place, place.resolve()}
-                # GIT_WORK_TREE and its like name a folder that has the project itself.
-                if place in places or not any(
+                # GIT_WORK_TREE and its like name a folder that has the project itself, and an empty
+                # variable the working directory.
+                is_around = any(
                     one.is_relative_to(path) for one in (root, root.resolve()) for path in paths
-                ):
+                )
+                if place in places or (place.is_absolute() and not is_around):
                     self._settings |= dict.fromkeys(paths, setting)
                 self._settings[_identify_file(place)] = setting
 
