@@ -151,11 +151,7 @@ class KeySources:
         written = path and create_or_read_key(path, self._make_own_folder(path), key)
         if path is not None and written == key:
             return path
-        where = (
-            f"{path} has another key."
-            if path
-            else ("The file name contains the id of the project.")
-        )
+        where = f"{path} has another key." if path else "There is no home folder, or no project id."
         raise InputError.from_summary(
             "The key cannot be put into your configuration folder",
             f"{where} Nothing was written.",
