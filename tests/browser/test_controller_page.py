@@ -51,7 +51,7 @@ def url(few: SqliteControllerStore) -> Iterator[str]:
 
 
 @pytest.fixture
-def opened(opens: Opened, url: str, few: SqliteControllerStore) -> Opened:
+def opened(url: str, few: SqliteControllerStore, opens: Opened) -> Opened:
     """Opens a path of the page, or of another one at `base`."""
     run = few.newest_runs(STAGING, 1)[0]
 

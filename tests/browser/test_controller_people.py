@@ -31,8 +31,8 @@ def site(tmp_path: Path) -> Iterator[ServedPage]:
 
 
 @pytest.fixture
-def opened(opens: Opened, site: ServedPage) -> Opened:
-    """Opens a path as somebody."""
+def opened(site: ServedPage, opens: Opened) -> Opened:
+    """Opens a path as somebody. Its pages close before the server stops."""
 
     def open_path(path: str, *, user: str = "ann", **choices: Any) -> Page:
         headers = list_person_headers(user)
@@ -112,6 +112,7 @@ def test_a_target_is_paused_with_the_keyboard(opened, site):
                     samples.NOW + samples.DAY)  # fmt: skip
     page = opened("/targets/vision/lab")
     page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".notice.done")).to_contain_text("the controller continues")
     assert site.loop.people.calls[1] == ("resume", "proxy:ann", "vision/*")
 
 

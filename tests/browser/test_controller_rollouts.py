@@ -37,8 +37,8 @@ def site(tmp_path: Path) -> Iterator[ServedPage]:
 
 
 @pytest.fixture
-def opened(opens: Opened, site: ServedPage) -> Opened:
-    """Opens a path as somebody."""
+def opened(site: ServedPage, opens: Opened) -> Opened:
+    """Opens a path as somebody. Its pages close before the server stops."""
 
     def open_path(path: str, *, user: str = "ann", base: str = site.url, **choices: Any) -> Page:
         return opens(base + path, headers=list_person_headers(user), **choices)
