@@ -14,6 +14,8 @@ from synapse_apply.workspace.target_session import TargetSession
 
 _PAGE_SIZE = 1000
 _ALL = 2**31
+_NOT_KNOWN = "not known yet"
+_LAST = {"done", _NOT_KNOWN}
 
 
 @frozen
@@ -62,12 +64,8 @@ class PastRun:
 
         The most frequent first: `{"create": 2, "update failed": 1}`.
         """
-        # A call that was settled before its answer was recorded has an entry for both.
-        answered = {(call.address, call.verb) for call in self.calls if call.result == "done"}
         counts: Counter[str] = Counter()
-        for call in self.calls:
-            if call.result.startswith("settled") and (call.address, call.verb) in answered:
-                continue
+        for call in self._told_once():
             verb = call.verb.partition(" to ")[0]  # a move names where to
             counts[verb if call.result == "done" else f"{verb} {call.result}"] += 1
         return dict(sorted(counts.items(), key=lambda row: (-row[1], row[0])))
@@ -75,7 +73,26 @@ class PastRun:
     @property
     def result_counts(self) -> dict[str, int]:
         """Counts by result, the most frequent first."""
-        return dict(Counter(call.result for call in self.calls).most_common())
+        return dict(Counter(call.result for call in self._told_once()).most_common())
+
+    def _told_once(self) -> list[AuditEntry]:
+        """One entry of each call: none of how it was settled, where it ended otherwise since.
+
+        Its answer may be recorded later, and `state rm` opens it again.
+        """
+        counted, told = list[AuditEntry](), set[tuple[str, str]]()
+        calls = sorted(self.calls, key=lambda call: call.result in _LAST)
+        for call in reversed(calls):
+            kind = call.address.partition("/")[0]
+            # An address may have changed: then the object tells.
+            names = {call.address, f"{kind} {call.remote_id}" if call.remote_id else call.address}
+            keys = {(call.verb, name) for name in names}
+            is_settled = call.result.startswith("settled")
+            if not (is_settled and told & keys):
+                counted.append(call)
+            if is_settled or call.result in _LAST:
+                told |= keys
+        return counted[::-1]
 
 
 def list_runs(session: TargetSession, limit: int) -> list[PastRun]:
@@ -127,7 +144,7 @@ def _read_runs(session: TargetSession, size: int) -> tuple[int, list[PastRun]]:
         raise build_missing_state_error(session.target, session.seen_place)
     entries = store.list_audit_entries_newest_first(size)
     opened = [
-        Actor("").build_audit_entry(call, "not known yet", moment=call.sent_at)
+        Actor("").build_audit_entry(call, _NOT_KNOWN, moment=call.sent_at)
         for call in store.read_state().open_intents
     ]
     if opened:

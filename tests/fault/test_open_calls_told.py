@@ -102,6 +102,28 @@ def test_what_is_adopted_is_not_to_be_imported_as_well(
 
 
 @on_api("v1", "v2")
+def test_one_update_is_counted_once_whatever_becomes_of_its_record(make_site: MakeSite) -> None:
+    """Imported, forgotten, which opens it again, and imported under another address."""
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    ((id_,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
+
+    def counts() -> dict[str, int]:
+        runs = json.loads(command(site, "state history -t site --json"))["runs"]
+        (lost,) = [run for run in runs if "update" in str(run["counts"])]
+        assert sum(lost["results"].values()) == 1
+        return dict(lost["counts"])
+
+    assert counts() == {"update not known yet": 1}
+    command(site, f"import {PLUGIN} {id_} -t site")
+    assert counts() == {"update settled by hand: imported": 1}
+    command(site, f"state rm {PLUGIN} -t site")
+    assert counts() == {"update not known yet": 1}
+    command(site, f"import plugin/zed {id_} -t site")
+    assert counts() == {"update settled by hand: imported": 1}
+
+
+@on_api("v1", "v2")
 def test_one_update_is_counted_once(make_site: MakeSite) -> None:
     """A later run found it done; then the file with its answer was recorded."""
     site = begun(make_site)
