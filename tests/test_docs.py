@@ -100,7 +100,7 @@ def every_command(
 COMMANDS = dict(every_command())
 # A message names it where it is needed.
 UNLISTED = {
-    ("controller", "forget-rule"), ("schema",), ("state", "rebind"), ("state", "record"), ("version",),
+    ("controller", "accept-push"), ("controller", "forget-rule"), ("schema",), ("state", "rebind"), ("state", "record"), ("version",),
 }  # fmt: skip
 
 

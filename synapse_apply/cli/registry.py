@@ -8,7 +8,7 @@ _COMMANDS = "synapse_apply.cli.commands"
 
 
 # They work, but no help lists them: a state or a person who needs one is told its name.
-_UNLISTED = frozenset({"forget-rule", "rebind", "record", "schema", "version"})
+_UNLISTED = frozenset({"accept-push", "forget-rule", "rebind", "record", "schema", "version"})
 
 
 def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, CommandEntry]:
@@ -110,6 +110,7 @@ CONTROLLER = _read_table(
   approve     Show the rows that await approval, and approve them.
   reject      Reject rows that await approval.
   forget-rule Forget for which backends the rules of targets were given.
+  accept-push Accept a force push to a source's branch once.
   rollback    Roll targets back to an earlier revision and keep them there.
   rollout     Show the progress of rollouts, and decide on them.
   audit       List who did what, and check that no row was changed.

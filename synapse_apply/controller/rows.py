@@ -15,6 +15,7 @@ from synapse_apply.controller.planned_rows import Binding, HeldRow, PlannedRow
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_count_and_noun
 
 
 class TargetName(NamedTuple):
@@ -132,13 +133,25 @@ COUNT_WORDS = {
 }
 
 
+def describe_first_checks(unchecked: int, total: int) -> str:
+    """How far a first start is, by how many targets are not checked yet; "" once all are."""
+    if not unchecked:
+        return ""
+    return (
+        f"{total - unchecked:,} of {format_count_and_noun(total, 'target')} checked so far. The "
+        "controller spreads first checks over each target's interval; "
+        "`synapse-apply controller reconcile` checks targets now."
+    )
+
+
 @frozen
 class SourceRow:
     """What is known of a source.
 
     `head` is the newest accepted commit ("" before the first fetch) and `head_number` its number,
     which only grows. `sideways` is a commit that the ref named at the last fetch and that is no
-    descendant of the head, first seen at `sideways_since`. `finding` is why the last fetch failed,
+    descendant of the head, first seen at `sideways_since`; `accepted` one that an operator lets
+    become the head all the same. `finding` is why the last fetch failed,
     a warning where that commit waits for a person, None else; `failures` counts failed fetches in a
     row. `keyed_number` is the number of the newest head whose targets were found and compared.
     `is_removed` says that the configuration no longer has it. `change_number` grows with what
@@ -166,6 +179,7 @@ class SourceRow:
     answered_number: int = 0
     credentials: tuple[tuple[str, ...], ...] = ()
     followed: tuple[str, ...] = ()
+    accepted: str = ""
 
 
 @frozen

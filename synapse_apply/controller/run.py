@@ -29,6 +29,7 @@ from synapse_apply.controller.fleet.fleet_engine import (
     build_unique_holder_name,
 )
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
+from synapse_apply.controller.loop.actions import normalize_reason
 from synapse_apply.controller.loop.clock import Clock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.leading import Engine
@@ -36,10 +37,11 @@ from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopP
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
 from synapse_apply.controller.page.api import targets_document
-from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
+from synapse_apply.controller.ports import ActionRefused, MessageSender, StatusSender, TargetFilter
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
+from synapse_apply.controller.rules.revisions import shorten_commit
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
@@ -395,16 +397,43 @@ def write_store_backup(data_folder: Path, file: Path) -> None:
         store.write_backup(file)
 
 
+def open_own_store(file: Path, data: Path, environ: Mapping[str, str]) -> ControllerStore:
+    """The store of the controller that a controller.yaml describes, as its own machine opens it."""
+    controller = require_configuration(read_configuration(file))
+    url = OwnSecretReader(environ)(controller.store_url) if controller.store_url else None
+    return build_store_without_connecting(data, url).store
+
+
+def accept_push(store: ControllerStore, source: str, commit: str, reason: str) -> str:
+    """Let a held commit become the head of a source once, in the audit too; its full id.
+
+    `commit` are its first digits at least. ActionRefused where that commit is not held.
+    """
+    row = store.find_source(source)
+    held = row.sideways if row is not None else ""
+    if not held or not held.startswith(commit.lower()):
+        raise ActionRefused.from_summary(
+            "The controller does not hold this commit",
+            f"Its source {source} holds {shorten_commit(held)}."
+            if held
+            else f"It holds no commit of a source {source}.",
+            "`synapse-apply controller status` shows which sources hold a commit, and why.",
+        )
+    with store.write() as writer:
+        writer.accept_push(source, held)
+        detail = f"{held}: {normalize_reason(reason)}"
+        writer.append_audit(time.time(), "operator", "accept push", source, detail)
+    return held
+
+
 def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: str) -> list[str]:
     """Forget what the rules of matching targets were given for; a sentence for each of them.
 
     Of targets that are declared only those that mean something else now are meant: what is new
     is accepted or, where another target has that, nothing is known of them any more.
     """
-    controller = require_configuration(read_configuration(file))
-    url = OwnSecretReader(environ)(controller.store_url) if controller.store_url else None
     source, _, target_pattern = pattern.partition("/")
-    with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:
+    with closing(open_own_store(file, data, environ)) as store, store.write() as writer:
         lines, now = [], time.time()
         for row in store.source_targets(source):
             if not fnmatchcase(row.name.target, target_pattern):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -300,6 +302,7 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
             "synapse-apply controller status --url http://127.0.0.1:8080",
             ("List the targets of a running controller."),
         ),
+        ("synapse-apply controller status 'acme/prod-*'", "List some of the targets."),
         ("synapse-apply controller status --json", "Print JSON for a script."),
     ],
     exits=[("0", "printed"), ("1", "the store does not exist, or the controller does not answer")],
@@ -308,16 +311,25 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 @options.use("json")
 @add_data_option
 @add_url_option
-def status(*, console: Console, data: Path, url: str) -> int:
+@click.argument("patterns", type=PATTERN, nargs=-1, metavar="[SOURCE/TARGET]...")
+def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...]) -> int:
     """List the targets of a controller. Targets that need a person come first.
 
-    The command reads the controller's store, even while the controller runs. With --url, it reads
-    the controller's HTTP API instead.
+    For each target, the command shows the commit that is live and the commit that the target is to
+    have. It reads the controller's store, even while the controller runs. With --url, it reads the
+    controller's HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()
     else:
         document = cli.api.read_stored_targets(data)
+    if patterns:
+        items = [
+            item
+            for item in document["items"]
+            if any(fnmatchcase(item["name"], pattern) for pattern in patterns)
+        ]
+        document = {**document, "items": items, "total": len(items)}
     cli.controller.print_target_list(console, document)
     return 0
 
@@ -677,6 +689,38 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
         (f"No matching target ({target}) has been removed or means another backend.")
     ]:
         console.write_note(sanitize(line))
+    return 0
+
+
+@manual_command(
+    "accept-push",
+    examples=[
+        (
+            'synapse-apply controller accept-push acme 1a2b3c4 --reason "history was cleaned up"',
+            "Follow the branch at this commit, which does not contain the head.",
+        ),
+    ],
+    exits=[("0", "accepted"), ("1", "the controller does not hold this commit")],
+)
+@options.use("color")
+@click.argument("source", metavar="SOURCE")
+@click.argument("commit", type=Typed("commit", _parse_revision), metavar="COMMIT")
+@add_file_argument
+@add_data_option
+@click.option("--reason", required=True, metavar="TEXT", help="The reason; the audit shows it.")
+def accept_push(
+    *, console: Console, source: str, commit: str, file: Path, data: Path, reason: str
+) -> int:
+    """Accept a force push to a source's branch once.
+
+    The controller holds a commit that does not contain the head of its source, unless the source
+    has `rewinds: follow`. This command makes the held commit the next head; the rules of the
+    targets and `signed` still count. Run the command on the controller's machine; the controller
+    may be running.
+    """
+    with closing(cli.run.open_own_store(file, data, console.environ)) as store:
+        held = cli.run.accept_push(store, source, commit, reason)
+    console.write_note(sanitize(f"The next fetch makes {held} the head of {source}."))
     return 0
 
 

@@ -23,7 +23,7 @@ from synapse_apply.controller.remote.controller_api import (
     settled_exit_code,
     wait_until_settled,
 )
-from synapse_apply.controller.rows import COUNT_WORDS, say
+from synapse_apply.controller.rows import COUNT_WORDS, describe_first_checks, say
 from synapse_apply.controller.rules.judging import BINDING_GUARD
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
@@ -353,7 +353,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         (
             say(item["state"]),
             item["name"],
-            (item.get("wanted_commit") or "-")[:7],
+            *((item.get(f"{name}_commit") or "-")[:7] for name in ("applied", "wanted")),
             ", ".join(
                 f"{item['counts'][name]} {words}"
                 for name, words in COUNT_WORDS.items()
@@ -365,8 +365,11 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    headers = ("condition", "target", "commit", "plan", "checked", "reason")
+    headers = ("condition", "target", "live", "wanted", "plan", "checked", "reason")
     console.write_output(render_table(headers, rows, color=color))
+    unchecked = sum(item["state"] == "not looked at" for item in document["items"])
+    if progress := describe_first_checks(unchecked, len(rows)):
+        console.write_output(f"\n{progress}\n")
     _print_processes(console, document.get("processes", ()))
 
 

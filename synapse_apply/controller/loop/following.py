@@ -47,6 +47,7 @@ from synapse_apply.controller.settings import Event, Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_short_list
@@ -194,7 +195,18 @@ def _decide_on_head(
                 "The branch was rewound or rewritten",
                 f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the "
                 f"head {shorten_commit(row.head)}. The controller keeps the head.",
-                "Move the branch forward again, or set `rewinds: follow` for the source.",
+                Text(
+                    "Move the branch forward again. If the push was intended, accept this commit "
+                    "on the controller's machine: ",
+                    Command(
+                        "controller accept-push",
+                        source.name,
+                        shorten_commit(head.commit),
+                        "--reason",
+                        "TEXT",
+                    ),
+                    ".",
+                ),
                 position=source.position,
             ),
         )

@@ -216,12 +216,13 @@ def pull_in_due_times(parts: LoopParts) -> None:
     rules = [rule for source in sources.values() for rule in source.rules]
     intervals = {get_interval_or_default(rule, defaults) for rule in rules} or {defaults.interval}
     with parts.write() as writer:
-        shortest = compute_longest_delay(min(intervals), defaults)
+        shortest = compute_longest_delay(min(intervals), defaults, has_failed=False)
         for row in writer.list_due_after(now + shortest):
             rule = find_target_rule(parts, row.name)
             if rule is None:
                 continue
-            longest = compute_longest_delay(get_interval_or_default(rule, defaults), defaults)
+            interval = get_interval_or_default(rule, defaults)
+            longest = compute_longest_delay(interval, defaults, has_failed=row.failures > 0)
             if row.due_at > now + longest:
                 delay = spread_delay(longest, int(longest), parts.clock.draw_fraction())
                 writer.put(replace(row, due_at=now + delay))

@@ -111,6 +111,7 @@ class LeaderRounds:
                 parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
         self._put_sources()
+        hourly.pull_in_due_times(parts)
         hourly.hasten_failing(parts, parts.settings.defaults.retry_first)
         hourly.hasten_redecided(parts, settings_before)
         with parts.write() as writer:
@@ -441,5 +442,8 @@ def _internal_error(problem: Exception) -> SendResult:
 
 def _log_if_failed(parts: LoopParts, result: SendResult, event: str, **values: object) -> None:
     if result.finding is not None:
-        outcome = "refused" if result.is_final else "failed"
-        parts.log("warn", f"{event} {outcome}", **values, summary=result.finding.summary)
+        outcome, summary = "refused" if result.is_final else "failed", result.finding.summary
+        receiver = next(iter(values.values()))
+        now = parts.clock.read_counter()
+        if (more := parts.outages.count_line((event, outcome, receiver, summary), now)) is not None:
+            parts.log("warn", f"{event} {outcome}", **values, summary=summary, more=more or None)

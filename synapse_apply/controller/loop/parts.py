@@ -46,7 +46,7 @@ from synapse_apply.controller.rules.revisions import (
     overtaken_status,
     target_context,
 )
-from synapse_apply.controller.settings import Controller, Event
+from synapse_apply.controller.settings import MINUTE, Controller, Event
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
@@ -109,6 +109,7 @@ class LoopParts:
         self.is_stopping = False
         self.is_closing = False
         self.postponed_count = 0
+        self.outages = RepeatedLines()
         self._authors = AuthorCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
@@ -487,6 +488,27 @@ class EventLog:
                 self._stream.flush()
             except (OSError, ValueError):
                 return
+
+
+class RepeatedLines:
+    """Lets a line of an outage be written once a minute, with how many were left out meanwhile."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._lock = Lock()
+
+    def count_line(self, key: tuple[object, ...], now: float) -> int | None:
+        """How many lines of this key were left out since the last; None to leave out this one.
+
+        `now` is in seconds, of a clock that only counts.
+        """
+        with self._lock:
+            written_at, left_out = self._written.get(key, (now - MINUTE, 0))
+            if now - written_at < MINUTE:
+                self._written[key] = written_at, left_out + 1
+                return None
+            self._written[key] = now, 0
+            return left_out
 
 
 def _format_value(value: object) -> str:

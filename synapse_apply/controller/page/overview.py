@@ -13,7 +13,7 @@ from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.rollout_views import list_rollout_summaries
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.ports import AuditFilter, TargetFilter
-from synapse_apply.controller.rows import TargetCondition, TargetName
+from synapse_apply.controller.rows import TargetCondition, TargetName, describe_first_checks
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -96,6 +96,9 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
     view = {
         "headline": _headline(counts, needs_person_count, len(source_troubles), len(needing)),
         "tone": next(tone for tone in ("bad", "moved", "good", "plain") if tone in tones),
+        "first_checks": describe_first_checks(
+            counts.get(TargetCondition.NOT_LOOKED_AT, 0), sum(counts.values())
+        ),
         "bar": draw_condition_bar(counts),
         "source_names": [source.name for source in sources],
         "counts": counts,

@@ -71,12 +71,13 @@ def is_clock_jump(error: float) -> bool:
     return abs(error) > JUMP_SECONDS
 
 
-def compute_longest_delay(interval: float, defaults: Defaults) -> float:
-    """The longest time, in seconds, that any target of this interval is ever put off.
+def compute_longest_delay(interval: float, defaults: Defaults, *, has_failed: bool = True) -> float:
+    """The longest time, in seconds, that a target of this interval is ever put off.
 
     A due time further away was written before the clock was set back, while nobody watched it.
     """
-    return max(interval * (1 + defaults.jitter), defaults.retry_most)
+    longest = interval * (1 + defaults.jitter)
+    return max(longest, defaults.retry_most) if has_failed else longest
 
 
 # When a status or a message is sent, read back, tried again or given up.

@@ -60,6 +60,8 @@ def decide_head(
         return HeadDecision.UNCHANGED
     if not source.head or is_same_or_descendant:
         return HeadDecision.ACCEPT
+    if source.accepted == commit:
+        return HeadDecision.FOLLOW
     passed = now - source.sideways_since
     # A clock that was set back makes it wait anew, and never be believed early.
     if source.sideways != commit or not passed >= second_look:

@@ -42,7 +42,7 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 7
+STORE_FORMAT = 8
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number. One of format 6 would let two
 # targets manage one object.
@@ -208,6 +208,7 @@ def upgrade_tables_if_older_without_commit(
         (5, _from_4_to_5),
         (6, _from_5_to_6),
         (7, _from_6_to_7),
+        (8, _from_7_to_8),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -215,6 +216,11 @@ def upgrade_tables_if_older_without_commit(
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
     return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
+
+
+def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 7: a commit that an operator accepts after a force push."""
+    yield from _add_columns(connection, dialect, SOURCES)
 
 
 def _from_6_to_7(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

@@ -52,7 +52,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.json_values import format_canonical_json
 
 # A head is moved by accept_head alone, a count by what counts.
-_FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")
+_FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number", "accepted")
 # Of the same revision another version of this program makes another digest.
 _IS_NOT_OLDER = "excluded.wanted_number >= targets.wanted_number"
 # Claims are moved by claim and release_claim alone, and a
@@ -114,7 +114,8 @@ class StoreWriter:
         if (revision.source, revision.number) != (source, old_number + 1):
             raise ValueError(f"revision {revision.number} cannot follow head {old_number}")
         cursor = self._connection.execute(
-            "UPDATE sources SET head = ?, head_number = ? WHERE name = ? AND head_number = ?",
+            "UPDATE sources SET head = ?, head_number = ?, accepted = ''"
+            " WHERE name = ? AND head_number = ?",
             [revision.commit, revision.number, source, old_number],
         )
         if cursor.rowcount != 1:
@@ -276,6 +277,13 @@ class StoreWriter:
         self._connection.execute_write(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
+
+    def accept_push(self, source: str, commit: str) -> None:
+        """Let a commit become the head of a source at the next fetch, whatever it contains."""
+        self._connection.execute_write(
+            "UPDATE sources SET accepted = ? WHERE name = ?", [commit, source]
+        )
+        self.request_fetch_at_once(source)
 
     def count_repeated_look(self, run_id: str, when: float) -> None:
         """Count one more look that found what a run found."""

@@ -205,6 +205,19 @@ def test_a_program_that_lacks_columns_of_this_version_can_insert(store, run_besi
         writer.put(TargetRow(PROD))
 
 
+def test_a_store_of_format_7_can_accept_a_push(store, run_beside):
+    """No commit is accepted in it."""
+    run_beside("INSERT INTO sources (name) VALUES ('acme')")
+    run_beside("ALTER TABLE sources DROP COLUMN accepted")
+    run_beside("UPDATE meta SET value = '7' WHERE key = 'format'")
+    store.close()
+    assert f"format 7 to {STORE_FORMAT}" in store.create_or_upgrade()
+    assert store.list_configured_sources() == [SourceRow("acme")]
+    with store.write() as writer:
+        writer.accept_push("acme", "c1")
+    assert store.find_source("acme").accepted == "c1"
+
+
 def test_a_store_of_format_5_can_have_rollbacks(store, run_beside):
     """Conditions are in the order of this version, and no target is rolled back."""
     drifted = TargetRow(PROD, wanted_commit="c1", state=TargetCondition.DRIFTED)

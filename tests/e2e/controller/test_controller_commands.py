@@ -111,7 +111,7 @@ def test_once_is_enough_for_cron(site):
     """One round, a table, the worst code; what is not due is not asked again."""
     assert "store of the controller does not exist" in site.type("controller status", 1)
     said = site.type("controller run --once", 1)
-    assert re.search(r"^failing +acme/prod +[0-9a-f]{7} ", said, re.MULTILINE)
+    assert re.search(r"^failing +acme/prod +- +[0-9a-f]{7} ", said, re.MULTILINE)
     assert 'summary="There is no state for this target"' in said
     why = re.search(r"^failing .* (There is no state for this target)$", said, re.MULTILINE)
     assert why, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -44,3 +45,18 @@ def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> N
     assert "The backend refused the token; paused by proxy:ann" in failing
     refused = show(capsys, UNKNOWN | {"state": "refused"})
     assert "outcome of a call" not in refused
+
+
+def test_live_and_wanted_commits_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that is behind shows both; a new one has nothing live."""
+    shown = show(capsys, UNKNOWN | {"applied_commit": "9f8e7d6c"}, UNKNOWN | {"name": "acme/new"})
+    assert re.search("TARGET +LIVE +WANTED +PLAN", shown)
+    assert re.search(r"acme/prod +9f8e7d6 +1a2b3c4 ", shown)
+    assert re.search(r"acme/new +- +1a2b3c4 ", shown)
+    assert "so far" not in shown
+
+
+def test_a_first_start_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the targets that are checked already."""
+    new = UNKNOWN | {"state": "not looked at"}
+    assert "\n1 of 3 targets checked so far. " in show(capsys, UNKNOWN, new, new)

@@ -22,7 +22,7 @@ from forges.loopback_server import wait_until
 from support.core import error_finding
 
 from synapse_apply.controller.loop import driver, leading
-from synapse_apply.controller.ports import RunResult, SourceUnavailable, TargetFilter
+from synapse_apply.controller.ports import ActionRefused, RunResult, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     RevisionEnd,
     SourceRow,
@@ -30,6 +30,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
+from synapse_apply.controller.run import accept_push
 from synapse_apply.controller.settings import MayRead, Mode, Rollout, Source, TargetRule, Wave
 from synapse_apply.controller.worker.exchange import Order
 
@@ -129,6 +130,65 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path, rewinds)
         revision = world.store.find_revision("acme", "c2")
         assert revision.forced_away
     world.store.close()
+
+
+def test_a_force_push_is_accepted_once(world):
+    """By an operator, who says why: the commit that is held becomes the head, and no other one."""
+    for commit in ("c2", "c3"):
+        world.repository.push(commit, prod=commit)
+    world.run_once()
+
+    def rewind(commit: str) -> None:
+        world.repository.head = commit
+        world.run_once()
+        world.run_once(after=61)
+
+    rewind("c2")
+    with pytest.raises(ActionRefused, match="does not hold this commit"):
+        accept_push(world.store, "acme", "c1", "typed in error")
+    with pytest.raises(ActionRefused, match="does not hold this commit"):
+        accept_push(world.store, "other", "c2", "typed in error")
+    (source,) = world.store.list_configured_sources()
+    assert (source.head, source.accepted) == ("c3", "")
+    assert accept_push(world.store, "acme", "c", "history was cleaned up") == "c2"
+    assert world.run_once() == ["acme/prod"]
+    (source,) = world.store.list_configured_sources()
+    assert (source.head, source.finding, source.accepted) == ("c2", None, "")
+    assert world.get_target("prod").wanted_commit == "c2"
+    audited = [row for row in world.store.iter_audit() if row.action == "accept push"]
+    assert [(row.who, row.subject, row.detail) for row in audited] == [
+        ("operator", "acme", "c2: history was cleaned up")
+    ]
+    rewind("c1")
+    (source,) = world.store.list_configured_sources()
+    assert (source.head, source.sideways) == ("c2", "c1")
+    assert "accept-push acme c1 --reason TEXT" in str(source.finding.hint)
+
+
+def test_an_accepted_push_that_moves_on_is_held_again(world):
+    """What was accepted is one commit, not whatever the branch names afterwards."""
+    for commit in ("c2", "c3"):
+        world.repository.push(commit, prod=commit)
+    world.run_once()
+    world.repository.head = "c2"
+    world.run_once()
+    accept_push(world.store, "acme", "c2", "history was cleaned up")
+    world.repository.head = "c1"
+    world.run_once()
+    world.run_once(after=61)
+    (source,) = world.store.list_configured_sources()
+    assert (source.head, source.sideways) == ("c3", "c1")
+
+
+def test_a_shorter_interval_counts_at_once(world):
+    """Of all targets in controller.yaml: none waits for the end of the longer one."""
+    loop = world.build_loop()
+    loop._reload = world.configure
+    world.start(loop)
+    world.settings = replace(world.settings, defaults=replace(world.settings.defaults, interval=30))
+    loop.request_reload()
+    world.settle(loop)
+    assert set(world.settle(loop, after=40)) == {"acme/dev", "acme/prod"}
 
 
 def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(world):

@@ -74,6 +74,23 @@ def test_a_status_that_is_refused_stops_nothing(world):
     assert status.refusal == "Forbidden"
 
 
+def test_an_outage_of_a_forge_is_one_line_a_minute(world):
+    """With how many failures were left out since the last line of its kind."""
+    world.forge.failures = [SendResult(error_finding("Away"))] * 500
+    loop = world.build_loop()
+    world.start(loop)
+    for number in range(30):
+        world.repository.push(f"d{number}", prod=f"{number}")
+        world.settle(loop, after=10)
+    lines = [line for line in world.log.getvalue().splitlines() if "status failed" in line]
+    failed = 500 - len(world.forge.failures)
+    assert failed > 30
+    assert 5 <= len(lines) <= 6
+    assert "more=" not in lines[0]
+    told = len(lines) + sum(int(line.partition("more=")[2]) for line in lines[1:])
+    assert failed - 20 < told <= failed
+
+
 def test_statuses_of_a_source_without_a_forge_block_no_other(world):
     """What was not sent when a source lost its forge is more than a round sends."""
     gone = [
