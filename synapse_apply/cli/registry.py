@@ -141,7 +141,7 @@ EXITS = (
     ("6", "the state is locked by another run"),
     ("7", "the outcome of a call is unknown; the next run looks it up"),
     ("64", "usage error, such as an unknown option or command"),
-    ("130, 143", "stopped by Ctrl-C or SIGTERM"),
+    ("130, 143", "stopped by Ctrl-C (130), SIGTERM or SIGHUP (143)"),
 )
 ENVIRONMENT = (
     (

@@ -768,7 +768,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     with suppress(UncheckedError):
         lineage = parts.state.lineage
     journals = Journals(project, target, keys, lineage)
-    unrecorded = journals.warn()
+    unrecorded = journals.warn(lambda: parts.state)
     yield from unrecorded
     state = parts.state
     answered = journals.done_calls(state)

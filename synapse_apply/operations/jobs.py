@@ -65,6 +65,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.connection import (
     PartOfTarget,
+    advising,
     require_count,
     require_names,
     require_seconds,
@@ -401,7 +402,7 @@ class TargetJobs(PartOfTarget):
                 agent, version,
             )  # fmt: skip
             started_run = run.send()
-            with _advising("The run was started; the same command would start another."):
+            with advising("The run was started; the same command would start another."):
                 if on_start is not None:
                     on_start(started_run)
                 warning = run.audit("done", started_run.job.id if started_run.job else "")
@@ -686,18 +687,6 @@ _UNREAD_REASONS = {
 }
 
 
-@contextmanager
-def _advising(advice: str) -> Iterator[None]:
-    """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as interruption:
-        interruption.add_note(advice)
-        raise
-
-
 @frozen
 class _Run:
     """A run to start by hand.
@@ -733,7 +722,7 @@ class _Run:
         KeyboardInterrupt, has a note that says whether the run was sent.
         """
         live_backend, plugin = self.live_backend, self.plugin
-        with _advising(_NOT_SENT):
+        with advising(_NOT_SENT):
             plugin_id = live_backend.known_id(_PLUGIN, plugin)
             run = self if self.action else replace(self, action=self._only_action(plugin_id))
         # Before the call: a lost answer is looked for among jobs from this moment on.
@@ -741,11 +730,11 @@ class _Run:
         body = run.build_body()
         advice = "The job may have been started; the same command would start another."
         try:
-            with _advising(_NOT_SENT):
+            with advising(_NOT_SENT):
                 sent_to: int | str = (
                     live_backend.plugin_id_of_v1(plugin_id) if plugin_id else plugin
                 )
-            with _advising(f"{advice} {run.search_hint(since)}"):
+            with advising(f"{advice} {run.search_hint(since)}"):
                 try:
                     answer = live_backend.api.run_plugin(sent_to, body)
                 except Exception:

@@ -20,6 +20,7 @@ from synapse_apply.live.comparable_values import known_resource_states
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
     build_known_marks,
+    list_acting_calls,
     list_call_ends,
     live_reader_of_state,
     look_up_outcomes,
@@ -70,9 +71,10 @@ def plan(
 
     With `dry_run_progress`, which receives each, every call that the backend can check without
     acting on it is sent so; what it refuses is refused in the plan. Recorded addresses that are not
-    declared are read where a delete needs it, and where they are `addresses_to_read`. RemoteError
-    never leaves here: a read that failed is a finding of its address. StateError and InputError as
-    the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
+    declared are read where a delete needs it, where a lost call may still change them, and where
+    they are `addresses_to_read`. RemoteError never leaves here: a read that failed is a finding of
+    its address. StateError and InputError as the stores and the manifests raise them, LockLost
+    where a lock that is held was lost meanwhile.
     """
     plan_input, resolved_intents = _read_input(session, options, addresses_to_read)
     if concurrent_run := other_run_warnings(session.store, plan_input.base.serial):
@@ -168,12 +170,15 @@ def _read_input(
     if marks.named is not None:
         desired, unnamed = wrap_recorded_secrets(desired, records, marks, state.open_intents)
     live_reader.store_declared_lookups(desired, records)
-    undeclared = set()
-    for address in records.keys() - session.desired.keys():
+    undeclared, left = set(), records.keys() - session.desired.keys()
+    # What a lost call may still do is told of an object as it is.
+    kept = replace(state, records={one: records[one] for one in left}, open_intents=())
+    acting = {call.address for _, call in list_acting_calls(session, kept)}
+    for address in left:
         if kind := session.catalogue.get(address.kind):
             binding = kind.bindings.get(records[address].api)
             may_go = options.prune and binding is not None and binding.delete_object is not None
-            if may_go or address in addresses_to_read:
+            if may_go or address in addresses_to_read or address in acting:
                 undeclared.add(address)
     live_reader.store_undeclared_lookups(undeclared, records)
     planned = desired.keys() if options.selected is None else desired.keys() & options.selected

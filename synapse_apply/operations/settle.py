@@ -28,9 +28,10 @@ from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import RUN_VERB, LastRun
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, State
+from synapse_apply.operations.connection import advising
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
 from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, JournaledDoneCall
@@ -82,7 +83,7 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     """As `TargetState.read_with_open_calls`."""
     state = session.store.read_state()
     journals = session.journals(state.lineage)
-    journal_files, findings = journals.done_calls(state), journals.warn()
+    journal_files, findings = journals.done_calls(state), journals.warn(lambda: state)
     other_run = other_run_warnings(session.store, state.serial)
     calls = (
         OpenCall(
@@ -115,7 +116,12 @@ class Settling:
         self._session, self._wait = session, wait
 
     def settle(self, names: Sequence[str]) -> SettledCalls:
-        """As `TargetState.settle`."""
+        """As `TargetState.settle`; who interrupts it is told that what was settled stays."""
+        history = Command("state history", target=self._session.target.name)
+        with advising(f"Calls that were settled before that are recorded: {history} shows them."):
+            return self._settle(names)
+
+    def _settle(self, names: Sequence[str]) -> SettledCalls:
         session = self._session
         state = session.store.read_state()
         open_addresses = {intent.address for intent in state.open_intents}
@@ -137,7 +143,7 @@ class Settling:
         # The state is read again: what was settled just now is not told of any more.
         state = session.store.read_state()
         journals = session.journals(state.lineage)
-        journal_files, findings = journals.done_calls(state), journals.warn()
+        journal_files, findings = journals.done_calls(state), journals.warn(lambda: state)
         told = {resolved.intent.id for resolved in resolved_intents}
         other_findings += tuple(
             acting_call_warning(seconds, call)
@@ -327,10 +333,12 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
                     "Name the target whose apply wrote it.",
                 )
             is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
-            settled = None if is_open else _settle_given_up(ended_call, state, settle_after)
-            if not (is_open or settled) and _is_known(path, ended_call, state):
-                known_intents.append(ended_call.intent)
-                continue
+            settled = None if is_open else ended_call.settle_given_up(state, settle_after)
+            if not (is_open or settled):
+                _require_same_object(path, ended_call, state)
+                if ended_call.is_told_by_records(state):
+                    known_intents.append(ended_call.intent)
+                    continue
             if not is_open:
                 # A backup from before the call was restored, or it was given up meanwhile. What
                 # approved it may be used up already.
@@ -349,72 +357,27 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
                 told = f"How {ended.verb} of {ended.address} ended is recorded, not the object."
                 found.append(warning_finding("An object was forgotten", told, hint))
             session.store.close_ended_intent(ended, record, ended_call.audit_entry)
-            recorded_intents.append(ended)
+            # The object may have another address by now.
+            address = settled.address if settled else ended.address
+            recorded_intents.append(replace(ended, address=address))
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
     return RecoveredCalls(tuple(recorded_intents), tuple(known_intents), tuple(found))
 
 
-def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
-    """Whether the state needs nothing of a call that is not open in it.
-
-    StateError where it recorded another object.
-    """
+def _require_same_object(path: Path, ended_call: EndedCall, state: State) -> None:
+    """StateError where the state recorded another object than the one that a call made."""
     intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
-    if intent.state is not IntentState.DONE or ended_call.record is None:
-        return True
-    if intent.verb == RUN_VERB:
-        return record is None or _last_run_time(record) >= _last_run_time(ended_call.record)
-    if intent.verb != "create":
-        return True  # the next plan sees what an update left
-    if record is None:
-        return False
-    if record.remote_id != ended_call.record.remote_id:
-        made_id = ended_call.record.remote_id
+    made = ended_call.record if intent.state is IntentState.DONE else None
+    if intent.verb == CREATE_VERB and record and made and record.remote_id != made.remote_id:
         raise StateError.from_summary(
             "The state knows another object under this address",
-            f"{intent.address} is recorded as id {record.remote_id}; {path} says that id {made_id} "
-            "was made.",
+            f"{intent.address} is recorded as id {record.remote_id}; {path} says that id "
+            f"{made.remote_id} was made.",
             Text(
-                f"Look at both on the backend. To go on with {made_id}: ",
+                f"Look at both on the backend. To go on with {made.remote_id}: ",
                 Command("state rm", intent.address),
                 ", then this command again.",
             ),
             address=str(intent.address),
         )
-    return True
-
-
-def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -> Record | None:
-    """The record that has this call as given up, with its answer: it cannot act any more.
-
-    Or the one that it made, whose package is its own then.
-    None where there is none, and for a call that got no answer: it was looked up, or sent twice.
-    """
-    ended = ended_call.intent
-    if ended_call.record and ended.id in {call.id for call in ended_call.record.given_up}:
-        return None
-    for record in state.records.values():
-        if ended.verb == "create" and ended.remote_id not in {"", record.remote_id}:
-            continue  # what it made is another object than the recorded one
-        calls = tuple(
-            replace(call, state=ended.state, deadline=-settle_after)
-            if call.id == ended.id
-            else call
-            for call in record.given_up
-            if call.id != ended.id or ended.state is IntentState.DONE
-        )
-        is_proof = (
-            ended.verb == CREATE_VERB
-            and ended.state is IntentState.DONE
-            and (record.address, record.remote_id) == (ended.address, ended.remote_id)
-        )
-        doubted = "" if is_proof and ended.digest == record.doubted else record.doubted
-        if (calls, doubted) != (record.given_up, record.doubted):
-            return replace(record, given_up=calls, doubted=doubted)
-    return None
-
-
-def _last_run_time(record: Record) -> str:
-    last_run = LastRun.from_json_or_none(record.verification)
-    return last_run.at if last_run is not None else ""

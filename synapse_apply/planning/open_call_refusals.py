@@ -89,7 +89,8 @@ def acting_call(
     `digest` is that of a package that is to be sent, with no changes of fields. Without `changes`
     it is that of forgetting the object: nobody would know of the call any more.
     """
-    deed = "act and overwrite a newer change"
+    deed, seal = "act and overwrite a newer change", resource.binding.final_call
+    is_sealed = seal is not None and resource.live_fields.get((seal.name,)) is True
     if not (changes or digest):
         deed = "act, and no record would show it once this is forgotten"
     # The one that may act longest is told of.
@@ -97,6 +98,9 @@ def acting_call(
         is_blocking = changes is None or (
             bool(changes) and not (call.makes_another or repeats_call(resource, call, changes))
         )
+        # What it would do is live, and for good.
+        if is_sealed and seal is not None and call.verb == seal.verb:
+            is_blocking = False
         if digest:
             is_blocking = call.digest not in {None, digest}
         if call.state is IntentState.UNKNOWN and is_blocking:

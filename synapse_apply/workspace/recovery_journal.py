@@ -8,8 +8,9 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,10 +26,11 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB, LastRun
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
+from synapse_apply.model.state import CREATE_VERB, AuditEntry, Intent, IntentState, Record, State
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import (
     SignatureStatus,
@@ -59,6 +61,66 @@ class EndedCall:
     audit_entry: AuditEntry
     target: str = ""
     plan_id: str = ""
+
+    def is_known(self, state: State) -> bool:
+        """Whether a state has the outcome of the call, too: the file says nothing new of it."""
+        open_ids = {one.id for one in state.open_intents}
+        if self.lineage != state.lineage or self.intent.id in open_ids:
+            return False
+        if self.intent.state is IntentState.OPEN:
+            return False  # no run writes that
+        settled = self.settle_given_up(state, 0.0)
+        if settled is None:
+            return self.is_told_by_records(state)
+        both = (settled, state.records[settled.address])
+        told, own = ([(one.id, one.state) for one in record.given_up] for record in both)
+        return told == own and both[0].doubted == both[1].doubted
+
+    def is_told_by_records(self, state: State) -> bool:
+        """Whether a state needs nothing of the call, which is neither open nor given up in it."""
+        intent, record = self.intent, state.records.get(self.intent.address)
+        if intent.state is not IntentState.DONE or self.record is None:
+            return True
+        if intent.verb == RUN_VERB:
+            return record is None or _last_run_time(record) >= _last_run_time(self.record)
+        # The next plan sees what an update left.
+        return intent.verb != CREATE_VERB or bool(
+            record and record.remote_id == self.record.remote_id
+        )
+
+    def settle_given_up(self, state: State, settle_after: float) -> Record | None:
+        """The record that has this call as given up, with its answer: it cannot act any more.
+
+        Or the one that it made, whose package is its own then. None where there is none, and for
+        a call that got no answer: it was looked up, or sent twice.
+        """
+        ended = self.intent
+        if self.record and ended.id in {call.id for call in self.record.given_up}:
+            return None
+        for record in state.records.values():
+            if ended.verb == CREATE_VERB and ended.remote_id not in {"", record.remote_id}:
+                continue  # what it made is another object than the recorded one
+            calls = tuple(
+                replace(call, state=ended.state, deadline=-settle_after)
+                if call.id == ended.id
+                else call
+                for call in record.given_up
+                if call.id != ended.id or ended.state is IntentState.DONE
+            )
+            is_proof = (
+                ended.verb == CREATE_VERB
+                and ended.state is IntentState.DONE
+                and (record.address, record.remote_id) == (ended.address, ended.remote_id)
+            )
+            doubted = "" if is_proof and ended.digest == record.doubted else record.doubted
+            if (calls, doubted) != (record.given_up, record.doubted):
+                return replace(record, given_up=calls, doubted=doubted)
+        return None
+
+
+def _last_run_time(record: Record) -> str:
+    last_run = LastRun.from_json_or_none(record.verification)
+    return last_run.at if last_run is not None else ""
 
 
 @frozen
@@ -235,12 +297,20 @@ class Journals:
     keys: StateKeys
     lineage: str
 
-    def warn(self, *, only_genuine: bool = False) -> tuple[Diagnostic, ...]:
-        """A warning for each file; plans do not mention one that the state key did not sign."""
+    def warn(
+        self, read_state: Callable[[], State], *, only_genuine: bool = False
+    ) -> tuple[Diagnostic, ...]:
+        """A warning for each file that knows more than the state.
+
+        With `only_genuine` none is made of files that the state key did not sign.
+        """
         warnings = []
         for path, content in sorted(self._read_all(), key=lambda file: not file[1].is_genuine):
             command = self._recover_command(path)
             if content.is_genuine:
+                state = read_state() if self.lineage and content.calls else None
+                if state is not None and all(call.is_known(state) for call in content.calls):
+                    continue
                 told = (
                     "An earlier run could not record what it did",
                     f"{path} lists calls that were done and that the state does not have yet.",

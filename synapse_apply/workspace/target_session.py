@@ -493,7 +493,7 @@ class TargetSession(OfflineTarget):
             *state_access.require_no_error(key_findings),
             *project_warnings,
             *store.list_warnings(),
-            *self.journals(store.read_lineage()).warn(only_genuine=True),
+            *self.journals(store.read_lineage()).warn(store.read_state, only_genuine=True),
         )
         self.mask_secrets_of(declared.manifests)
         commit = declared.commit

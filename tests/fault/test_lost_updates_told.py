@@ -1195,6 +1195,41 @@ def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite,
     assert "who set it is not known" in told(command(site, "plan -t site"))
 
 
+def told_file(site: Site) -> Path:
+    """The file of an update that was done while the state was away, where a run left it."""
+    file = unrecorded(site, site.server)
+    return file.rename(site.root / ".synapse-apply" / file.name)
+
+
+NOT_YET_KNOWN = "lists calls that were done and that the state does not have yet"
+
+
+@on_api("v1", "v2")
+def test_a_file_is_told_of_until_the_state_knows_its_calls(make_site: MakeSite) -> None:
+    """Found done by a look-up, the file says nothing new; recorded late, the address is today's."""
+    site = begun(make_site)
+    file = told_file(site)
+    lines = ("plan -t site", "state show -t site", "doctor -t site")
+    for line in lines:
+        assert NOT_YET_KNOWN in told(command(site, line)), line
+    said = told(command(site, "state settle -t site"))
+    assert "update was done" in said
+    for line in lines:
+        assert NOT_YET_KNOWN not in told(command(site, line)), line
+    command(site, f"state mv {PLUGIN} plugin/renamed -t site")
+    said = command(site, f"state record {file} -t site")
+    assert "Recorded update of plugin/renamed (id " in said
+
+
+def test_who_forgets_an_object_is_told_of_the_file(make_site: MakeSite) -> None:
+    """It alone knows that an update of the object was done."""
+    site = begun(make_site)
+    file = told_file(site)
+    said = told(command(site, f"state rm {PLUGIN} -t site"))
+    assert NOT_YET_KNOWN in said
+    assert f"state record {file} -t site" in said
+
+
 @on_api("v1", "v2")
 def test_the_answer_of_a_second_try_says_nothing_of_the_first(make_site: MakeSite) -> None:
     """That one was lost, and may still act: what waits for the call goes on waiting."""
@@ -1310,6 +1345,57 @@ def test_a_lock_that_was_done_acts_no_more(make_site: MakeSite, *, is_killed: bo
     for line in ("state show", "state settle", "plan", "drift"):
         assert "act " not in command(site, f"{line} -t site"), line
     assert site.apply().code == 0
+
+
+RELEASE = "release/plugin-0@1.0.0"
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+def test_a_delete_of_what_is_not_declared_is_told_while_it_may_act(make_site: MakeSite) -> None:
+    """As of what is declared: the object is there, and the call would take it away."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, _, storage = path.read_text().split("\n---\n")
+    path.write_text(f"{plugin}\n---\n{storage}")
+    site.server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(site.server, process)
+        assert kill(process)
+    site.server.faults()
+    ((id_,),) = [ids for name, ids in site.server.ids().items() if name == RELEASE]
+    command(site, f"state rm {RELEASE} -t site")
+    command(site, f"import {RELEASE} {id_} -t site")
+    for line in ("plan", "drift"):
+        said = told(command(site, f"{line} -t site"))
+        assert f"An earlier delete of {RELEASE} (call " in said, line
+        assert "would delete it" in said, line
+    site.server.send("DELETE", f"/_emulator/objects/release/{id_}/")
+    assert "would delete it" not in command(site, "plan -t site")
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+def test_nothing_waits_for_a_lock_that_is_live(make_site: MakeSite) -> None:
+    """No call takes it back: the row is refused for that alone."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    text = path.read_text()
+    path.write_text(text.replace('"version": "1.0.0"', '"version": "1.0.0", "locked": true'))
+    lock = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
+    site.server.faults({"match": lock, "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(site.server, process)
+        assert kill(process)
+    site.server.faults()
+    ((id_,),) = [ids for name, ids in site.server.ids().items() if name == RELEASE]
+    command(site, f"import {RELEASE} {id_} -t site")
+    path.write_text(text.replace('"version": "1.0.0"', '"version": "1.0.0", "locked": false'))
+    site.server.send("POST", f"/v2/plugin-releases/{id_}/release/")  # the call acts
+    for line, code in (("plan", 0), ("drift", 0)):
+        said = told(command(site, f"{line} -t site", code=code))
+        assert "cannot be changed: API v2 never takes the lock of a release back" in said, line
+        assert "may still act" not in said, line
 
 
 @on_api("v1", "v2")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
-from fault.commands import kill_amid
+from fault.commands import TESTS, kill_amid
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, MakeSite, Server, Site
+from installed import environment
 
 # Of an apply of three resources, in the order of its creates.
 STORAGE, PLUGIN, RELEASE = 1, 2, 3
@@ -119,3 +123,21 @@ def test_history_keeps_what_was_settled(make_site: MakeSite, server: Server) -> 
     (call,) = [c for run in runs for c in run["calls"] if c["address"].startswith("release/")]
     assert call["result"] == "settled: cannot be told"
     assert call["digest"].startswith("pkg1:sha256:")
+
+
+def test_who_stops_it_is_told_that_what_was_settled_stays(
+    make_site: MakeSite, server: Server
+) -> None:
+    """The signal arrives right after the outcome was written."""
+    site = killed(make_site, server, STORAGE, "after")
+    altered = json.dumps({"signal": signal.SIGTERM, "nth": 1, "moment": "after"})
+    stopped = subprocess.run(
+        [sys.executable, "-m", "fault.altered", altered, "state", "settle", "-t", "site"],
+        cwd=site.root, env={**environment(site.environ), "PYTHONPATH": str(TESTS)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert stopped.returncode == 143, stopped.stderr
+    said = " ".join(stopped.stderr.split())
+    assert said.startswith("Terminated. Calls that were settled before that are recorded: ")
+    assert "`synapse-apply state history -t site` shows them." in said
+    assert "create settled: done" in command(site, "state history -t site")

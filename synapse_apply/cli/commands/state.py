@@ -262,7 +262,7 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
         addresses = target.state.forget(names)
         _, open_calls = target.state.read_with_open_calls()
     names = tuple(map(str, addresses))
-    console.write_findings([one for one in open_calls.findings if one.address in names])
+    console.write_findings([one for one in open_calls.findings if one.address in {None, *names}])
     for address in addresses:
         console.write_output(f"Forgot {address}. The live object still exists.\n")
     return 0

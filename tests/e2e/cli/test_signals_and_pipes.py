@@ -40,7 +40,9 @@ def started(folder: Path, *typed: str, **environ: str) -> Iterator[subprocess.Po
         process.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_the_first_signal_drains_and_reports(project: Path, number: int, code: int) -> None:
     """What had begun is finished and recorded, the rest is skipped, the report says so."""
     for index in range(8):  # enough that it is not done before the signal is there
@@ -62,6 +64,10 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
     results = {outcome["result"] for outcome in report["outcomes"]}
     assert results == {"done", "skipped"}
     assert report["stopped"] == number
+    page = Path(__file__).parents[3] / "docs" / "exit-codes.md"
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    (row,) = [line for line in page.read_text().splitlines() if "143 |" in line]
+    assert name in row.partition("(130)")[number != signal.SIGINT and 2]
 
 
 def test_the_second_signal_stops_at_once(project: Path) -> None:
