@@ -10,20 +10,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Annotated, Any, get_args, get_origin
 
 import click
 import yaml
 
-from synapse_apply import OpenTarget
+from synapse_apply import OpenTarget, open_target
 from synapse_apply.cli.help_pages import LazyGroup, render_whole_page
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.controller import api_types
+from synapse_apply.controller.page.metrics import _StoreCollector as StoreCollector
+from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.emulator.core.switches import PAGE as EMULATOR_PAGE
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.library import TargetJobs, TargetLive, TargetPackages, TargetState
+from synapse_apply.model import errors
 from synapse_apply.model.packages import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
@@ -437,14 +440,19 @@ def ci_page() -> str:
         for key, given in found.items():
             default = _show_default(given["default"]) if given["default"] else ""
             lines.append(f"| `{key}` | {default} | {' '.join(given['description'].split())} |")
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        head, _, rest = page.partition(begin)
-        page = f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+        page = _put_between(page, name, lines)
     return page
 
 
+def _put_between(page: str, mark: str, lines: list[str]) -> str:
+    """The page with these lines between the two marks of that name."""
+    begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->"
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+
+
 def library_page() -> str:
-    """docs/library.md, with the methods of a target, of their docstrings, between its marks."""
+    """docs/library.md, with what docstrings say of methods, arguments and errors."""
     page = (DOCS / "library.md").read_text(encoding="utf-8")
     parts = {"": OpenTarget, "live.": TargetLive, "packages.": TargetPackages, "jobs.": TargetJobs}
     lines = ["| Method | What it does | Gives | Command |", "| --- | --- | --- | --- |"]
@@ -454,9 +462,41 @@ def library_page() -> str:
             if name.startswith("_") or f"{name}." in {*parts, "state."}:
                 continue
             lines.append(_method_row(f"{part}{name}", inspect.getattr_static(kind, name)))
-    begin, end = "<!-- methods: begin -->\n", "<!-- methods: end -->"
-    head, _, rest = page.partition(begin)
-    return f"{head}{begin}\n" + "\n".join(lines) + f"\n\n{end}{rest.partition(end)[2]}"
+    page = _put_between(page, "methods", lines)
+    lines = ["| Argument | Default | Meaning |", "| --- | --- | --- |"]
+    said = dict(
+        re.findall(r"(?ms)^- `(\w+)`: (.*?)(?=\n- |\n\n)", inspect.getdoc(open_target) or "")
+    )
+    for name, parameter in inspect.signature(open_target).parameters.items():
+        default = f"`{parameter.default!r}`".replace("'", '"')
+        lines.append(f"| `{name}` | {default} | {' '.join(said[name].split())} |")
+    page = _put_between(page, "arguments", lines)
+    lines = ["| Error | Raised when |", "| --- | --- |"]
+    for name, kind in vars(errors).items():
+        if inspect.isclass(kind) and issubclass(kind, errors.SynapseApplyError):
+            told = " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+            lines.append(f"| `{name}` | {told} |")
+    del lines[2]  # SynapseApplyError, which all are
+    return _put_between(page, "errors", lines)
+
+
+def metrics_page() -> str:
+    """docs/controller-reference.md, with the metrics, as `/metrics` explains them."""
+    page = (DOCS / "controller-reference.md").read_text(encoding="utf-8")
+    nothing = SimpleNamespace(
+        list_configured_sources=list,
+        list_rollouts=list,
+        unsent=lambda: ((), ()),
+        target_page=lambda *_: SimpleNamespace(targets=()),
+    )
+    health = LoopHealth(interval=0, round_age=0, clock_offset=0)
+    lines = ["| Metric | What it is |", "| --- | --- |"]
+    for family in sorted(StoreCollector(nothing, health).collect(), key=lambda found: found.name):
+        total = "_total" if family.type == "counter" else ""
+        labels = ", ".join(vars(family)["_labelnames"])
+        labels = f"{{{labels}}}" if labels else ""
+        lines.append(f"| `{family.name}{total}{labels}` | {family.documentation} |")
+    return _put_between(page, "metrics", lines)
 
 
 def _method_row(name: str, found: Any) -> str:
@@ -748,6 +788,7 @@ PAGES = {
     "packages.md": packages_page,
     "ci.md": ci_page,
     "library.md": library_page,
+    "controller-reference.md": metrics_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,
 }

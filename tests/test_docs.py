@@ -55,6 +55,7 @@ def generator() -> ModuleType:
         "manifests.md",
         "ci.md",
         "library.md",
+        "controller-reference.md",
         "llms.txt",
         "../schemas/v1/controller-api.schema.json",
     ],

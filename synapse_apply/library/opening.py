@@ -42,16 +42,21 @@ def open_target(
 ) -> Iterator[OpenTarget]:
     """A target to plan and apply; closed at the end of the `with` block.
 
-    Nothing is read before the first method needs it. `target` is the name of a target of the
-    project file; None takes its default, or the only one. `folder` is where the project file is
-    looked for, there and above, and what all other paths are relative to.
+    Nothing is read before the first method needs it. The options are those of the command line.
 
-    The options are those of the command line: `project` is --project, `files` -f, `variables` and
-    `var_files` --var and --var @FILE (values as they would be typed), `strict` --strict,
-    `parallelism` --parallelism (calls at once), `project_from` the REF of --project-from git:REF,
-    `ref` --ref. `lock_timeout` is --lock-timeout, in seconds: how long to wait for a state that
-    another run holds, by default 45. `environ` stands in for the environment of the process, for
-    credentials and secrets too.
+    - `target`: a target of the project file; by default its default target, or its only one
+    - `folder`: where the upward search for the project file begins; all other paths are relative
+      to it
+    - `project`: the project file, instead of the one that is found from `folder` (`--project`)
+    - `files`: manifests, or folders of them, instead of the project's (`-f`)
+    - `variables`: values of variables, as texts (`--var`)
+    - `var_files`: YAML files of values (`--var @FILE`)
+    - `strict`: warnings of manifests are errors (`--strict`)
+    - `environ`: credentials, secrets and state keys come from here alone, instead of `os.environ`
+    - `parallelism`: calls at a time, at least 1 (`--parallelism`)
+    - `lock_timeout`: seconds to wait for a locked state, by default 45 (`--lock-timeout`)
+    - `project_from`: a Git ref of the settings, without `git:` (`--project-from`)
+    - `ref`: a Git ref of the manifests and package sources (`--ref`)
 
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """

@@ -65,29 +65,29 @@ class SynapseApplyError(Exception):
 
 
 class InputError(SynapseApplyError):
-    """Manifests, project file, variables or packages that cannot be used as they are."""
+    """Manifests, project file, variables or arguments are invalid, or a plan has errors."""
 
 
 class NameNotFound(InputError):
-    """A name that no resource has."""
+    """An InputError: a name that no resource has."""
 
 
 class ManifestError(InputError):
-    """What is declared cannot be used: manifests, or packages that they name."""
+    """An InputError: a declaration cannot be used, or its package."""
 
 
 class OptionConflict(InputError):
-    """Options that do not go together; its text is the one finding's summary."""
+    """An InputError: options that exclude each other; its text is the finding's summary."""
 
     exit_code = Exit.USAGE
 
 
 class StateError(SynapseApplyError):
-    """State that is missing, foreign, damaged or of a newer format."""
+    """The state is missing, damaged, of another backend or of a newer format."""
 
 
 class LockHeld(StateError):
-    """Another process works on this state."""
+    """Another run holds the state longer than `lock_timeout`."""
 
     exit_code = Exit.LOCKED
 
@@ -99,33 +99,33 @@ class LockLost(StateError):
 
 
 class NotApproved(SynapseApplyError):
-    """What was planned was not approved; nothing was sent."""
+    """`confirm` returned False, or `apply` got no plan, `confirm` or `auto_approve`."""
 
 
 class Refused(SynapseApplyError):
-    """A guard, a protection or a policy stops the command before any call."""
+    """A guard, a protection or a policy rule stops the command before any call."""
 
     exit_code = Exit.REFUSED
 
 
 class Stale(SynapseApplyError):
-    """A saved plan that is not true any more, not genuine, or used already."""
+    """A plan is out of date, not genuine, or was already applied."""
 
     exit_code = Exit.STALE
 
 
 class OutcomeUnknown(SynapseApplyError):
-    """A call may have been acted on, and no record can be looked up to tell."""
+    """A call may have acted, and no record can tell."""
 
     exit_code = Exit.UNKNOWN
 
 
 class SecretUnavailable(SynapseApplyError):
-    """A secret that must be sent now cannot be resolved."""
+    """A secret that must be sent now has no value."""
 
 
 class BackendError(SynapseApplyError):
-    """A call to a backend failed that the operation cannot do without; see `__cause__`."""
+    """A needed call to the backend failed; `__cause__` has the answer."""
 
 
 class Effect(Enum):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import OURS, Run, median
-from benchmarks.works import BOUNDS, Bound, How, ratio
+from benchmarks.works import BOUNDS, MEANINGS, Bound, How, ratio
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -87,6 +87,10 @@ def _is_beside(one: Measurement, bound: Bound) -> bool:
 def lines(found: Sequence[Measurement]) -> Iterator[str]:
     """The tables in Markdown, which a terminal shows well enough."""
     yield f"Measured with {machine()}. Medians, first the tool's, then each script's; ratios are of runs in turn."
+    yield ""
+    yield "| work | what |"
+    yield "| --- | --- |"
+    yield from (f"| `{work}` | {meaning} |" for work, meaning in MEANINGS.items())
     yield ""
     yield "| work | resources | latency, ms | scripts | wall, s | CPU, s | peak, MB | requests |"
     yield "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |"

@@ -18,6 +18,24 @@ from benchmarks.worlds import INVENTORY, SHAPES, World
 SLOW = 20.0  # ms of latency
 LIMIT = 200  # requests per second
 _SERIAL_MOST = 1_000
+# What a work measures, as the page of costs says it.
+MEANINGS = {
+    "help": "compared with importing `click` alone",
+    "validate": "compared with importing `click`, `yaml` and `jsonschema_rs` alone",
+    "plan": "unchanged storages, whole items in lists",
+    "plan-short-lists": "the same with short list items: each object is read",
+    "plan-changed": "listed plugins, 1 % changed",
+    "plan-by-id": "plugins without a list",
+    "first-apply": "new storages",
+    "limited": "a first apply at 200 requests a second; beyond, the server answers 429 with Retry-After 1",
+    "apply-changed": "as `plan-changed`, and applied",
+    "plan-mixed": "as many plugins as storages, both listed, unchanged",
+    "first-apply-mixed": "the same resources, all new",
+    "import": "the same, all live and none recorded: `import -f` of an inventory",
+    "plan-v2": "plugins on API v2, listed by cursors of 200; `cursors.py pages` only reads the pages",
+    "apply-changed-v2": "the same, 1 % changed, and applied",
+    "upload": "a release of one stored zip of so many MiB, to a server that reads 200 MB a second; `plan` is the tool's, before it",
+}
 MOST_BESIDE = 10_000  # resources; beyond, we are measured alone
 
 
