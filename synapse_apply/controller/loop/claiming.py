@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from itertools import chain
 from threading import Lock
 from typing import NamedTuple
 
+from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LoopParts
 from synapse_apply.controller.ports import RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
@@ -19,14 +18,11 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import Source, TargetRule
+from synapse_apply.controller.settings import TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.diagnostic import error_finding
 
-# Hosts of a credential that goes to no host: no url has a host with a slash.
-_NOWHERE = ("none/no rule matches the target that named it first",)
 # A claim outlives the longest look and apply by this: a worker is killed at its timeout. Where
 # others share the store it is short, and renewed as long as this process lives.
 _CLAIM_MARGIN_SECONDS = 60.0
@@ -130,43 +126,11 @@ def look_by_worker_and_wait(
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned(parts, rule),
+        project_from=choose_pin(parts, row),
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
     return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(order))
-
-
-def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, tuple[str, ...]]:
-    """What targets of a source named for credentials in any commit, but for what is opened.
-
-    Each with the hosts of the rules that the targets which named it first have now, () where one
-    of them has none: then those of who named it next count, up to the target itself. Where rules
-    have hosts, that of a target which none of them matches goes to no host by another one.
-    """
-    row = parts.store.find_source(name.source)
-    # Another configuration may have been taken since the target was claimed.
-    source = parts.settings.sources.get(name.source, Source(name.source, ""))
-    # Earlier versions stored patterns of rules in the place of names.
-    patterns = {rule.pattern: rule for rule in source.rules if "[" in rule.pattern}
-
-    @cache
-    def hosts_of(target: str) -> tuple[str, ...]:
-        rule = patterns.get(target) or find_rule(source, target)
-        if rule is not None:
-            return rule.hosts
-        is_name = set("*?[").isdisjoint(target)
-        return _NOWHERE if is_name and any(rule.hosts for rule in source.rules) else ()
-
-    closed, settled = dict[str, tuple[str, ...]](), set(source.may_read.opened)
-    for credential, *targets in row.credentials if row else ():
-        if credential in settled:
-            continue
-        is_own, limits = name.target in targets, [*map(hosts_of, targets)]
-        is_limited = all(limits) and not is_own
-        closed[credential] = tuple(dict.fromkeys(chain(*limits))) if is_limited else ()
-        if is_own or is_limited:
-            settled.add(credential)
-    return closed
 
 
 def ask_worker(

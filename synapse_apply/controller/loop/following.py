@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from itertools import accumulate, repeat
+from itertools import repeat
 
+from synapse_apply.controller.loop.credentials import (
+    collect_credentials,
+    put_source,
+    remember_credentials,
+)
 from synapse_apply.controller.loop.parts import LeadershipLost, LoopParts
 from synapse_apply.controller.loop.rollbacks import record_rollbacks_of_removed
 from synapse_apply.controller.loop.rollouts import (
@@ -54,8 +55,6 @@ from synapse_apply.model.phrases import format_short_list
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.
 _BATCH, _PAUSE = 250, 0.01
-# Names of credentials and of their targets.
-_MOST_CREDENTIALS = 100_000
 
 
 def fetch_source(parts: LoopParts, name: str, *, spreads_new_targets: bool) -> None:
@@ -79,7 +78,9 @@ def fetch_source(parts: LoopParts, name: str, *, spreads_new_targets: bool) -> N
             _move_targets(parts, source, row, mirror, spreads_new_targets=spreads_new_targets)
             mirror.protect_commits(parts.store.list_commits_in_use(name))
         if row.head and head.pin != parts.read_pins.get(name, ""):
-            _remember_credentials_of_pin(parts, source, mirror)
+            targets = parts.store.source_targets(name)
+            wanted = {target.wanted_commit for target in targets if not target.is_gone} - {""}
+            remember_credentials(parts, source, mirror, head.pin, sorted(wanted))
         is_asked, parts.read_pins[name] = False, head.pin
     except (LeadershipLost, StoreUnavailable):
         raise
@@ -253,7 +254,7 @@ def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None
     with parts.write() as writer:
         if after.name not in parts.settings.sources:
             return  # it was removed meanwhile, and must not come back
-        writer.put(after)
+        put_source(parts, writer, after)
         event = find_fetch_event(before, after)
         if event is not None:
             fact = f"fetch of {after.name} since {before.fetched_at}"
@@ -292,7 +293,7 @@ def _write_head(
         if row.name not in parts.settings.sources:
             return fetched
         before = next(iter(parts.store.newest_revisions(row.name, 1)), None)
-        writer.put(fetched)
+        put_source(parts, writer, fetched)
         if not writer.accept_head(row.name, row.head_number, revision):
             return fetched
         announced = [revision]
@@ -337,7 +338,7 @@ def _move_targets(
             _record_unusable_head(parts, row, problem.diagnostics[0], row.keyed_number)
         raise
     # Also of a head that the rollouts make unusable, as its targets were read.
-    row = replace(row, credentials=_collect_credentials(source, row, mirror, row.head))
+    row = replace(row, credentials=collect_credentials(source, row, mirror, row.head))
     assignments = assign_targets_to_waves(rollouts_of_source(parts.settings, row.name), keyed)
     for finding in assignments.findings:
         if finding.is_error:
@@ -375,7 +376,7 @@ def _move_targets(
                 # Until this is written all are compared again, which changes none that is there.
                 write_rollouts_at_head(parts, writer, row, assignments)
                 compared = replace(row, keyed_number=row.head_number)
-                writer.put(compared)
+                put_source(parts, writer, compared)
                 _record_usable_head(parts, writer, row)
                 writer.count_change(row.name)
         if position < len(batches):
@@ -388,60 +389,6 @@ def _move_targets(
     )  # fmt: skip
     for finding in assignments.findings:
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
-
-
-def _remember_credentials_of_pin(parts: LoopParts, source: Source, mirror: GitMirror) -> None:
-    """Remember what targets name for credentials at a pin that moved.
-
-    Looks and applies read it at once, at the commit that each target has, whatever the head is.
-    """
-    row, targets = parts.store.find_source(source.name), parts.store.source_targets(source.name)
-    if row is None:
-        return
-    for commit in sorted({target.wanted_commit for target in targets if not target.is_gone} - {""}):
-        # Where the project file of the pin cannot be used, nothing is read by it.
-        with suppress(InputError):
-            credentials = _collect_credentials(source, row, mirror, commit)
-            row = replace(row, credentials=credentials)
-    with parts.write() as writer:
-        # Somebody may have asked for a fetch meanwhile, or the configuration lost the source.
-        current = parts.store.find_source(source.name)
-        if current is not None and source.name in parts.settings.sources:
-            writer.put(replace(current, credentials=row.credentials))
-
-
-def _collect_credentials(
-    source: Source, row: SourceRow, mirror: GitMirror, commit: str
-) -> tuple[tuple[str, ...], ...]:
-    """What the targets of a source named for credentials until now, and at a commit.
-
-    Variables only within `may_read`; files wherever they are outside of the checkout, as one file
-    has many spellings, and what a link leads to is known on the machine of a worker alone.
-
-    Each with the targets that named it first, and again with those that a later head added. The
-    oldest first: a commit can add names without an end, and must not push out others.
-    """
-    named = defaultdict[str, set[str]](set)
-    for credential, *targets in row.credentials:
-        named[credential].update(targets)
-    added = defaultdict[str, list[str]](list)
-    for target in mirror.list_targets(commit):
-        for name in target.credentials:
-            if target.name not in named[name]:
-                added[name].append(target.name)
-    entries = [*row.credentials]
-    entries += [
-        (name, *targets)
-        for name, targets in added.items()
-        # A reference of a source of secrets, such as a file of sops, is in no list of `may_read`.
-        if "?" in name
-        or os.path.normpath(name).startswith(("/", ".."))
-        or any(fnmatchcase(name, pattern.upper()) for pattern in source.may_read.variables)
-    ]
-    sizes = accumulate(map(len, entries))
-    return tuple(
-        entry for entry, size in zip(entries, sizes, strict=True) if size <= _MOST_CREDENTIALS
-    )
 
 
 def queue_ends_of_failures(

@@ -115,6 +115,8 @@ class LoopParts:
         self._sources_to_compare: set[str] = set()
         # By source, the pin whose credentials are remembered; a start reads them again.
         self.read_pins: dict[str, str] = {}
+        # By source, pin and commit of a target: what a worker may read.
+        self.chosen_pins: set[tuple[str, str, str]] = set()
         self._lock = Lock()
 
     @property

@@ -9,7 +9,6 @@ from synapse_apply.controller.loop.claiming import (
     FinishedRun,
     RunCounts,
     ask_worker,
-    find_closed_credentials,
     is_pruned,
     is_still_claimed_by_task,
     look_by_worker_and_wait,
@@ -17,6 +16,7 @@ from synapse_apply.controller.loop.claiming import (
     release_claim,
     reread_claimed,
 )
+from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
     find_approvals_and_authors,
@@ -177,6 +177,7 @@ def apply_by_worker(
         operation,
         prune=is_pruned(parts, decision.rule),
         binding=row.binding,
+        project_from=choose_pin(parts, row),
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )

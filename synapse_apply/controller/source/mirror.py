@@ -107,8 +107,12 @@ class GitMirror:
             return head._replace(
                 moved_tags=tuple(self._moved_tags),
                 followed=tuple(name for name in names if self._git.commit_id(_name_memory(name))),
-                pin=self._git.commit_id(self._pin) if self._pin else "",
+                pin=self.read_pin(),
             )
+
+    def read_pin(self) -> str:
+        """The commit of the pin's settings, as it was fetched last; "" without one."""
+        return self._git.commit_id(self._pin) if self._pin else ""
 
     def fetch_commit(self, commit: str, followed: tuple[str, ...] = ()) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
@@ -214,15 +218,16 @@ class GitMirror:
         if not self._git.update_refs(lines):
             raise self._build_unreadable_error(next(iter(commits), ""))
 
-    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
+    def list_targets(self, commit: str, pin: str = "") -> tuple[LabelledTarget, ...]:
         """The targets that the project file at a commit declares, by name.
 
-        All of the project's folder counts for a digest, but for manifest folders of other targets
-        alone. InputError with every finding where the project file cannot be used.
+        `pin` is the commit of the pin's settings, by default as it was fetched last. All of the
+        project's folder counts for a digest, but for manifest folders of other targets alone.
+        InputError with every finding where the project file cannot be used.
         """
         if not is_commit_id(commit):
             raise InputError.from_summary("Invalid commit", f"{commit!r} is not a full commit id.")
-        pin = self._git.commit_id(self._pin) if self._pin else ""
+        pin = pin or self.read_pin()
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
         key = (commit, pin)

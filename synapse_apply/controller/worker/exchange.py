@@ -41,7 +41,7 @@ class Order:
     An apply has `terms`: it plans under the lock, and does what they permit of that. `run_id` is
     the plan id of state and audit. `who` stands in the audit of the state: `controller:NAME`, and
     who approved. `operation` is what others see who wait for the lock. Nothing is done to what is
-    not bound to `binding`, where that is known.
+    not bound to `binding`, where that is known. `project_from` is the commit of the source's pin.
 
     The pool writes the rest: `folder` is the project's folder of the source's place. `variables`
     are those of the worker's environment that the target can name. `readable` and `unreadable` are

@@ -196,11 +196,11 @@ class WorkerPool:
             folders.create_folders()
             child = child or self._start_child(source, secrets, folders)
             readable = build_readable_files(source, secrets, self._data)
-            rule = find_rule(source, name.target)
+            rule, pin = find_rule(source, name.target), build_pin_revision_or_empty(source)
             order = replace(
                 order,
                 folder=str(folders.project),
-                project_from=build_pin_revision_or_empty(source),
+                project_from=pin and (order.project_from or pin),
                 variables=readable_variable_names(source, secrets, self._environ),
                 readable=tuple(map(str, readable.folders)),
                 unreadable=tuple(map(str, readable.excluded)),

@@ -185,7 +185,10 @@ class StandInRepository:
     def protect_commits(self, commits: Sequence[str]) -> None:
         self.commits_in_use = commits
 
-    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
+    def read_pin(self) -> str:
+        return self.pin
+
+    def list_targets(self, commit: str, pin: str = "") -> tuple[LabelledTarget, ...]:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
         return tuple(
@@ -194,7 +197,7 @@ class StandInRepository:
                 self.labels.get(name, {}),
                 digest=digest,
                 backend=self.backends.get(name, ""),
-                credentials=self.credentials.get((self.pin or commit, name), ()),
+                credentials=self.credentials.get((pin or self.pin or commit, name), ()),
             )
             for name, digest in sorted(self.inputs[commit].items())
         )

@@ -437,6 +437,39 @@ def test_what_only_a_moved_pin_named_for_credentials_stays_closed(world, head):
     assert list(closed) == ["ACME_VAULT_TOKEN"]
 
 
+@pytest.mark.parametrize("is_apply", [False, True])
+def test_what_a_pin_named_between_two_fetches_stays_closed(world, is_apply):
+    """A worker reads the pin at a commit whose names are remembered, though no fetch told of it."""
+    acme = replace(world.settings.sources["acme"], may_read=MayRead(("ACME_*",)))
+    world.settings = replace(world.settings, sources={"acme": acme})
+    world.set_rules(TargetRule("*", mode=Mode.AUTO))
+    repository, workers = world.repository, world.workers
+    repository.pin = "p1"
+    repository.credentials = {("p2", "prod"): ("ACME_VAULT_TOKEN", "OTHER_TOKEN")}
+    loop = world.begin()
+
+    def move_pin(*_: object) -> None:
+        repository.pin = "p2"
+
+    protect, newer = repository.protect_commits, repository.find_newer_head
+    if is_apply:  # before an apply a newer head is asked for
+        workers.results["acme/prod"] = plan_of(row("plugin/a"))
+        repository.find_newer_head = lambda commit: move_pin() or newer(commit)
+    else:
+        repository.protect_commits = move_pin
+    repository.push("c2", prod="new inputs")
+    world.settle(loop, after=700)
+    repository.protect_commits, repository.find_newer_head = protect, newer
+    read = (workers.applies if is_apply else workers.looks)[-1]
+    assert (read.name, read.commit, read.project_from) == ("prod", "c2", "p2")
+    assert list(read.closed) == ["ACME_VAULT_TOKEN"]
+    repository.pin = "p3"
+    repository.push("c3", prod="newer inputs")
+    world.settle(loop, after=700)
+    last = [order for order in workers.looks if order.name == "prod"][-1]
+    assert (last.project_from, list(last.closed)) == ("p3", ["ACME_VAULT_TOKEN"])
+
+
 def test_what_a_head_named_that_no_rollout_can_use_stays_closed(world):
     """Its targets were read, though none of them came to it."""
     acme = replace(world.settings.sources["acme"], may_read=MayRead(("ACME_*",)))
