@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
@@ -520,14 +520,18 @@ class TargetSession(OfflineTarget):
             self.resolver.resolve_secret,
         )
 
-    def lock_state_of_own_project(self, operation: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock_state_of_own_project(self, operation: str) -> Iterator[None]:
         """Lock the state for writing; LockHeld if another run keeps it too long.
 
         StateError for the shared state of another project or target, which no command writes to
-        but a rebind.
+        but a rebind. The lock's number is remembered at once: this run may be killed, and a copy of
+        the state from before it must not be taken for the newest.
         """
         self._require_own_project()
-        return self.store.lock(operation, self.lock_wait_seconds)
+        with self.store.lock(operation, self.lock_wait_seconds):
+            self._require_not_older()
+            yield
 
     def bind_state_to_target(self) -> None:
         """Write into a shared state that names no target that it is this one's; needs the lock."""
