@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -19,6 +20,7 @@ import yaml
 from synapse_apply import OpenTarget, open_target
 from synapse_apply.cli.help_pages import LazyGroup, render_whole_page
 from synapse_apply.cli.main import NAME, root
+from synapse_apply.cli.texts.mcp import TOOLS
 from synapse_apply.controller import api_types
 from synapse_apply.controller.page.metrics import _StoreCollector as StoreCollector
 from synapse_apply.controller.ports import LoopHealth
@@ -29,6 +31,11 @@ from synapse_apply.library import TargetJobs, TargetLive, TargetPackages, Target
 from synapse_apply.model import errors
 from synapse_apply.model.packages import RULES_BY_ID
 
+LAYERS = (
+    *("cli", "controller", "library", "operations", "live", "workspace"),
+    *("manifests", "secrets", "packages", "planning", "applying", "stores", "views"),
+    *("files", "secret_sources", "kinds", "client", "model", "emulator"),
+)
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"
 WIDTH = 96
@@ -480,6 +487,45 @@ def library_page() -> str:
     return _put_between(page, "errors", lines)
 
 
+def layers_page() -> str:
+    """ARCHITECTURE.md, with what the packages and their folders say they are."""
+    page = (DOCS.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    lines = ["| Layer, from the top | What it is |", "| --- | --- |"]
+    for layer in LAYERS:
+        folder = DOCS.parent / "synapse_apply" / layer
+        below = sorted(folder.glob("*/__init__.py"))
+        said = [_describe_package(folder / "__init__.py")]
+        said += [f"`{file.parent.name}/`: {_describe_package(file)}" for file in below]
+        lines.append(f"| `{layer}/` | {' '.join(said)} |")
+    return _put_between(page, "layers", lines)
+
+
+def _describe_package(file: Path) -> str:
+    told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(told.partition("\n\n")[0].split())
+
+
+def faults_page() -> str:
+    """docs/faults.md, with what its schema says of each deed."""
+    page = (DOCS / "faults.md").read_text(encoding="utf-8")
+    lines = ["| Deed | What happens |", "| --- | --- |"]
+    for deed in _load(SCHEMAS / "faults.schema.json")["$defs"]["deed"]["oneOf"]:
+        first, *more = (f"`{json.dumps(example)}`" for example in deed["examples"])
+        lines.append(f"| {first} | {deed['description']} |")
+        lines += [f"| {example} | |" for example in more]
+    return _put_between(page, "deeds", lines)
+
+
+def tools_page() -> str:
+    """docs/mcp.md, with the tools as they describe themselves."""
+    page = (DOCS / "mcp.md").read_text(encoding="utf-8")
+    lines = ["| Tool | Arguments | What it does |", "| --- | --- | --- |"]
+    for name, tool in TOOLS.items():
+        arguments = ", ".join(f"`{argument}`" for argument in tool.arguments)
+        lines.append(f"| `{name}` | {arguments} | {tool.text} |")
+    return _put_between(page, "tools", lines)
+
+
 def metrics_page() -> str:
     """docs/controller-reference.md, with the metrics, as `/metrics` explains them."""
     page = (DOCS / "controller-reference.md").read_text(encoding="utf-8")
@@ -789,6 +835,9 @@ PAGES = {
     "ci.md": ci_page,
     "library.md": library_page,
     "controller-reference.md": metrics_page,
+    "faults.md": faults_page,
+    "mcp.md": tools_page,
+    "../ARCHITECTURE.md": layers_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,
 }

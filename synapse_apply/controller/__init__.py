@@ -1,1 +1,1 @@
-"""The controller: follows Git, plans each target, shows one page and tells people when needed."""
+"""Follows Git and keeps targets in sync, through the library; shows one page."""

@@ -1,1 +1,1 @@
-"""What is live on one backend: read and compared, never written."""
+"""Reads what is live on a backend, and compares it; never writes."""

@@ -1,1 +1,1 @@
-"""The stores of a state (SQLite, PostgreSQL) by one class, `SqlStore`."""
+"""One state of a target, wherever it is stored, as one class, `SqlStore`."""

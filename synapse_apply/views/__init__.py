@@ -1,1 +1,1 @@
-"""Plans, reports and diagnostics as text and JSON for people and programs."""
+"""Renders plans, reports and states. `redaction.py` decides what any rendering may show."""

@@ -1,1 +1,1 @@
-"""Where a command works: invocation, project, a target's backend, state, packages and journals."""
+"""Where a command runs: project, target, backend, state, packages, journal."""

@@ -1,1 +1,1 @@
-"""What a browser, a scraper, a program with a token or a forge's webhook gets of a controller."""
+"""The page and the API, for browsers, scrapers, programs and forges."""

@@ -1,1 +1,1 @@
-"""A running controller, as its HTTP API shows it and lets it be asked."""
+"""A client of a running controller's HTTP API."""

@@ -1,1 +1,1 @@
-"""Mirrors of the sources' repositories, where they lie, and what of Git a target is read from."""
+"""Mirrors of the sources' repositories, and what a target reads of Git."""

@@ -1,1 +1,1 @@
-"""Child processes that look at targets: what each may read, how it is asked, when it is ended."""
+"""Child processes that plan and apply: what each may read, how it is asked, when it ends."""

@@ -1,1 +1,1 @@
-"""The state in a bucket of S3 or Azure: its URL, its client, and whether the bucket will do."""
+"""The state in a bucket of S3 or Azure: its URL, its client, and a test of the bucket."""
