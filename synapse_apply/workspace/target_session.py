@@ -269,10 +269,10 @@ class TargetSession(OfflineTarget):
         """The places of the target's state key.
 
         A file of the project that has it is read where the settings are from, so that no commit
-        that is only planned chooses the key.
+        that is only planned chooses the key, and none of before a new key has to be read.
         """
-        resolver = self.resolver
-        if self.invocation.project_from:
+        resolver, given = self.resolver, self.invocation
+        if given.project_from or (given.as_of and not given.without_checkout):
             resolver = self._resolver_of_settings
         return build_key_sources(
             self.project,
@@ -285,6 +285,8 @@ class TargetSession(OfflineTarget):
     def _resolver_of_settings(self) -> SecretResolver:
         def read_file(path: str) -> bytes | None:
             ref = self.invocation.project_from
+            if not ref:
+                return None  # then the checkout has it
             with configuration.open_committed_folder(self.project, ref) as folder:
                 return folder.read_secret(path)
 

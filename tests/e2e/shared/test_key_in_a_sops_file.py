@@ -10,7 +10,7 @@ import pytest
 import sops
 from contract.stores.git.repositories import make_remote
 from e2e.scenarios.workplace import Server, Workplace, project, sample
-from git_repositories import git
+from git_repositories import commit, git
 
 KEYS = [base64.b64encode(bytes([number + 65]) * 32).decode() for number in range(2)]
 ID = "5f1c2d60-0000-4000-8000-000000000001"
@@ -114,3 +114,22 @@ def test_a_commit_that_is_only_planned_does_not_choose_the_key(team: Workplace) 
     team.write("secrets/state.yaml", encrypted(KEYS[0]))
     refused = team.plan("--project-from", "git:main").text
     assert "secrets/state.yaml is no file at" in " ".join(refused.split())
+
+
+def test_going_back_to_before_a_new_key(team: Workplace) -> None:
+    """The manifests are those of the tag, the key is the checkout's: the state has no other."""
+    team.write(".gitignore", "/.synapse-apply/\n/bin/\n/remote*/\n")
+    git(team.root, "init", "-q")
+    commit(team.root, with_ignored=False)
+    git(team.root, "tag", "v1")
+    team.apply()
+    team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
+    team.run("state", "rekey", "--auto-approve", code=0)
+    del team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
+    team.write("secrets/state.yaml", encrypted(KEYS[1]))
+    for changed in (False, True):
+        if changed:
+            commit(team.root, with_ignored=False)
+        shown = team.plan("--ref", "v1", code=0).text
+        assert "No changes" in shown
+        assert "not verified" not in shown
