@@ -29,6 +29,7 @@ from synapse_apply.planning.narrow import PermittedRows, narrow_plan, unite_plan
 from synapse_apply.planning.open_call_refusals import with_wait_options
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.secrets.signatures import sign_document_or_empty_without_key
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.state_access import describe_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession, open_context
@@ -44,7 +45,6 @@ _FLAGS = (
     *("prune", "adopt", "recreate", "resend_secrets", "verify"),
     *("revert_drift", "allow_locked", "allow_replace"),
 )
-_SIGNATURE_PATH = ("plan",)
 _SIGNED_KEYS = ("plan", "choices")
 
 
@@ -97,7 +97,7 @@ class SavedPlan:
         elif expected_mac is None or expected_mac.key_id != self.mac.key_id:
             summary = "The signature of this plan cannot be checked"
             reason = f"{self.file} was signed with state key {self.mac.key_id}, which is not here."
-        elif expected_mac != self.mac:
+        elif self.mac not in {expected_mac, _sign_as_earlier_versions(session, self.signed_text)}:
             reason = f"{self.file} is not what was signed: it was changed."
             raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
         if reason and not allow_unsigned:
@@ -325,7 +325,15 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
 
 
 def _sign_text(session: TargetSession, signed_text: str) -> Mac | None:
-    return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))
+    document = {"text": signed_text}
+    signature = sign_document_or_empty_without_key(session.state_keys, "saved plan", document)
+    key_id, _, digest = signature.partition(":")
+    return Mac(key_id, digest) if signature else None
+
+
+def _sign_as_earlier_versions(session: TargetSession, signed_text: str) -> Mac | None:
+    """Under the key of secrets' digests, as if the text were a secret."""
+    return session.secrets.compute_mac("", ("plan",), Sensitive(signed_text))
 
 
 @frozen

@@ -369,3 +369,18 @@ def test_no_azure_cli_of_the_checkout_is_started(site: Checkout, folder: str) ->
     said = site.run("state show -t prod", 1, PATH=path, AZURE_USE_AZURE_CLI="true")
     assert "The Azure CLI of a checkout is not started" in said
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS"])
+def test_credentials_of_google_lead_to_no_other_server(
+    site: Checkout, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    """Messages and SYNAPSE_APPLY_HOSTS would not name it; nothing is sent."""
+    write_project(site.root, "gs://bucket/folder?untested=true")
+    file = tmp_path_factory.mktemp("home") / "account.json"
+    file.write_text(
+        json.dumps({"type": "service_account", "gcs_base_url": "https://other.example"})
+    )
+    said = " ".join(site.run("state show -t prod", 1, **{name: str(file)}).split())
+    assert "The credentials of the state's bucket name another server" in said
+    assert f"{name} names {file}, in which gcs_base_url is not https://storage" in said

@@ -16,6 +16,7 @@ code of letters, a region, and the start of an object's name.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -235,6 +236,7 @@ _DEFAULT_REGION = "us-east-1"
 # Names, IPv4 and IPv6 addresses, as the client has them.
 _ALL_HOSTS = ("*", "0.0.0.0/0", "::/0")
 _THIS_MACHINE = ("localhost", "127.0.0.0/8", "0.0.0.0/32", "::1", "::", "::ffff:127.0.0.0/104")
+_GOOGLE_ENDPOINT = "https://storage.googleapis.com"
 _AZURE_ENDPOINT = "https://{}.blob.core.windows.net"
 
 
@@ -277,7 +279,8 @@ def build_bucket_options(
         endpoint, settings = _azure_settings(location, environ, endpoint)
         config.update(settings)
     else:
-        endpoint = "https://storage.googleapis.com"
+        endpoint = _GOOGLE_ENDPOINT
+        _require_google(environ)
     client_options: dict[str, Any] = {
         "allow_http": endpoint.startswith("http://"),
         "timeout": timedelta(seconds=_REQUEST_SECONDS),
@@ -302,6 +305,22 @@ def build_bucket_options(
             },
         },
     )
+
+
+def _require_google(environ: Mapping[str, str]) -> None:
+    """InputError for credentials that lead to another server, which no message would name."""
+    for name in _VARIABLES["gs"]:
+        try:
+            document = json.loads(Path(environ.get(name, "")).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue  # the client says what is wrong with it
+        server = document.get("gcs_base_url") if isinstance(document, dict) else None
+        if server not in {None, _GOOGLE_ENDPOINT}:
+            raise InputError.from_summary(
+                "The credentials of the state's bucket name another server",
+                f"{name} names {environ[name]}, in which gcs_base_url is not {_GOOGLE_ENDPOINT}.",
+                "Remove gcs_base_url from the file.",
+            )
 
 
 def _without_proxy(endpoint: str, environ: Mapping[str, str]) -> dict[str, str]:

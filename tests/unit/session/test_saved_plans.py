@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from unit.applying.bench import Bench, widget
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.values import Sensitive
 from synapse_apply.operations import saved_plan, saved_plan_file
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKeys
@@ -83,6 +85,15 @@ def test_signatures(bench: Bench, tmp_path: Path) -> None:
         found.require_usable(context, reviewed=False, allow_unsigned=False)
     (finding,) = found.require_usable(context, reviewed=False, allow_unsigned=True)
     assert not finding.is_error
+
+
+def test_a_signature_is_no_digest_of_a_secret(bench: Bench, tmp_path: Path) -> None:
+    """Those of earlier versions were, as of a secret without a salt, and are taken still."""
+    found, context = kept(bench, tmp_path / "next"), bench.context(widget("a"))
+    earlier = context.secrets.compute_mac("", ("plan",), Sensitive(found.signed_text))
+    assert earlier not in {None, found.mac}
+    signed_before = replace(found, mac=earlier)
+    assert signed_before.require_usable(context, reviewed=False, allow_unsigned=False) == ()
 
 
 def test_used_once(bench: Bench, tmp_path: Path) -> None:
