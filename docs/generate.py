@@ -516,6 +516,28 @@ def faults_page() -> str:
     return _put_between(page, "deeds", lines)
 
 
+def policy_page() -> str:
+    """docs/policy.md, with what the schema says of each rule."""
+    page = (DOCS / "policy.md").read_text(encoding="utf-8")
+    known = _load(SCHEMAS / "policy.schema.json")["properties"]["rules"]["items"]["properties"]
+    lines = ["| Rule | What it requires |", *_describe_values(known["rule"])]
+    return _put_between(page, "rules", lines)
+
+
+def messages_page() -> str:
+    """docs/controller-messages.md, with what the schema says of each event."""
+    page = (DOCS / "controller-messages.md").read_text(encoding="utf-8")
+    channel = _load(SCHEMAS / "controller.schema.json")["properties"]["notify"]["items"]
+    lines = ["| Event | What happened |", *_describe_values(channel["properties"]["on"]["items"])]
+    return _put_between(page, "events", lines)
+
+
+def _describe_values(schema: Mapping[str, Any]) -> Iterator[str]:
+    yield "| --- | --- |"
+    for value, told in zip(schema["enum"], schema["enumDescriptions"], strict=True):
+        yield f"| `{value}` | {told} |"
+
+
 def tools_page() -> str:
     """docs/mcp.md, with the tools as they describe themselves."""
     page = (DOCS / "mcp.md").read_text(encoding="utf-8")
@@ -837,6 +859,8 @@ PAGES = {
     "controller-reference.md": metrics_page,
     "faults.md": faults_page,
     "mcp.md": tools_page,
+    "policy.md": policy_page,
+    "controller-messages.md": messages_page,
     "../ARCHITECTURE.md": layers_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,

@@ -58,6 +58,8 @@ def generator() -> ModuleType:
         "controller-reference.md",
         "faults.md",
         "mcp.md",
+        "policy.md",
+        "controller-messages.md",
         "../ARCHITECTURE.md",
         "llms.txt",
         "../schemas/v1/controller-api.schema.json",
