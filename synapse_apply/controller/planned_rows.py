@@ -99,12 +99,14 @@ class Claim:
     """An object that a target's state records, or that its plan takes or creates.
 
     `thing` names it within a tenant: kind, API version and id, or kind and natural key. `remote_id`
-    is "" for one that does not exist yet.
+    is its id behind the API version, "" for one that does not exist yet; `is_recorded` says that
+    the state has it.
     """
 
     address: str
     thing: str
     remote_id: str = ""
+    is_recorded: bool = True
 
 
 @frozen

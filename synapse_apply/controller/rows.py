@@ -720,16 +720,21 @@ LEADER_LEASE = "leader"
 
 @frozen
 class OwnerRow:
-    """Which target was the first to manage an object of a tenant; `thing` as in Claim.
+    """That a target manages an object; `thing`, `remote_id` and `is_recorded` as in Claim.
 
-    `lineage` is that of its state: another name for one state is no other owner.
+    `url` is that of `backend`, which has the tenant behind it; both and `token` and `lineage` are
+    as in Binding. `since` is the wall-clock time of the first look that found it so.
     """
 
-    tenant: str
+    url: str
     thing: str
     name: TargetName
+    backend: str
     lineage: str
+    token: str = ""
     remote_id: str = ""
+    is_recorded: bool = True
+    since: float = 0.0
 
 
 @frozen

@@ -36,11 +36,12 @@ _MAX_VALUE_LENGTH = 60
 _MAX_KEY_LENGTH = 400
 
 
-def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """The objects that a target manages after a plan: address, what it is, and its id or "".
+def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str, bool]]:
+    """The objects that a target manages after a plan: address, what it is, id, is it recorded.
 
-    Each is told by its id and by its natural key. Members of a series have no key of their own:
-    their owner's name is another one in each project.
+    The id is behind its API version, or "" for what is to be created. Each is told by its id and by
+    its natural key. Members of a series have no key of their own: their owner's name is another one
+    in each project.
     """
     for change in plan.changes:
         is_made = change.action in {Action.CREATE, Action.RECREATE}
@@ -49,14 +50,19 @@ def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str]]:
         kind = CATALOGUE.get(change.address.kind)
         if is_left or kind is None or (is_new and change.is_refused):
             continue
-        prefix, remote_id = change.address.kind, "" if is_made else change.remote_id
+        prefix, is_recorded = (
+            change.address.kind,
+            change.action not in {Action.CREATE, Action.ADOPT},
+        )
+        remote_id = "" if is_made or not change.remote_id else f"{change.api} {change.remote_id}"
         if remote_id:
-            yield str(change.address), f"{prefix} {change.api} id={remote_id}", remote_id
+            thing = f"{prefix} {change.api} id={change.remote_id}"
+            yield str(change.address), thing, remote_id, is_recorded
         key = "" if kind.series_field else kind.derive_natural_key(change.after or {}, {})
         form = key.partition("=")[0]
         # A name tells no object apart where the kind has a better key.
         if key and form in (kind.global_keys or {form}) and len(key) <= _MAX_KEY_LENGTH:
-            yield str(change.address), f"{prefix} {key}", remote_id
+            yield str(change.address), f"{prefix} {key}", remote_id, is_recorded
 
 
 def has_same_effect(before: Change, now: Change, *, reviewed: bool) -> bool:

@@ -67,11 +67,10 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     finished = look
     look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
     bound = look
-    look, owners = parts.ask_until_store_answers(lambda: settle_owners(parts, claimed, bound))
-    decision = parts.ask_until_store_answers(
-        lambda: judge_now(parts, claimed.row, look.result.rows)
+    judged = parts.ask_until_store_answers(lambda: judge_now(parts, claimed.row, bound.result.rows))
+    look, decision = parts.ask_until_store_answers(
+        lambda: settle_owners(parts, claimed, bound, judged)
     )
-    decision = replace(decision, terms=replace(decision.terms, owners=owners))
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )

@@ -363,17 +363,17 @@ class ControllerStore:
         ]
 
     def list_owned(self, name: TargetName) -> Sequence[OwnerRow]:
-        """The objects that a target was the first to manage."""
+        """The objects that a target manages."""
         return self._select_rows(OWNERS, "WHERE source = ? AND target = ?", name)
 
-    def list_owners(self, tenant: str, things: Sequence[str]) -> Sequence[OwnerRow]:
-        """Which targets manage these objects of a tenant."""
+    def list_owners(self, url: str, things: Sequence[str]) -> Sequence[OwnerRow]:
+        """Which targets manage these objects of a backend's tenants."""
         found: list[OwnerRow] = []
         for start in range(0, len(things), _THINGS_AT_ONCE):
             part = things[start : start + _THINGS_AT_ONCE]
             marks = ", ".join("?" * len(part))
             found += self._select_rows(
-                OWNERS, f"WHERE tenant = ? AND thing IN ({marks})", [tenant, *part]
+                OWNERS, f"WHERE url = ? AND thing IN ({marks})", [url, *part]
             )
         return found
 

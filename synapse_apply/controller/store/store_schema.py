@@ -25,6 +25,7 @@ from synapse_apply.controller.rows import (
     SourceRow,
     StatusRow,
     TargetCondition,
+    TargetName,
     TargetRow,
     WaveRow,
 )
@@ -79,7 +80,7 @@ WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
 ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
 LEASES = RowTable("leases", LeaseRow, ["name"])
 PROCESSES = RowTable("processes", ProcessRow, ["holder"])
-OWNERS = RowTable("owners", OwnerRow, ["tenant", "thing"])
+OWNERS = RowTable("owners", OwnerRow, ["url", "thing", "source", "target"])
 
 
 def encode_binding(binding: Binding | None) -> str:
@@ -219,8 +220,27 @@ def upgrade_tables_if_older_without_commit(
 
 
 def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 7: a commit that an operator accepts after a force push."""
+    """The statements from format 7, whose owners were one of a tenant and object each.
+
+    And a commit that an operator accepts after a force push.
+    """
     yield from _add_columns(connection, dialect, SOURCES)
+    columns = {name for (name,) in connection.execute(dialect.column_names, [OWNERS.name])}
+    if "tenant" not in columns:
+        return
+    known = connection.execute(
+        "SELECT o.thing, o.source, o.target, t.binding FROM owners o JOIN targets t"
+        " ON t.source = o.source AND t.target = o.target"
+    ).fetchall()
+    yield "DROP TABLE owners"
+    yield from added_by_format_7(dialect)
+    insert = OWNERS.build_upsert_statement()
+    for thing, source, target, text in known:
+        # The next check of the target writes what is not known here.
+        if (binding := json.loads(text)) is not None:
+            url, name = binding["backend"].partition(" ")[0], TargetName(source, target)
+            row = OwnerRow(url, thing, name, **binding)
+            connection.execute(insert, OWNERS.encode_row(row))
 
 
 def _from_6_to_7(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

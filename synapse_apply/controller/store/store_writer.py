@@ -257,7 +257,8 @@ class StoreWriter:
         """Forget that targets manage these objects."""
         for row in rows:
             self._connection.execute_write(
-                "DELETE FROM owners WHERE tenant = ? AND thing = ?", [row.tenant, row.thing]
+                "DELETE FROM owners WHERE url = ? AND thing = ? AND source = ? AND target = ?",
+                [row.url, row.thing, *row.name],
             )
 
     def delete_processes(self, holder: str = "", seen_before: float = 0.0) -> None:

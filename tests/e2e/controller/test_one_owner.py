@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,6 +30,13 @@ kind: Plugin
 metadata: {name: detection}
 spec: {name: Detection, code: detection, version: "1.0.0", category: export, description: TEXT}
 """
+RELEASE = """\
+---
+apiVersion: synapse-apply/v1
+kind: Release
+spec: {plugin: detection, version: "1.0.0", source: ./p}
+"""
+CONFIG = 'name: Detection\ncode: detection\nversion: "1.0.0"\ncategory: export\n'
 EXTERNAL = PLUGIN.replace("spec:", "lifecycle: {external: true}\nspec:")
 OWN = """\
 ---
@@ -65,17 +73,22 @@ class Site:
             run("state init -t prod", checkout, self.environ)
         self.follow_only(*SOURCES)
 
-    def commit(self, source: str, manifest: str) -> None:
-        """What a source declares, beside a storage of its own."""
-        state = f'{{url: "{self.folder}/states/{source}.db"}}'
+    def commit(self, source: str, manifest: str, settings: str = "", **files: str) -> None:
+        """What a source declares, beside a storage of its own; `settings` of its target."""
+        state = f'{{url: "{self.folder}/states/{source}.db"}}{settings}'
         target = f'{{url: "{self.backend.url}", token: {{env: ACME_TOKEN}}, state: {state}}}'
-        project = f"apiVersion: synapse-apply/v1\nkind: Project\ntargets: {{prod: {target}}}\n"
-        files = {"synapse-apply.yaml": project, "manifests/a.yaml": manifest}
+        project = "apiVersion: synapse-apply/v1\nkind: Project\nmanifests: [manifests/]\n"
+        project += f"targets: {{prod: {target}}}\n"
+        files |= {"synapse-apply.yaml": project, "manifests/a.yaml": manifest}
         files["manifests/b.yaml"] = OWN.removeprefix("---\n").replace("NAME", f"own-{source}")
         self.upstreams[source].commit(files)
 
-    def follow_only(self, *sources: str) -> None:
-        blocks = "".join(SOURCE.replace("NAME", name) for name in sources)
+    def follow_only(self, *sources: str, **modes: str) -> None:
+        """`modes` are those of sources that are not in mode auto."""
+        blocks = "".join(
+            SOURCE.replace("NAME", name).replace("auto", modes.get(name, "auto"))
+            for name in sources
+        )
         text = (
             "apiVersion: synapse-apply/v1\nkind: Controller\nmetadata: {name: main}\n"
             f"sources:{blocks}defaults: {{interval: 1s, jitter: 0, retry: {{first: 1s, most: 1s}}}}\n"
@@ -221,3 +234,68 @@ def test_both_recorded_it_before(site: Site) -> None:
         assert site.follow(1)[other(owners[0])] == "refused"
     assert site.count_writes() == writes
     assert site.describe() == [f"of {owners[0]}"]
+
+
+@pytest.mark.parametrize("named", SOURCES)
+def test_a_target_without_a_tenant_is_of_the_tenant_of_its_token(site: Site, named: str) -> None:
+    """Whichever of the two says the tenant: both have the token of one variable."""
+    site.commit(named, PLUGIN.replace("TEXT", f"of {named}"), ", tenant: default")
+    checkout = site.folder / f"checkout-{named}"
+    git(checkout, "pull", "-q", "origin", "main")
+    (site.folder / "states" / f"{named}.db").unlink()
+    run("state init -t prod", checkout, site.environ)
+    site.follow_only("first")
+    assert site.follow() == {"first": "in sync"}, site.said
+    site.follow_only(*SOURCES)
+    assert site.follow() == {"first": "in sync", "second": "refused"}, site.said
+    assert site.describe() == ["of first"]
+
+
+@pytest.mark.parametrize("owner", SOURCES)
+def test_whose_state_records_it_keeps_it_after_the_loss_of_the_data_folder(
+    site: Site, owner: str
+) -> None:
+    """Whichever is checked first: what is adopted waits for the first check of the others."""
+    site.follow_only(owner)
+    site.follow()
+    site.follow_only(*SOURCES)
+    shutil.rmtree(next(site.folder.rglob("controller.db")).parent)
+    site.follow_until(f"of {owner}", **{owner: "in sync", other(owner): "refused"})
+    assert site.describe() == [f"of {owner}"]
+
+
+def test_a_plan_alone_owns_nothing(site: Site) -> None:
+    """A target that is only observed, or whose rows wait for approval, blocks nobody's object."""
+    for mode in ("observe", "approve"):
+        site.follow_only("second", second=mode)
+        site.follow(1)
+    assert site.describe() == []
+    site.follow_only(*SOURCES, second="approve")
+    site.follow_until("of first", first="in sync", second="refused")
+
+
+def test_one_code_in_two_versions_of_the_api_is_one_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids may differ, as each version may have its own."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    switches = {"plugin_list": "list", "v2_ids": "own"}
+    with EmbeddedServer(tmp_path / "backend", token=TOKEN, switches=switches) as backend:
+        site = Site(tmp_path, backend)
+        for source, api in zip(SOURCES, ("v1", "v2"), strict=True):
+            files = {
+                "p/config.yaml": CONFIG,
+                "p/plugin/main.py": f"print('of {source}')\n",
+            }
+            plugin = PLUGIN.replace('version: "1.0.0", ', "").replace("TEXT", f"of {source}")
+            manifest = plugin + RELEASE
+            site.commit(source, manifest, f", api: {api}", **files)
+        site.follow_only("first")
+        assert site.follow() == {"first": "in sync"}, site.said
+        writes = site.count_writes()
+        site.follow_only(*SOURCES)
+        site.follow()
+        (refusal,) = site.read_refusals("second")
+        assert refusal["reason"].startswith("first/prod came first"), site.said
+        assert site.describe() == ["of first"]
+        assert site.count_writes() == writes
