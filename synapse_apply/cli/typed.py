@@ -162,7 +162,11 @@ def complete_or_print_script(root: click.Command, instruction: str) -> int:
     """Answer a shell's completion request, or print its script; a failure prints nothing."""
     from click.shell_completion import shell_complete
 
+    shell, _, answer = instruction.partition("_")
     try:
+        if answer == "source":
+            click.echo(build_completion_script(root, shell))
+            return 0
         with redirect_stderr(io.StringIO()):
             return shell_complete(root, {}, NAME, COMPLETION_VARIABLE, instruction)
     except Exception:  # noqa: BLE001 - somebody is typing: no answer is better than a traceback

@@ -291,6 +291,39 @@ def test_files_that_a_target_reads_its_credentials_from_are_closed_though_listed
     assert opening.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
 
 
+@pytest.mark.parametrize(
+    ("state", "config", "text"),
+    [
+        ("", ".git/config", "[include]\n\tpath = PLACE/token\n"),
+        ("", ".git/config", '[includeIf "gitdir:/x/.git"] path="PLACE/token" # of the job\n'),
+        ("", ".git/config", "[include]\npath = ../inner\n[user]\nname = x\n"),
+        ("", ".git", "gitdir: PLACE/main/.git/worktrees/here\n"),
+        (GIT, "HOME/.gitconfig", "[include]\r\n  PATH = ~/token\r\n"),
+        (GIT, "HOME/.config/git/config", '[includeIf "onbranch:x"]\npath = ../../token\n'),
+    ],
+)
+def test_files_that_git_includes_are_closed_though_listed(
+    site: Checkout, tmp_path_factory: pytest.TempPathFactory, state: str, config: str, text: str
+) -> None:
+    """Runners of CI have the token of their job there; in the clone whatever store is used."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "token").write_text(CANARY)
+    (site.root / "inner").write_text(f"[include]\npath = {place}/token\n")
+    worktree = place / "main" / ".git" / "worktrees" / "here"
+    worktree.mkdir(parents=True)
+    (worktree / "commondir").write_text("../..\n")
+    (worktree.parents[1] / "config").write_text(f"[include]\npath = {place}/token\n")
+    path = Path(str(site.root / config).replace(f"{site.root}/HOME", str(place)))
+    ref, site = SecretRef("file", f"{place}/token"), replace(site, environ={"HOME": str(place)})
+    write_project(site.root, state)
+    assert make_resolver(site, (ref.name,)).resolve_secret(ref).reveal() == CANARY
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace("PLACE", str(place)))
+    with pytest.raises(SecretUnavailable) as refused:
+        make_resolver(site, (ref.name,)).resolve_secret(ref)
+    assert "is never readable by valueFrom" in refused.value.diagnostics[0].detail
+
+
 def test_a_variable_that_names_the_checkout_closes_none_of_its_files(
     site: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

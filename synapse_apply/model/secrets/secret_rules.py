@@ -25,6 +25,11 @@ LOGIN_FILE_LABEL = "~/.synapse/config.json"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Up to what ends one in a URL, in a list, or on a command line.
 _PATH = re.compile(r"~?/[^\s,;:=?&'\"]+")
+# Of any section: what is no file that is included does no harm.
+_GIT_PATH = re.compile(
+    r'(?im)(?:^|\])[ \t]*path[ \t]*=[ \t]*"?([^\s"#;][^\n"#;]*?)[ \t\r]*(?:["#;\n]|\Z)'
+)
+_MOST_GIT_FILES = 100
 _HOST_NAME = re.compile(r"(?!.{254})([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 
 
@@ -312,6 +317,10 @@ class ClosedFiles:
             places[home / path] = f"~/{path}"
             if configuration and (name := path.removeprefix(".config/")) != path:
                 places[Path(configuration, name)] = f"$XDG_CONFIG_HOME/{name}"
+        of_git = [one for one in places if one.name in {".gitconfig", "git"}]
+        for config, included in _find_git_includes(root.resolve(), of_git, home):
+            if str(included) not in reserved.opened:
+                places.setdefault(included, str(config))
         named: dict[Path, str] = {}
         for variable, value in environ.items():
             if reserved.find_closed_family(variable):
@@ -355,6 +364,37 @@ def _find_absolute_paths(value: str, home: Path) -> Iterator[Path]:
             yield home / found[2:]
         elif found.startswith("/"):
             yield Path(os.path.normpath(found))
+
+
+def _find_git_includes(
+    root: Path, of_user: Iterable[Path], home: Path
+) -> Iterator[tuple[Path, Path]]:
+    """The files that Git's configuration of a checkout includes, each after the file that names it.
+
+    And that of the user; whatever the conditions say. CI keeps the token of a job in such a file.
+    """
+    configs, seen = [*of_user, *(one / "config" for one in of_user)], set[Path]()
+    for folder in (root, *root.parents):
+        git = Path(
+            folder, _read_git_file(folder / ".git").removeprefix("gitdir:").strip() or ".git"
+        )
+        common = Path(git, _read_git_file(git / "commondir").strip())  # of a worktree
+        configs += [git / "config.worktree", common / "config"]
+    while configs and len(seen) < _MOST_GIT_FILES:
+        config = configs.pop()
+        text = "" if config in seen else _read_git_file(config)
+        seen.add(config)
+        for found in _GIT_PATH.finditer(text):
+            path = home / found[1][2:] if found[1].startswith("~/") else config.parent / found[1]
+            configs.append(Path(os.path.normpath(path)))
+            yield config, configs[-1]
+
+
+def _read_git_file(path: Path) -> str:
+    """The text of a file, "" where there is none that can be read."""
+    with suppress(OSError, ValueError):
+        return path.read_text(errors="replace") if path.is_file() else ""
+    return ""
 
 
 def find_paths_in_url(url: str) -> list[str]:

@@ -207,7 +207,20 @@ def test_the_script_for_bash_starts_no_bash_of_path(
     planted.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\necho 5.2.0\n")
     planted.chmod(0o755)
     monkeypatch.setenv("PATH", f"{planted.parent}:{os.environ['PATH']}")
-    command = [sys.executable, "-m", "synapse_apply", "completion", "bash"]
-    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "complete " in script
+    command = [sys.executable, "-m", "synapse_apply"]
+    scripts = [
+        subprocess.run(
+            [*command, *typed],
+            env={**os.environ, **more},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for typed, more in (
+            (["completion", "bash"], {}),
+            ([], {"_SYNAPSE_APPLY_COMPLETE": "bash_source"}),
+        )
+    ]
+    assert "complete " in scripts[0]
+    assert scripts[0].strip() == scripts[1].strip()
     assert not (tmp_path / "started").exists()
