@@ -52,7 +52,6 @@ _PLAN_SECONDS, _MOST_PLANS = 600.0, 20
 _SEARCHED_REVISIONS, _SEARCHED_RUNS = 5000, 1000
 # Among so many is one that can be used.
 _NEWEST_REVISIONS = 200
-_LIVE = frozenset({RunOutcome.IN_SYNC, RunOutcome.APPLIED})
 
 
 @frozen
@@ -195,7 +194,7 @@ def choose_rollback(
         who,
         reason,
         parts.clock.read_wall(),
-        was_live=any(run.commit == commit and run.outcome in _LIVE for run in runs),
+        was_live=any(run.commit == commit and run.outcome is RunOutcome.IN_SYNC for run in runs),
     )
     return rollback, rule
 

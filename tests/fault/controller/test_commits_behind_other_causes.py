@@ -210,6 +210,39 @@ def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site):
     assert site.live_token == OTHER_KEY
 
 
+def test_no_author_approves_what_was_rejected_by_a_rollback(tmp_path):
+    """Of a commit of which only another row was ever approved, and which never was live whole."""
+    with ApplyingSite(tmp_path, rule="mode: approve, not_author: true") as site:
+        before = site.run_git("rev-parse", "HEAD").strip()
+        site.start()
+        site.wait_for_end(before, "success")
+        site.storages = 1
+        site.commit("evil", push=False)
+        author = ["--author", "second <second@acme.example>"]
+        site.run_git("commit", "-q", "--amend", "--no-edit", *author)
+        site.run_git("push", "-q", "--force", "origin", "HEAD:main")
+        commit = site.run_git("rev-parse", "HEAD").strip()
+        rows = {held["address"]: held for held in site.wait_for_holds(2)}
+        site.approve([rows["storage/s-0"]])
+        evil = rows["plugin/detection"]["digest"]
+        wait_until(lambda: "S 0" in site.list_live_names(), 60, "the storage is there", pause=0.2)
+        wait_until(lambda: len(site.list_holds()) == 1, 60, "the plugin's row waits", pause=0.2)
+        site.act("reject", "ops", target="acme/dev", rows=[evil], reason="evil")
+        site.wait_for_end(site.commit("images"), "success")
+        asked = {"target": "acme/dev", "revision": commit, "reason": "mine"}
+
+        def read_plan() -> str:
+            return site.send("rollback", "second", **asked).json().get("digest") or ""
+
+        wait_until(read_plan, 60, "the rollback is planned", pause=0.2)
+        assert site.send("rollback", "second", **asked, plan=read_plan()).status_code == 200
+        (held,) = site.wait_for_holds(1)
+        answer = site.send("approve", "second", target="acme/dev", rows=[held["digest"]])
+        assert answer.status_code == 409, answer.text
+        assert "An author cannot approve" in answer.text
+        assert site.live_description == "images"
+
+
 class KeptSite(ApplyingSite):
     """A site whose plugin has this `lifecycle:`."""
 
