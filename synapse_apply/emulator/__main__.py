@@ -21,7 +21,7 @@ DEFAULT_DATA = Path(".synapse-apply/embedded")
 def _parse_name_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError("NAME=VALUE is wanted")
+        raise argparse.ArgumentTypeError("expected NAME=VALUE")
     return name, value
 
 
@@ -35,17 +35,17 @@ def _build_argument_parser() -> argparse.ArgumentParser:
         command.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
     add_argument = serve_parser.add_argument
     add_argument("--host", default="127.0.0.1")
-    add_argument("--port", type=int, default=0, help="0 takes a free one")
-    add_argument("--token", help="the access token to ask for; a random one without this")
-    add_argument("--any-token", action="store_true", help="accept every token, from whoever asks")
+    add_argument("--port", type=int, default=0, help="the port; 0 picks a free one")
+    add_argument("--token", help="the access token to require; random by default")
+    add_argument("--any-token", action="store_true", help="accept any token")
     add_argument("--tenant", default="default", metavar="NAME")
     pairs: dict[str, Any] = {"type": _parse_name_value, "action": "append", "default": []}
     add_argument("--tenant-token", metavar="TENANT=TOKEN", **pairs)
     add_argument("--latency", type=float, default=0.0, metavar="MS")
     add_argument("--job-seconds", type=float, default=0.2, metavar="SECONDS")
     add_argument("--max-upload", type=int, default=MAX_UPLOAD, metavar="BYTES")
-    add_argument("--faults", type=Path, metavar="FILE", help="what shall go wrong (docs/faults.md)")
-    profile_help = "page or vendor; kept with the data set"
+    add_argument("--faults", type=Path, metavar="FILE", help="the fault rules (docs/faults.md)")
+    profile_help = "page or vendor; the data set keeps it"
     add_argument("--profile", default="", metavar="NAME", help=profile_help)
     add_argument("--switch", metavar="NAME=VALUE", **pairs)
     return parser

@@ -68,7 +68,7 @@ def _require_kind(request: EmulatorRequest) -> Kind:
     """The kind in the path. Raises ApiError (404) for an unknown one."""
     kind = request.path["kind"]
     if kind not in KINDS:
-        raise not_found(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
+        raise not_found(f"Unknown kind {kind}; known: {', '.join(KINDS)}.")
     return kind
 
 
@@ -187,7 +187,7 @@ def fail_next_jobs(request: EmulatorRequest) -> AnswerObject:
     """Let the next `count` runs (default 1) fail. Raises ApiError (400)."""
     count = request.body.values.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise wrong_field("count", "A whole number of jobs is wanted.")
+        raise wrong_field("count", "Expected a whole number of jobs.")
     request.backend.jobs_to_fail = count
     return {"count": count}
 
@@ -201,7 +201,7 @@ def set_clock_offset(request: EmulatorRequest) -> AnswerObject:
     """Set how many seconds the server's clock is ahead of the machine's. Raises ApiError (400)."""
     ahead = request.body.values.get("ahead")
     if not is_number(ahead) or abs(ahead) > _CENTURY_SECONDS:
-        raise wrong_field("ahead", "A number of seconds is wanted, of a century at most.")
+        raise wrong_field("ahead", "Expected a number of seconds, at most a century.")
     request.backend.clock.ahead = float(ahead)
     return read_clock(request)
 

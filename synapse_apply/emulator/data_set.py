@@ -106,12 +106,12 @@ def _verify_endpoint(data: Path, text: bytes) -> RunningServer:
     if wrong:
         raise EndpointError(
             f"{data / data_folder.ENDPOINT} {wrong}",
-            "stop the server that has the data set, and remove that file",
+            "stop the server that uses the data set, and remove that file",
         )
     return server
 
 
-_INCOMPLETE = "does not tell url, pid, data_set and token of a server"
+_INCOMPLETE = "lacks a valid url, pid, data_set or token of a server"
 
 
 def _find_wrong(data: Path, server: RunningServer) -> str:
@@ -123,16 +123,16 @@ def _find_wrong(data: Path, server: RunningServer) -> str:
     if parts.scheme != "http" or not parts.port or not has_types:
         return _INCOMPLETE
     if not _is_loopback_ip_address(parts.hostname or "") or server.url != f"http://{parts.netloc}":
-        return f"names {server.url!a}, which is no address of this machine's own"
+        return f"names {server.url!a}, which is not a plain loopback address"
     if "@" in parts.netloc:
-        return "names a url with a user in it"
+        return "names a url that contains a user"
     if not _is_own_process(server.pid):
-        return f"names process {server.pid}, which is none of yours"
+        return f"names process {server.pid}, which is not yours"
     # A process id may be used again by a program that has nothing to do with the data set.
     if not _may_have_file_open(server.pid, data / data_folder.LOCK):
-        return f"names process {server.pid}, which does not have the data set"
+        return f"names process {server.pid}, which does not use the data set"
     if read_data_set_id(data) != server.data_set:
-        return "names another data set than the one that lies beside it"
+        return "names another data set than the one next to it"
     return ""
 
 

@@ -125,7 +125,7 @@ def serve(
     data, settings = Path(data), settings or ServerSettings()
     # The random token is in a file of this machine, and `any_token` would let everybody in.
     if host not in LOOPBACK_HOSTS and not settings.tokens:
-        raise ServeError(f"listening on {host} lets other machines in: give a token with --token")
+        raise ServeError(f"other machines can connect to {host}: give a token with --token")
     listening_socket = open_listening_socket(host, port)
     try:
         backend = DataSetBackend(data, settings)

@@ -177,7 +177,7 @@ def test_no_tables_are_made_in_a_foreign_database(here: Here) -> None:
     foreign = foreign_database(here.data / "data.sqlite3")
     before = foreign.read_bytes()
     ran = here.place.run("apply", "-t", "embedded", "--auto-approve", code=1)
-    assert "is a database of another program" in ran.err
+    assert "is the database of another program" in ran.err
     assert foreign.read_bytes() == before
     named = here.outside / "data"
     named.mkdir()
@@ -275,21 +275,21 @@ def _sleeper(stack: ExitStack) -> int:
 @pytest.mark.parametrize(
     ("changes", "because"),
     [
-        ({"host": "127.0.0.2.nip.example"}, "no address of this machine's own"),
-        ({"host": "localhost"}, "no address of this machine's own"),
-        ({"host": "evil.example"}, "no address of this machine's own"),
-        ({"path": "/elsewhere"}, "no address of this machine's own"),
-        ({"user": "127.0.0.1@"}, "names a url with a user in it"),
+        ({"host": "127.0.0.2.nip.example"}, "not a plain loopback address"),
+        ({"host": "localhost"}, "not a plain loopback address"),
+        ({"host": "evil.example"}, "not a plain loopback address"),
+        ({"path": "/elsewhere"}, "not a plain loopback address"),
+        ({"user": "127.0.0.1@"}, "names a url that contains a user"),
         ({"data_set": "another"}, "names another data set"),
-        ({"pid": 2**22 + 1}, "none of yours"),
-        ({"pid": 0}, "none of yours"),
-        ({"pid": "1"}, "does not tell url, pid, data_set and token"),
-        ({"pid": _sleeper}, "does not have the data set"),
-        ({"token": None}, "does not tell url, pid, data_set and token"),
-        ({"token": ""}, "does not tell url, pid, data_set and token"),
-        ({"url": ["http://127.0.0.1:1"]}, "does not tell url, pid, data_set and token"),
-        ({"url": "https://127.0.0.1:1"}, "does not tell url, pid, data_set and token"),
-        ({"url": "http://127.0.0.1:99999"}, "does not tell url, pid, data_set and token"),
+        ({"pid": 2**22 + 1}, "not yours"),
+        ({"pid": 0}, "not yours"),
+        ({"pid": "1"}, "lacks a valid url, pid, data_set or token"),
+        ({"pid": _sleeper}, "does not use the data set"),
+        ({"token": None}, "lacks a valid url, pid, data_set or token"),
+        ({"token": ""}, "lacks a valid url, pid, data_set or token"),
+        ({"url": ["http://127.0.0.1:1"]}, "lacks a valid url, pid, data_set or token"),
+        ({"url": "https://127.0.0.1:1"}, "lacks a valid url, pid, data_set or token"),
+        ({"url": "http://127.0.0.1:99999"}, "lacks a valid url, pid, data_set or token"),
     ],
 )
 def test_a_server_that_is_not_ours_gets_nothing(

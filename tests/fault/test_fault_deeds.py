@@ -214,7 +214,7 @@ def test_a_bad_file_is_told_before_the_server_starts(tmp_path: Path, command: li
         check=False,
     )
     assert ended.returncode == 1
-    assert "faults.json: rules[0]: slow is a number" in ended.stderr
+    assert "faults.json: rules[0]: slow must be a number" in ended.stderr
     assert not (tmp_path / "data").exists()
 
 
@@ -223,7 +223,7 @@ def test_faults_from_the_start(tmp_path: Path) -> None:
     with serving(tmp_path, faults={"rules": [{"do": {"status": 500}}]}) as wire:
         assert wire.store()[0] == 500
         status, _, body = wire.send("PUT", "/_emulator/faults", {"rules": [{"do": {"slow": 0}}]})
-        assert (status, "rules[0]: slow is" in body["detail"]) == (400, True)
+        assert (status, "rules[0]: slow must be" in body["detail"]) == (400, True)
         assert wire.store()[0] == 500
         assert wire.send("GET", "/_emulator/faults")[2]["counts"] == [{"seen": 2, "done": 2}]
         assert wire.send("PUT", "/_emulator/faults", {"rules": []})[0] == 200

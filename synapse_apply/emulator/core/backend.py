@@ -98,7 +98,7 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if self.any_token and (self.token or self.tokens):
-            raise ServeError("either a token is asked for, or any will do: not both")
+            raise ServeError("--token and --any-token cannot be combined")
         self.tokens = {**({self.token: self.tenant} if self.token else {}), **self.tokens}
         of_tenant = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
         self.token = next(chain(of_tenant, self.tokens), "") or secrets.token_urlsafe(32)
@@ -147,8 +147,8 @@ class DataLock:
                     continue
                 os.close(self._descriptor)
                 raise DataSetBusyError(
-                    f"the data set {data} is in use by another server of the embedded backend",
-                    "stop that one, or give another folder with --data",
+                    f"another server of the embedded backend uses the data set {data}",
+                    "stop that server, or give another folder with --data",
                 ) from None
             return
 
@@ -176,7 +176,7 @@ class DataSetBackend:
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
-                f"cannot keep a data set in {data}: {error.strerror or error}",
+                f"cannot store a data set in {data}: {error.strerror or error}",
                 "give another folder with --data",
             ) from None
         try:
@@ -195,7 +195,7 @@ class DataSetBackend:
                 self.store.close()
                 raise DataSetError(
                     f"the data set {data} has profile {self.profile}, which this version lacks",
-                    "update, or name another with `emulator --profile`",
+                    "update synapse-apply, or choose another profile with `emulator --profile`",
                 ) from None
             if self.profile != stored_profile:
                 self.store.write_setting(PROFILE_SETTING, self.profile)

@@ -216,6 +216,6 @@ def _write_own_gitignore(folder: Path) -> None:
 def _build_foreign_error(path: Path, reason: str) -> DataSetPlaceError:
     return DataSetPlaceError(
         f"{path} {reason}",
-        "this program did not make it: look what it is and remove it, or give another folder with "
-        "--data",
+        "this program did not create it: check what it is and remove it, or give another "
+        "folder with --data",
     )

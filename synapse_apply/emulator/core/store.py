@@ -120,7 +120,7 @@ class ObjectStore:
             if isinstance(error, DataSetError):
                 raise
             reason = f"{path} is not a data set of the embedded backend ({error})"
-            raise DataSetError(reason, "`emulator --reset` starts a new one") from None
+            raise DataSetError(reason, "`emulator --reset` creates a new one") from None
 
     def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute
@@ -132,9 +132,9 @@ class ObjectStore:
         format_version = execute("PRAGMA user_version").fetchone()[0]
         if format_version > FORMAT:
             raise DataSetError(
-                f"{path} was written by a newer version (format {format_version}, this one knows "
+                f"a newer version wrote {path} (format {format_version}; this version reads "
                 f"{FORMAT})",
-                "update, or start anew with `emulator --reset`",
+                "update synapse-apply, or start again with `emulator --reset`",
             )
         # AUTOINCREMENT in these tables: the id of a deleted object is never given again.
         # The lock of a writer at once: of two servers that start together one would fail half-way.
@@ -165,7 +165,7 @@ class ObjectStore:
         tables = {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if application_id or (tables and not tables >= {"about", *KINDS}):
             raise DataSetError(
-                f"{path} is a database of another program", "give another folder with --data"
+                f"{path} is the database of another program", "give another folder with --data"
             )
 
     def close(self) -> None:

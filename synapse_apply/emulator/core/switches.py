@@ -62,7 +62,7 @@ def require_profile(name: str) -> Profile:
         if profile.name == name:
             return profile
     names = ", ".join(PROFILE_NAMES)
-    raise UnknownSwitchError(f"there is no profile {name!r}; there are: {names}")
+    raise UnknownSwitchError(f"unknown profile {name!r}; known: {names}")
 
 
 class Switches:
@@ -88,12 +88,10 @@ class Switches:
         """Set these switches, all or none. Raises UnknownSwitchError."""
         for name, value in chosen.items():
             if name not in _BY_NAME:
-                raise UnknownSwitchError(
-                    f"there is no switch {name!r}; there are: {', '.join(_BY_NAME)}"
-                )
+                raise UnknownSwitchError(f"unknown switch {name!r}; known: {', '.join(_BY_NAME)}")
             if value not in _BY_NAME[name].values:
                 values = ", ".join(_BY_NAME[name].values)
-                raise UnknownSwitchError(f"switch {name!r} takes {values}; not {value!r}")
+                raise UnknownSwitchError(f"switch {name!r} must be one of {values}, not {value!r}")
         self._values.update(chosen)
 
     def as_dict(self) -> dict[str, str]:

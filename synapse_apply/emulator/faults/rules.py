@@ -53,11 +53,11 @@ class _FaultKind(NamedTuple):
     commit: str = AFTER
 
 
-_SPEED = "a number of bytes per second, from 1 on"
+_SPEED = "a number of bytes per second, at least 1"
 _KINDS = {
     "latency": _FaultKind(_is_amount, "a number of milliseconds", commit=BEFORE),
     "hang": _FaultKind(_is_amount, "a number of seconds", ("commit",), BEFORE),
-    "status": _FaultKind(_is_status, "a status, 400 to 599", ("commit", "retry_after"), BEFORE),
+    "status": _FaultKind(_is_status, "a status from 400 to 599", ("commit", "retry_after"), BEFORE),
     "reset": _FaultKind(_COMMIT_POINTS.__contains__, "before or after"),
     "truncate": _FaultKind(_is_whole, "a number of bytes"),
     "slow": _FaultKind(_is_positive, _SPEED),
@@ -65,7 +65,7 @@ _KINDS = {
     "cut": _FaultKind(_is_whole, "a number of bytes", ("wait",)),
     "narrow": _FaultKind(_is_positive, _SPEED),
     "bucket": _FaultKind(
-        _is_positive, "a number of requests per second, from 1 on", ("retry_after",), BEFORE
+        _is_positive, "a number of requests per second, at least 1", ("retry_after",), BEFORE
     ),
 }
 ACTION_KINDS = tuple(_KINDS)
@@ -174,8 +174,8 @@ def read_valid_fault_document(path: Path) -> dict[str, Any]:
 def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
     """The rules in a document `{"rules": [...]}`. Raises FaultsError with all problems."""
     if not isinstance(document, Mapping) or not isinstance(document.get("rules"), list):
-        raise FaultsError('faults are an object {"rules": [...]}')
-    problems = list(_iter_unknown(document, _DOCUMENT_PARTS, "beside rules"))
+        raise FaultsError('faults must be an object {"rules": [...]}')
+    problems = list(_iter_unknown(document, _DOCUMENT_PARTS, "next to rules"))
     rules: list[FaultRule] = []
     for number, rule_document in enumerate(document["rules"]):
         rule_problems = list(_iter_rule_problems(rule_document))
@@ -213,53 +213,53 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
 def _iter_unknown(document: Mapping[str, Any], known: tuple[str, ...], place: str) -> Iterator[str]:
     for name in document:
         if name not in known:
-            yield f"there is no {name!r} {place}"
+            yield f"unknown key {name!r} {place}"
 
 
 def _iter_rule_problems(rule_document: Any) -> Iterator[str]:
     if not isinstance(rule_document, Mapping) or not isinstance(rule_document.get("do"), Mapping):
-        yield "a rule is an object {match: {...}, do: {...}}"
+        yield "a rule must be an object {match: {...}, do: {...}}"
         return
-    yield from _iter_unknown(rule_document, _RULE_PARTS, "beside match and do")
+    yield from _iter_unknown(rule_document, _RULE_PARTS, "next to match and do")
     match = rule_document.get("match", {})
     if isinstance(match, Mapping):
         yield from _iter_match_problems(match)
     else:
-        yield "match is an object"
+        yield "match must be an object"
     yield from _iter_action_problems(rule_document["do"])
 
 
 def _iter_match_problems(match: Mapping[str, Any]) -> Iterator[str]:
     for name in match:
         if name not in _MATCH_PARTS:
-            yield f"match has no {name!r}; it has {_MATCH_PARTS}"
+            yield f"unknown key {name!r} in match; known: {_MATCH_PARTS}"
     if match.get("method", "GET") not in _METHODS:
-        yield f"method is one of {_METHODS}"
+        yield f"method must be one of {_METHODS}"
     if not isinstance(match.get("path", ""), str):
-        yield "path is a text"
+        yield "path must be a string"
     for name in ("nth", "from", "to"):
         if name in match and not _is_positive(match[name]):
-            yield f"{name} is a whole number from 1 on"
+            yield f"{name} must be a whole number of at least 1"
     if "nth" in match and ("from" in match or "to" in match):
-        yield "nth excludes from and to"
+        yield "nth cannot be combined with from or to"
 
 
 def _iter_action_problems(action_document: Mapping[str, Any]) -> Iterator[str]:
     names = [name for name in ACTION_KINDS if name in action_document]
     # The keys that are allowed depend on the kind: without exactly one, nothing more is checked.
     if len(names) != 1:
-        yield f"do has exactly one of {ACTION_KINDS}"
+        yield f"do must have exactly one of {ACTION_KINDS}"
         return
     name, kind = names[0], _KINDS[names[0]]
     value = action_document[name]
-    yield from _iter_unknown(action_document, (name, *kind.keys), f"beside {name}")
+    yield from _iter_unknown(action_document, (name, *kind.keys), f"next to {name}")
     if not kind.is_valid(value):
-        yield f"{name} is {kind.wanted}"
+        yield f"{name} must be {kind.wanted}"
     commit = action_document.get("commit", BEFORE)
     if commit not in _COMMIT_POINTS:
-        yield "commit is before or after"
+        yield "commit must be before or after"
     elif name == "status" and commit == AFTER and _is_amount(value) and value < 500:
-        yield "a status below 500 says that nothing was done: it cannot come after the commit"
+        yield "a status below 500 means that nothing was done, so it cannot come after the commit"
     for seconds in ("retry_after", "wait"):
         if seconds in action_document and not _is_amount(action_document[seconds]):
-            yield f"{seconds} is a number of seconds"
+            yield f"{seconds} must be a number of seconds"

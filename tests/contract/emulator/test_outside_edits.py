@@ -106,5 +106,5 @@ def test_switches_change_while_running(wire):
     for wrong in ({"put": "odd", "code": "slug"}, {"code": "slug", "nonsense": "x"}):
         reply = wire.patch("/_emulator/switches", wrong)
         assert reply.status == 400
-    assert "there are: put, secrets" in reply.body["detail"]
+    assert "known: put, secrets" in reply.body["detail"]
     assert wire.get("/_emulator/switches").body["code"] == "none"

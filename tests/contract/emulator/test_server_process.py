@@ -157,8 +157,13 @@ def test_second_server_on_one_data_set_is_refused(launch, data):
     for arguments in (("serve", "--data", str(data)), ("reset", "--data", str(data))):
         refused = call(*arguments)
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert refused.stderr.startswith(f"Error: the data set {data} is in use by another server")
-    with pytest.raises(Exception, match="in use by another server"), EmbeddedServer(data):
+        assert refused.stderr.startswith(
+            f"Error: another server of the embedded backend uses the data set {data}"
+        )
+    with (
+        pytest.raises(Exception, match="another server of the embedded backend uses the data set"),
+        EmbeddedServer(data),
+    ):
         pass
 
 
@@ -175,11 +180,11 @@ def test_port_in_use_is_refused(launch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--switch", "put=odd"), "switch 'put' takes partial, full; not 'odd'"),
-        (("--switch", "nonsense=1"), "there is no switch 'nonsense'; there are: put, secrets"),
+        (("--switch", "put=odd"), "switch 'put' must be one of partial, full, not 'odd'"),
+        (("--switch", "nonsense=1"), "unknown switch 'nonsense'; known: put, secrets"),
         (("--host", "0.0.0.0"), "give a token with --token"),
         (("--host", "0.0.0.0", "--any-token"), "give a token with --token"),
-        (("--token", "t", "--any-token"), "either a token is asked for, or any will do"),
+        (("--token", "t", "--any-token"), "--token and --any-token cannot be combined"),
         (("--port", "70000"), "cannot listen on 127.0.0.1:70000"),
     ],
 )
@@ -195,7 +200,7 @@ def test_unusable_folders_are_told(tmp_path):
     """A file in the way, a database that is none, a format of the future."""
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    assert "cannot keep a data set in" in call("serve", "--data", str(in_the_way)).stderr
+    assert "cannot store a data set in" in call("serve", "--data", str(in_the_way)).stderr
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "data.sqlite3").write_bytes(b"not a database" * 100)
@@ -203,7 +208,7 @@ def test_unusable_folders_are_told(tmp_path):
     future = tmp_path / "future"
     with EmbeddedServer(future) as server:
         server.backend.store._connection.execute("PRAGMA user_version=99")
-    assert "written by a newer version" in call("serve", "--data", str(future)).stderr
+    assert "a newer version wrote " in call("serve", "--data", str(future)).stderr
 
 
 def test_reset_makes_a_new_data_set(data):
