@@ -252,7 +252,7 @@ class OpenTarget:
             raise NotApproved.from_summary(
                 "Nobody approved this apply",
                 "apply() got neither a plan, nor confirm, nor auto_approve. Nothing was sent.",
-                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
+                "Pass a plan from plan(), confirm=FUNCTION or auto_approve=True.",
             )
         if plan is not None and arguments.has_row_options:
             raise OptionConflict.from_summary(
@@ -333,7 +333,7 @@ class OpenTarget:
         self._connection.require_open()
         paths = require_paths("files", files, self._invocation.directory)
         if not paths:
-            raise InputError.from_summary("files names no plan", "Name at least one file.")
+            raise InputError.from_summary("files is empty", "Name at least one file.")
         return ApprovedPlans.read(paths, reviewed=True)
 
     def apply_saved(

@@ -202,7 +202,7 @@ class TargetLive(PartOfTarget):
                     error_finding(
                         "There is no such agent",
                         f"Target {target.name} names no agent {name}.",
-                        suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
+                        suggest_name(name, target.agents, f"Known: {', '.join(target.agents)}."),
                         position=target.position,
                     )
                     for name in chosen
@@ -223,7 +223,7 @@ def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:
     """The kind; InputError for one that there is not."""
     if kind not in live_backend.catalogue:
         kinds = ", ".join(sorted(live_backend.catalogue))
-        raise InputError.from_summary("There is no such kind", f"{kind!r} is none of {kinds}.")
+        raise InputError.from_summary("There is no such kind", f"{kind!r} is not one of {kinds}.")
     return kind
 
 

@@ -312,7 +312,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
         raise InputError.from_summary(
             "Which release?", f"{name} may be {matches_text}.", "Give the complete address."
         )
-    missing_path_text = f"nothing is at {path}, and " if path is not None else ""
+    missing_path_text = f"{path} does not exist, and " if path is not None else ""
     suggestion = suggest_words(name, [str(address) for address in releases])
     raise InputError.from_summary(
         "There is no such package" if path is not None else "There is no such release",

@@ -53,7 +53,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
         raise InputError.from_summary(
             "The address is not declared",
             f"No manifest declares {address}.",
-            "Declare it as it is live, then accept it.",
+            "Declare its live values in a manifest, then accept it.",
         )
     change = next(change for change in plan_result.plan.changes if change.address == address)
     require_no_open_call(plan_result, address)
@@ -72,13 +72,12 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
         replaces = Command("apply --only", address, "--revert-drift", "--allow-replace")
         records = Command("import", address, resource.observed.remote_id)
         raise StateError.from_summary(
-            "A package is not accepted",
-            f"The live package of {address} is another one than was recorded; its fields do not "
-            "differ.",
-            Text(replaces, " puts ours in its place; ", records, " records the live one."),
+            "A difference of packages cannot be accepted",
+            f"The live package of {address} is not the recorded one; its fields do not differ.",
+            Text(replaces, " replaces it with yours; ", records, " records the live one."),
         )
     if is_other_package:
-        notes += ("its live package is another one than was recorded, which stays a difference",)
+        notes += ("its live package is not the recorded one, and that difference stays",)
     return AcceptableResource(
         resource=resource,
         record=resource.record,
@@ -117,9 +116,9 @@ def record_acceptance(
         known = records_on_day({stored.address: stored}, session.today) if stored else {}
         if known.get(resource.address) != acceptable.record:
             raise StateError.from_summary(
-                "The state has changed meanwhile",
-                f"Another run recorded something else of {resource.address} while you were asked.",
-                "Run again: it shows what differs now.",
+                "The state changed in the meantime",
+                f"Another run changed the record of {resource.address} before you answered.",
+                "Run the command again to see what differs now.",
             )
         record = record_of_both_sides(
             step_of(resource, change),

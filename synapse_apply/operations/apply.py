@@ -147,7 +147,7 @@ class ApplyRun:
             if self._confirm is None:
                 problem = Stale.from_summary(
                     "The backend or the state changed since this plan was made",
-                    "What would be done now is not what it shows; nothing was sent.",
+                    "An apply would no longer do what the plan shows. Nothing was sent.",
                     "Plan again.",
                 )
                 problem.plan = plan
@@ -233,11 +233,11 @@ class ApplyRun:
         if store.waited_seconds >= 1:
             wait_note = Diagnostic(
                 Severity.NOTE,
-                "The run waited to spare the host of the state",
-                f"It waited {store.waited_seconds:.0f} s, since it writes to {store.where} only so "
-                "often.",
-                "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no "
-                "limit.",
+                "The run waited before it wrote the state",
+                f"It waited {store.waited_seconds:.0f} s, because it limits how often it "
+                f"writes to {store.where}.",
+                "For your own server, set the interval with `?pace=SECONDS` in state.url; "
+                "0 means no limit.",
             )
             self.observer.show_warnings((wait_note,))
         if held_back_errors is not None:

@@ -81,11 +81,11 @@ class Bump:
         """InputError unless it says either which part to raise, or the new version."""
         if bool(part) == bool(exact_version):
             raise InputError.from_summary(
-                "How far to raise the version?", "Give a part or the exact version, one of the two."
+                "Which version comes next?", "Give either the part to raise or the exact version."
             )
         if part and part not in VERSION_PARTS:
             raise InputError.from_summary(
-                "A version has no such part", f"{part!r} is none of {', '.join(VERSION_PARTS)}."
+                "Unknown part of a version", f"{part!r} is not one of {', '.join(VERSION_PARTS)}."
             )
         self._invocation = invocation
         self._plugin, self._changelog = plugin, changelog
@@ -114,8 +114,8 @@ class Bump:
         if isinstance(written_version, str) and "${" in written_version:
             raise InputError.from_summary(
                 "The version is a variable",
-                f"spec.version is {written_version}: it is not written here.",
-                "Change the variable's value, or write the version out.",
+                f"spec.version is {written_version}, so this file does not contain the version.",
+                "Change the variable's value, or write the version in the manifest.",
                 address=str(release.address),
                 position=document.document.positions.get(VERSION_PATH),
             )
@@ -123,9 +123,9 @@ class Bump:
         for loaded in self._manifests:
             if new_address in loaded.desired:
                 raise InputError.from_summary(
-                    "This version is declared already",
-                    f"{new_address} stands at {loaded.desired[new_address].position}.",
-                    "Choose another one with --to VERSION.",
+                    "This version is already declared",
+                    f"{new_address} is declared at {loaded.desired[new_address].position}.",
+                    "Choose another version with --to VERSION.",
                     address=str(new_address),
                 )
         for target in self._targets:
@@ -198,7 +198,7 @@ class Bump:
             raise InputError.from_summary(
                 "Which release?",
                 f"{len(matches)} documents declare a release of {name}: {positions}.",
-                f"Say {name}@VERSION, -t TARGET or -f FILE.",
+                f"Give {name}@VERSION, -t TARGET or -f FILE.",
             )
         document = matches[0]
         resources = by_position[document.position]
@@ -232,7 +232,7 @@ class Bump:
             for key in keys:
                 if key in fields:
                     raise InputError.from_summary(
-                        "An overlay sets what is to be edited",
+                        "An overlay sets the field to edit",
                         f"The overlay {overlay.pattern} sets spec.{key}.",
                         "Change it there, or remove it from the overlay.",
                         **place,
@@ -240,8 +240,8 @@ class Bump:
             if not overlay.matches_address(str(new_address)):
                 pattern = f"{old_address.kind}/{old_address.name.rpartition('@')[0]}@*"
                 raise InputError.from_summary(
-                    "An overlay is for the old version alone",
-                    f"The overlay {overlay.pattern} fits {old_address} and not {new_address}.",
+                    "An overlay matches only the old version",
+                    f"The overlay {overlay.pattern} matches {old_address}, but not {new_address}.",
                     f"Write {pattern} in the project file.",
                     **place,
                 )
@@ -298,15 +298,18 @@ class Bump:
             file = files.config_file()
             if file is None:
                 hint = (
-                    "Raise it in the folder, commit and tag that, and name the new tag as ref."
+                    (
+                        "Raise the version in the folder, commit it, tag the commit, and "
+                        "set ref to the new tag."
+                    )
                     if source.kind == GIT
-                    else "Raise it in the package's folder and build the zip anew."
+                    else "Raise the version in the package's folder, and build the zip again."
                 )
                 raise InputError.from_summary(
-                    "The package says the old version",
-                    f"The config.yaml of {source} says {version}, and it must agree with the "
+                    "The package still has the old version",
+                    f"The config.yaml of {source} has version {version}, but must match the "
                     "manifest.",
-                    f"{hint} Then edit the manifest by hand.",
+                    f"{hint} Then edit the manifest manually.",
                     address=str(resource.address),
                     position=resource.find_position(()),
                 )
@@ -351,7 +354,7 @@ class Bump:
                     "The edit would lose a resource", f"{new_address}, {target.name}."
                 )
         if new_errors:
-            detail = f"With {new_address} the manifests would have errors, which follow."
+            detail = f"With {new_address} the manifests would have the errors below."
             summary = "The version cannot be raised"
             raise InputError(
                 error_finding(summary, detail, "Nothing was written."), *dict.fromkeys(new_errors)
@@ -377,24 +380,24 @@ def _raise_version(release: Desired, part: str, requested_version: str = "") -> 
     }
     if not new_version:
         raise InputError.from_summary(
-            "The version cannot be counted on",
-            f"{version} is not a semantic version, so nobody can tell its next {part} version.",
-            "Say which one follows: --to VERSION.",
+            "The next version is not known",
+            f"{version} is not a semantic version, so it has no next {part} version.",
+            "Give the next version with --to VERSION.",
             **error_fields,
         )
     if not is_valid_version(new_version):
         raise InputError.from_summary(
             "Malformed version",
-            f"{new_version!r} has characters that no version has, or is too long.",
+            f"{new_version!r} has characters that a version cannot have, or is too long.",
             "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
         )
     # Versions without an order (None) cannot be compared: only an equal one is refused.
     old_key, new_key = version_sort_key(version), version_sort_key(new_version)
     if new_version == version or (old_key and new_key and new_key <= old_key):
         raise InputError.from_summary(
-            "The version would not rise",
+            "The new version is not higher",
             f"{release.address} is declared, and {new_version} does not come after {version}.",
-            "Published versions never change: choose a higher one.",
+            "Published versions never change: choose a higher version.",
             **error_fields,
         )
     return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")

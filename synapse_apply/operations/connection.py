@@ -159,7 +159,7 @@ def require_text(argument: str, text: object) -> str:
     """The text; InputError for another type."""
     if not isinstance(text, str):
         raise InputError.from_summary(
-            f"{argument} is a text", f"It is {_describe_for_error(text)}."
+            f"{argument} must be a string", f"You passed {_describe_for_error(text)}."
         )
     return text
 
@@ -174,8 +174,8 @@ def require_address(argument: str, address: object) -> Address:
     except ValueError:
         pass
     raise InputError.from_summary(
-        f"{argument} is an address",
-        f"It is a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
+        f"{argument} must be an address",
+        f"Give a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
     )
 
 
@@ -196,7 +196,9 @@ def require_seconds(argument: str, seconds: object, *, from_zero: bool = False) 
 
 
 def _no_number(argument: str, what: str, value: object) -> InputError:
-    return InputError.from_summary(f"{argument} is {what}", f"It is {_describe_for_error(value)}.")
+    return InputError.from_summary(
+        f"{argument} must be {what}", f"You passed {_describe_for_error(value)}."
+    )
 
 
 def require_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:
@@ -209,11 +211,11 @@ def require_path(argument: str, path: Path | str, directory: Path) -> Path:
     """A path relative to a directory; InputError for what cannot be the path of a file."""
     if not isinstance(path, (str, Path)):
         raise InputError.from_summary(
-            f"{argument} is a path", f"It is a str or a Path, not {_describe_for_error(path)}."
+            f"{argument} must be a path", f"Give a str or a Path, not {_describe_for_error(path)}."
         )
     if "\0" in str(path):
         raise InputError.from_summary(
-            f"{argument} is a path", f"No path has a NUL character: {str(path)!r}."
+            f"{argument} must be a path", f"A path cannot contain a NUL character: {str(path)!r}."
         )
     return directory / path
 
@@ -225,19 +227,21 @@ def _require_items(
     plural: str,
 ) -> tuple[_Item, ...]:
     """The values as a tuple; InputError for a single one, and for items of another type."""
-    summary, hint = f"{argument} is a list of {plural}", f"Write {argument}=[...]."
+    summary, hint = f"{argument} must be a list of {plural}", f"Write {argument}=[...]."
     if isinstance(values, (str, bytes, Path)):
         # Iterated over, a string is its letters, each of which may be the name of a resource.
         raise InputError.from_summary(
-            summary, f"It is {_describe_for_error(values)}.", f"Write {argument}=[{str(values)!r}]."
+            summary,
+            f"You passed {_describe_for_error(values)}.",
+            f"Write {argument}=[{str(values)!r}].",
         )
     if not isinstance(values, Iterable):
-        raise InputError.from_summary(summary, f"It is {_describe_for_error(values)}.", hint)
+        raise InputError.from_summary(summary, f"You passed {_describe_for_error(values)}.", hint)
     items = tuple(values)
     for item in items:
         if not isinstance(item, item_type):
             raise InputError.from_summary(
-                summary, f"One of them is {_describe_for_error(item)}.", hint
+                summary, f"One item is {_describe_for_error(item)}.", hint
             )
     return items
 

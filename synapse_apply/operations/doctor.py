@@ -144,7 +144,7 @@ class Parts:
     def project(self) -> Project:
         return self.session.project
 
-    @_part("it is not known which target is meant")
+    @_part("the target is not known")
     def target(self) -> Target:
         _ = self.project
         return self.session.target
@@ -164,7 +164,7 @@ class Parts:
             _ = self.own_folder
         return self.session.embedded_backend
 
-    @_part("there is no url")
+    @_part("the target has no url")
     def url(self) -> str:
         embedded = Parts.embedded_backend.require(self)
         return embedded.url if embedded else require_target_url(self.session.target)
@@ -181,7 +181,7 @@ class Parts:
             return str(self.embedded_backend.token.reveal())
         return require_target_token(self.session.target, self.session.resolver.resolve_setting)
 
-    @_part("no client can be made")
+    @_part("no client can be created")
     def backend(self) -> ConnectedBackend:
         _ = self.url, self.host_permission, self.token
         connected_backend = self.session.backend
@@ -262,7 +262,10 @@ def _run_check(check: Callable[[Parts], Iterator[Row]], parts: Parts) -> list[Ch
         reason = (
             f": {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else ""
         )
-        detail = f"{type(problem).__qualname__}{place}{reason}. Please report it: it is our defect."
+        detail = (
+            f"{type(problem).__qualname__}{place}{reason}. This is a bug in synapse-apply: "
+            "please report it."
+        )
         rows.append(CheckResult.from_finding(name, error_finding("This check failed", detail)))
     return rows
 
@@ -284,7 +287,7 @@ def check_tool(_parts: Parts) -> Iterator[Row]:
 def check_project(parts: Parts) -> Iterator[Row]:
     """The project file, with each of its errors."""
     file = Parts.project.require(parts).file
-    yield shown_path(file) if file else "none here or above"
+    yield shown_path(file) if file else "none in this folder or above"
 
 
 def check_repository(parts: Parts) -> Iterator[Row]:
@@ -302,7 +305,7 @@ def check_repository(parts: Parts) -> Iterator[Row]:
             yield finding.with_changes(severity=Severity.WARNING)
         return
     if repository is None:
-        yield "no Git repository here or above"
+        yield "no Git repository in this folder or above"
         return
     prefix = repository.relative_path_of(root)
     texts = (
@@ -333,9 +336,9 @@ def check_manifests(parts: Parts) -> Iterator[Row]:
         return
     if not findings:
         yield warning_finding(
-            "No manifest declares anything",
-            "Apply would forget whatever the state records.",
-            Text("Begin with ", Command("init"), ", or check `manifests:` in the project file."),
+            "No manifest declares a resource",
+            "An apply would forget every recorded object.",
+            Text("Start with ", Command("init"), ", or check `manifests:` in the project file."),
         )
         return
     errors = sum(entry.is_error for entry in findings)
@@ -344,9 +347,9 @@ def check_manifests(parts: Parts) -> Iterator[Row]:
     counted = format_count_and_noun(errors or len(findings), "error" if errors else "warning")
     finding = (error_finding if errors else warning_finding)(
         f"The manifests have {counted}",
-        f"{'The first' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
+        f"{'The first is' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
         f"{first.detail}",
-        Text(Command("validate", target=name), " shows every one."),
+        Text(Command("validate", target=name), " shows all."),
     )
     yield CheckResult.from_finding("manifests", finding, counted_findings=findings)
 
@@ -362,9 +365,9 @@ def check_secrets(parts: Parts) -> Iterator[Row]:
         text = "; ".join(map(str, offers))
         if not any(not offer.reason for offer in offers):
             finding = warning_finding(
-                f"Nothing opens {source} here",
+                f"Secrets of {source} cannot be read here",
                 f"{text}.",
-                "Needed only where secrets are compared or sent: by plan and apply.",
+                "Only plan and apply need them, to compare and send secrets.",
             )
             yield CheckResult.from_finding("secrets", finding, source)
             continue
@@ -387,8 +390,8 @@ def check_url(parts: Parts) -> Iterator[Row]:
     url_parts = urlsplit(url)
     if url_parts.scheme == "http" and not is_loopback(url_parts.hostname or ""):
         yield warning_finding(
-            "The token travels unencrypted",
-            f"{url} is reached without TLS.",
+            "The token is sent unencrypted",
+            f"{url} does not use TLS.",
             "Use https:// if the backend has it.",
         )
 
@@ -447,15 +450,15 @@ def check_backend(parts: Parts) -> Iterator[Row]:
         return
     # The embedded backend takes its own token, which says nothing of anybody's.
     is_token_sent = parts.token and not parts.target.is_embedded
-    yield f"answers in {seconds * 1000:.0f} ms{' and takes the token' if is_token_sent else ''}"
+    yield f"answers in {seconds * 1000:.0f} ms{' and accepts the token' if is_token_sent else ''}"
 
 
 _FAILED_READ_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
-    (Unauthorized, "The backend does not accept the token", "Put one that is valid into {token}."),
+    (Unauthorized, "The backend does not accept the token", "Set {token} to a valid token."),
     (
         Forbidden,
         "The backend refuses this token",
-        "Check the tenant ({tenant}) and what the token of {token} may do.",
+        "Check the tenant ({tenant}) and the rights of the token in {token}.",
     ),
     (RateLimited, "The backend limits requests", "Try again later."),
     (RemoteTimeout, "The backend does not answer in time", "Check the url and the network."),
@@ -464,11 +467,15 @@ _FAILED_READ_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
         "The backend cannot be reached",
         "Check the url, the network and the proxy (HTTPS_PROXY, NO_PROXY).",
     ),
-    (ServerFault, "The backend fails", "Try again later, or ask who runs it."),
+    (
+        ServerFault,
+        "The backend reports a server error",
+        "Try again later, or ask the operator of the backend.",
+    ),
     (
         RemoteError,
-        "What answers is not this API",
-        "Check the url: it may need a prefix, or lead elsewhere.",
+        "The answer is not from this API",
+        "Check the url: it may lack a prefix, or name another server.",
     ),
 )
 
@@ -490,7 +497,7 @@ def check_tenant(parts: Parts) -> Iterator[Row]:
     elif target.tenant:
         yield f"{target.tenant} ({_describe_source(target, 'tenant')})"
     else:
-        yield "none named: that of the token"
+        yield "none named: the token's tenant is used"
 
 
 def check_api(parts: Parts) -> Iterator[Row]:
@@ -514,9 +521,9 @@ def check_capability(parts: Parts) -> Iterator[Row]:
             has_list = binding.probe_list(client)
         except RemoteError as failure:
             finding = error_finding(
-                "It cannot be told what this backend can do",
+                "It is not known what this backend can do",
                 f"{failure}",
-                "Without an answer nothing is planned: ask who runs the backend.",
+                "Without an answer, no plan is possible. Ask the operator of the backend.",
                 request_id=failure.request_id,
             )
             yield CheckResult.from_finding("capability", finding, binding.list_capability)
@@ -547,7 +554,7 @@ def check_clock(parts: Parts) -> Iterator[Row]:
     """How far this machine's clock is from the server's, by the answers so far."""
     target, skew = parts.target, parts.backend.server_clock.skew
     if skew is None:
-        raise UncheckedError("no answer told the server's time")
+        raise UncheckedError("no answer had the server's time")
     yield from clock_findings(skew, target) or (
         f"this machine's clock {skew.local_clock_description}",
     )
@@ -565,17 +572,17 @@ def check_folder(parts: Parts) -> Iterator[Row]:
         if is_state_kept_there:
             yield error_finding(
                 "The state cannot be written",
-                f"You may not write in {folder}: apply keeps the state and its key in {OWN_FOLDER} "
-                "there, and the record of calls that the state could not take.",
-                "Make the folder writable, or work in a copy of it; or keep the state elsewhere: "
-                "`state.url` of the target.",
+                f"You cannot write to {folder}. There apply keeps the state and its key, in "
+                f"{OWN_FOLDER}, and the record of calls that the state could not take.",
+                "Make the folder writable, work in a copy of it, or set `state.url` of the "
+                "target to another place.",
             )
             return
         yield warning_finding(
-            "Nothing can be written beside the project",
-            f"You may not write in {folder}: calls that the state could not take would be written "
-            "to the system's folder of temporary files instead, and how far the state was is not "
-            "remembered there.",
+            "The folder of the project is not writable",
+            f"You cannot write to {folder}. Calls that the state could not take would go to "
+            "the system's temporary folder, and the tool could not remember there how new "
+            "the state was.",
             "Make the folder writable, or work in a copy of it.",
         )
     elif folder == root:
@@ -587,8 +594,8 @@ def check_folder(parts: Parts) -> Iterator[Row]:
             "Git does not ignore the folder of states and keys",
             f"{folder / IGNORE_FILE} does not say that Git ignores all of it, so "
             "`git add -A` would take the state key.",
-            f"The next command that writes there repairs it; or: `echo '*' > "
-            f"{OWN_FOLDER}/.gitignore`.",
+            "The next command that writes there repairs this. To repair it now: `echo '*' "
+            f"> {OWN_FOLDER}/.gitignore`.",
         )
 
 
@@ -614,7 +621,7 @@ def check_state(parts: Parts) -> Iterator[Row]:
         raise state_access.build_missing_state_error(target, parts.session.seen_place)
     if not embedded.is_new:
         raise state_access.embedded_mismatch(target, state_access.NO_STATE_TEXT)
-    yield "none yet: the first run of the embedded backend makes it"
+    yield "none yet: the first run of the embedded backend creates it"
 
 
 def check_bucket(parts: Parts) -> Iterator[Row]:
@@ -638,13 +645,13 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
             return
     left_text = f"{format_count_and_noun(count, 'old object')} not deleted yet"
     if may_delete:
-        yield f"makes an object once, and lists it; {left_text}"
+        yield f"creates an object only once, and lists it; {left_text}"
         return
     yield warning_finding(
         "Old objects of the state cannot be deleted",
         f"{folder.location}: {left_text}. They do no harm, but they take space.",
-        "Grant the right to delete in this folder (s3:DeleteObject). Where a lock or a policy of"
-        " the bucket forbids it, leave it so.",
+        "Grant the right to delete in this folder (s3:DeleteObject). If a lock or a policy "
+        "of the bucket forbids that, ignore this warning.",
     )
 
 
@@ -698,7 +705,7 @@ def check_key(parts: Parts) -> Iterator[Row]:
         with suppress(UncheckedError, SynapseApplyError):
             has_no_state = not parts.store.exists()
         if has_no_state:
-            yield "none here: one is made together with the state"
+            yield "none here: it is created with the state"
             return
         with suppress(UncheckedError):
             declares_secret = bool(used_ids) or declares_any_secret(parts.declared_target.desired)
@@ -712,10 +719,11 @@ def check_key(parts: Parts) -> Iterator[Row]:
     if unknown_ids:
         yield warning_finding(
             "Secrets were digested with another state key",
-            f"The state names key {', '.join(unknown_ids)}; at hand is {current_key.key_id} from "
-            f"{current_key.origin}. Those secrets are not compared.",
+            f"The state names key {', '.join(unknown_ids)}; the available key is "
+            f"{current_key.key_id} from {current_key.origin}. Those secrets are not "
+            "compared.",
             Text(
-                "Restore that key, or digest anew what can be resolved: ",
+                "Restore that key, or digest the secrets again: ",
                 Command("state rekey"),
                 ".",
             ),
@@ -790,10 +798,10 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     yield warning_finding(
         "The outcome of earlier calls is unknown",
         f"{calls}.",
-        "The run that is under way may have sent them, and may yet get their answers."
+        "The run in progress may have sent them, and may still get their answers."
         if parts.store.list_lock_held_findings_unless_owner_ended()
         else Text(
-            "The next apply looks them up first; ", Command("plan"), " tells what it would do."
+            "The next apply looks them up first; ", Command("plan"), " shows what it would do."
         ),
     )
 
@@ -822,7 +830,7 @@ def check_twins(parts: Parts) -> Iterator[Row]:
             count += 1
             yield warning
     if not count:
-        yield "no second live object of a recorded name, as far as lists show"
+        yield "the lists show no second live object with a recorded name"
 
 
 # In the order in which one thing needs another. The clock comes last of what is asked of the
@@ -873,19 +881,20 @@ class BackendOffer:
         )
         if lacks:
             return (
-                f"{_EMPTY} This backend does not list {lacks}: import those that `plan` would "
-                "create and that exist, or apply creates them a second time. All else is found by "
-                "name and adopted."
+                f"{_EMPTY} This backend does not list {lacks}: import those that exist and "
+                "that `plan` would create, or apply creates them a second time. Everything "
+                "else is found by name and adopted."
             )
         if lists:
             return (
-                f"{_EMPTY} This backend lists {lists}, so `plan` finds what exists, by code or "
-                "name, and it is adopted."
+                f"{_EMPTY} This backend lists {lists}, so `plan` finds existing objects by "
+                "code or name and adopts them."
             )
         return (
-            f"{_EMPTY} `plan` asks this backend for what exists: storages and releases, and "
-            "plugins where it lists them, are found by name and adopted. Where it does not list "
-            "them, import what `plan` would create and exists, or apply creates it a second time."
+            f"{_EMPTY} `plan` asks this backend for existing objects: it finds storages and "
+            "releases, and plugins if the backend lists them, by name and adopts them. If "
+            "it does not list plugins, import those that exist and that `plan` would "
+            "create, or apply creates them a second time."
         )
 
 

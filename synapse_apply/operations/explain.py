@@ -27,7 +27,9 @@ def explain(name: str) -> JsonDocument:
     first, *path = name.split(".")
     providers = known_providers()
     if (schema_name := first.lower()) not in (*_INPUT_NAMES, *providers):
-        raise _build_not_found(first, "no kind, file or provider", (*_INPUT_NAMES, *providers))
+        raise _build_not_found(
+            first, "not a kind, a file or a provider", (*_INPUT_NAMES, *providers)
+        )
     folder = "providers/" if schema_name in providers else ""
     root = build_strict_schema(folder + schema_name)
     facts, fields = _read_facts_and_fields(root, root)
@@ -43,9 +45,9 @@ def explain(name: str) -> JsonDocument:
 def _build_not_found(name: str, what: str, known: Collection[str]) -> InputError:
     near = find_similar_word(name, known)
     return NameNotFound.from_summary(
-        f"Nothing is called {name!r}",
+        f"Unknown name {name!r}",
         f"It is {what}.",
-        f"There are: {', '.join(known) or 'none'}." + (f" Did you mean `{near}`?" if near else ""),
+        f"Known: {', '.join(known) or 'none'}." + (f" Did you mean `{near}`?" if near else ""),
     )
 
 

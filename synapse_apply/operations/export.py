@@ -146,17 +146,19 @@ def export_to_folder(
         instruction = f"Add {relative} to `manifests:` in {file} (now: {current})"
         if relative.startswith(".."):
             instruction = f"Move {shown_path(folder)} to where {file} has `manifests:` ({current})"
-        steps.append(f"{instruction} first: a plan would want to forget what it does not read.")
+        steps.append(
+            f"{instruction} first: a plan would forget objects whose manifests it does not read."
+        )
     if not (report.has_state or target.is_embedded):
-        init = Text(Command("state init"), f" makes the state of target {target.name}.")
+        init = Text(Command("state init"), f" creates the state of target {target.name}.")
         if lineage := target.state.lineage:
             restore = Command("state restore FILE")
-            steps.append(Text(restore, " brings back the state that is pinned; or,"))
-            init = Text(Command("state init --lineage", lineage), " makes an empty one.")
+            steps.append(Text(restore, " restores the pinned state; or,"))
+            init = Text(Command("state init --lineage", lineage), " creates an empty one.")
         steps.append(init)
     take = Command("import -f", shown_path(inventory))
-    steps.append(Text(take, " takes them into the state."))
-    steps.append(Text(Command("plan"), " says how they differ from the manifests."))
+    steps.append(Text(take, " records them in the state."))
+    steps.append(Text(Command("plan"), " shows how they differ from the manifests."))
     files_written, unchanged = tuple(written.files), tuple(written.unchanged)
     return ExportedFiles(report, files_written, unchanged, inventory, tuple(steps))
 
@@ -307,13 +309,17 @@ class _ManifestMaker:
                 self._add_missed(candidate, f"its {owner[0]} (id {owner[1]}) was not exported")
             elif contains_masked_text(candidate.observed.spec):
                 reason = (
-                    "a text of it repeats a secret, which no manifest may hold: change it there"
+                    "one of its texts repeats a secret, which no manifest may contain: "
+                    "change it in Synapse"
                 )
                 self._add_missed(candidate, reason)
             elif others and owner:
                 form, _, text = candidate.key.partition("=")
                 ids = ", ".join(other.observed.remote_id for other in others)
-                reason = f"{form} {text!r} is also that of id {ids}: rename one, then export again"
+                reason = (
+                    f"{form} {text!r} is also that of id {ids}: rename one of the two, then "
+                    "export again"
+                )
                 self._add_missed(candidate, reason)
             else:
                 pinned_id = candidate.observed.remote_id if others else ""
@@ -342,7 +348,7 @@ class _ManifestMaker:
         manifest = self._exporter.build_manifest(address, spec, extra_fields, pinned_id)
         left_out = tuple(map(str, manifest.left_out))
         if not manifest.text:
-            self._add_missed(candidate, "; ".join(left_out) or "no manifest can hold it")
+            self._add_missed(candidate, "; ".join(left_out) or "a manifest cannot contain it")
             return
         self._addresses[candidate.identity] = address
         self._used_names[address.kind].add(address.name)

@@ -45,7 +45,7 @@ _WORD_PATTERN = re.compile(r"[A-Za-z][A-Za-z _-]{0,31}")
 # What no network explains, and no machine that asks a time server shows.
 _NOTABLE_SECONDS = 5.0
 
-_LOOK_AT_AGENT = "Start the agent, or look at its log on the machine it runs on."
+_LOOK_AT_AGENT = "Start the agent, or check its log on its machine."
 _FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         NotFound,
@@ -53,14 +53,14 @@ _FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
         "Check {variable}, and that the agent belongs to the target's tenant.",
     ),
     (Unauthorized, "The backend does not accept the access token", "Check the target's token."),
-    (Forbidden, "The access token may not ask for this agent", "Check the target's token, tenant."),
-    (RateLimited, "An agent could not be asked", "Try again later."),
+    (Forbidden, "The access token may not check this agent", "Check the target's token, tenant."),
+    (RateLimited, "An agent could not be checked", "Try again later."),
     (RemoteTimeout, "An agent does not answer in time", _LOOK_AT_AGENT),
-    (Unreachable, "An agent could not be asked", "Try again; check the url and the network."),
+    (Unreachable, "An agent could not be checked", "Try again; check the url and the network."),
     (ServerFault, "An agent is not healthy", _LOOK_AT_AGENT),
     (
         RemoteError,
-        "An agent could not be asked",
+        "An agent could not be checked",
         "Check what {variable} holds, and the target's url.",
     ),
 )
@@ -88,7 +88,7 @@ def ask_agents(
         except SecretUnavailable as missing:
             reason = "; ".join(each.detail for each in missing.diagnostics)
             finding = error_finding(
-                "An agent's token is not there",
+                "An agent's token is missing",
                 f"Agent {name}: {reason}.",
                 join_texts("; ", (each.hint for each in missing.diagnostics)),
             )
@@ -129,9 +129,9 @@ def _judge_answer(name: str, answer: ServerAnswer, token: str) -> Diagnostic | s
         )
     if word and word.lower() not in _HEALTHY_WORDS:
         return warning_finding(
-            "An agent has a status that is not known here",
-            f"The backend answers for agent {name}"
-            + (f", and calls it {status_text}." if status_text else "."),
+            "An agent has an unknown status",
+            f"The backend answered for agent {name}"
+            + (f" with status {status_text}." if status_text else "."),
         )
     return status_text or "healthy"
 
@@ -141,7 +141,7 @@ def clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, 
     if skew is None or skew.min_difference <= _NOTABLE_SECONDS:
         return ()
     difference_text = f"This machine's clock {skew.local_clock_description}."
-    hint = "Set the clock (`timedatectl` tells whether it follows a time server)."
+    hint = "Set the clock (`timedatectl` shows whether it follows a time server)."
     if skew.min_difference <= target.settle_after:
         return (warning_finding("The clocks do not agree", difference_text, hint),)
     return (

@@ -116,7 +116,7 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
     # It would be the beginning of the only run, which nobody named.
     if not plan_id and len(matches) == 1:
         raise InputError.from_summary(
-            "The plan id is empty", hint=Text(Command("state history"), " lists those there are.")
+            "The plan id is empty", hint=Text(Command("state history"), " lists the plans.")
         )
     # A full id wins over longer ids that begin with it.
     exact_matches = [run for run in matches if run.plan_id == plan_id]
@@ -124,13 +124,15 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
         return (exact_matches or matches)[0]
     matching_ids = ", ".join(run.plan_id for run in matches[:5])
     raise InputError.from_summary(
-        "Several plan ids begin with that"
+        "Several plan ids begin like this"
         if matches
         else "No plan of this id called for a change here",
         f"{plan_id}: {matching_ids}."
         if matches
         else f"{plan_id} is not in the audit of this state.",
-        "Give more of the id." if matches else Text(Command("state history"), " lists what is."),
+        "Give more characters of the id."
+        if matches
+        else Text(Command("state history"), " lists its plans."),
     )
 
 

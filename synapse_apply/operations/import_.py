@@ -161,7 +161,7 @@ class _RowRecordBuilder:
         if old_record is not None and old_record.remote_id != remote_id:
             raise _refusal(
                 address,
-                "The address is taken",
+                "The address has another record",
                 f"{address} is recorded with id {old_record.remote_id}, not {remote_id}.",
                 Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
             )
@@ -199,15 +199,15 @@ class _RowRecordBuilder:
             if not (owner and version):
                 raise _refusal(
                     address,
-                    "An address without its version",
+                    "The address has no version",
                     f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
                     f"Id {observed.remote_id} is version {live_version}.",
                 )
         if live_version != version:
             raise _refusal(
                 address,
-                "The object is another version",
-                f"Id {observed.remote_id} is version {live_version}, and the address says "
+                "The object has another version",
+                f"Id {observed.remote_id} is version {live_version}, but the address says "
                 f"{version}.",
                 f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
             )
@@ -217,20 +217,20 @@ class _RowRecordBuilder:
         if row.digest and not kind.carries_package:
             raise _refusal(
                 address,
-                "A digest of what has no package",
-                f"{address}: the inventory has the digest {row.digest}, and a {kind.prefix} has "
-                "none.",
-                "Remove it from the row.",
+                "The row has a digest, but its object has no package",
+                f"{address}: the inventory has the digest {row.digest}, but a {kind.prefix} "
+                "has none.",
+                "Remove the digest from the row.",
             )
         if row.digest and digest and digest != row.digest:
             digest_source = "the server" if live_digest else "the state"
             raise _refusal(
                 address,
-                "The digest is another one",
-                f"{address} (id {remote_id}): the inventory has the digest {row.digest}, and "
-                f"{digest_source} has {digest}.",
-                "Check the id: it may be that of another object. If it is right, remove the digest "
-                "from the row.",
+                "The digest does not match",
+                f"{address} (id {remote_id}): the inventory has the digest {row.digest}, "
+                f"but {digest_source} has {digest}.",
+                "Check the id: it may belong to another object. If it is right, remove the "
+                "digest from the row.",
             )
         digest = digest or row.digest or None
         published_bytes = self._fetch_package(binding, address, raw, old_record, digest)
@@ -239,11 +239,11 @@ class _RowRecordBuilder:
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise _refusal(
                 address,
-                "The published bytes are others",
-                f"{address} (id {remote_id}): the backend gives {published_bytes.digest}, and "
-                f"what is known of it is {digest!s}.",
-                "Check the id, and whether somebody replaced what is published. If it is right, "
-                "remove the digest from the row.",
+                "The published bytes do not match",
+                f"{address} (id {remote_id}): the backend returned "
+                f"{published_bytes.digest}, but the known digest is {digest!s}.",
+                "Check the id, and whether somebody replaced the published package. If the "
+                "id is right, remove the digest from the row.",
             )
         record = self._build_record(kind, binding, address, observed, digest)
         # Ids of two API versions cannot be compared.
@@ -345,10 +345,10 @@ class _RowRecordBuilder:
         kind = self._session.catalogue[address.kind]
         if kind.carries_package and not (published or digest):
             finding = warning_finding(
-                "What is published was not compared",
-                f"This backend shows neither a digest nor a URL of the package of a {kind.prefix}, "
-                "so no plan tells whether it is the declared one.",
-                "Where it may be another one, publish a new version.",
+                "The published package was not compared",
+                "This backend shows neither a digest nor a URL of the package of a "
+                f"{kind.prefix}, so no plan can tell whether it is the declared one.",
+                "If it may be another one, publish a new version.",
                 address=str(address),
                 of_backend=True,
             )
@@ -360,7 +360,9 @@ class _RowRecordBuilder:
     ) -> InputError:
         """The error for an id of another API version, which may be another object's here."""
         hint = Text(
-            "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
+            "Leave the row out: ",
+            Command("apply --adopt"),
+            " finds declared objects by their keys.",
         )
         # How much a search by natural key proves here; for an unknown key, of the weakest form.
         session, capability, has_list = self._session, binding.list_capability, binding.probe_list
@@ -376,13 +378,14 @@ class _RowRecordBuilder:
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
                 "there. ",
                 Command("export --ids", f"{kind.prefix}=1-400"),
-                " writes an inventory of those that have such an id.",
+                " writes an inventory of the objects that have such an id.",
             )
         return _refusal(
             address,
-            "The id is of another API version",
-            f"{address}: its id is one of API {api}, and target {self._session.target.name} "
-            f"uses {binding.api} for it. Ids of two versions are not one space.",
+            "The id belongs to another API version",
+            f"{address}: its id belongs to API {api}, but target "
+            f"{self._session.target.name} uses {binding.api} for it. The ids of the two "
+            "versions are unrelated.",
             hint,
         )
 
@@ -419,7 +422,7 @@ def _refusal(
 def _recorded_elsewhere(address: Address, what: str, other_address: Address) -> InputError:
     return _refusal(
         address,
-        "The object has an address already",
+        "The object already has an address",
         f"{what}.",
         Text("Rename it: ", Command("state mv", other_address, address), "."),
     )

@@ -84,7 +84,7 @@ class ProjectScaffold:
             raise InputError(*map(existing_file_finding, existing_paths))
         for path in self.files:
             if is_at_or_below_path(path, self.root) and leads_outside_folder(path, self.root):
-                detail = f"{path} would be {path.resolve()}: a folder on the way is a link."
+                detail = f"{path} would be {path.resolve()}: one of its folders is a link."
                 raise InputError.from_summary("A link is in the way", detail, "Remove the link.")
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
@@ -136,7 +136,7 @@ def build_project_scaffold(folder: Path) -> ProjectScaffold:
     project_file = find_project_file(folder)
     if project_file is not None:
         raise InputError.from_summary(
-            "There is a project already",
+            "There is already a project",
             f"{project_file} is the project file here.",
             Text(
                 "Add manifests with ",
@@ -167,9 +167,9 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     relative = os.path.relpath(plugin.resolve(), root.resolve())
     if relative.startswith(".."):
         raise InputError.from_summary(
-            "The folder lies outside the project",
+            "The folder is outside the project",
             f"{plugin} is not inside {root}.",
-            "Run the command in a folder that holds both, or move the plugin.",
+            "Run the command in a folder that contains both, or move the plugin.",
         )
     source = Path(relative).as_posix()
     config_entry = SourceFiles(PackageSource("folder", source), root).config(read_single_mapping)
@@ -212,8 +212,9 @@ def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -
     name, separator, version = name.partition("@")
     if not is_valid_name(name) or (separator and kind != "release"):
         raise InputError.from_summary(
-            "This cannot be a name",
-            f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and `-`.",
+            "Invalid name",
+            f"{name + separator + version!r} must consist of lower-case letters, "
+            "digits, `.`, `_` and `-`.",
             Text("For example ", Command("init", kind, to_valid_name(name)), "."),
         )
     if kind == "plugin":

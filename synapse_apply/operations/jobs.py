@@ -81,7 +81,7 @@ _AGENT_FAILURES = frozenset({502, 503, 504})
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 _NOT_SENT = "Nothing was sent. Run the command again."
-_LIST_HINT = Text(Command("get jobs"), " shows those there are.")
+_LIST_HINT = Text(Command("get jobs"), " lists the jobs.")
 
 
 @frozen
@@ -242,7 +242,7 @@ class TargetJobs(PartOfTarget):
             if name not in EXPANDABLE_FIELDS:
                 raise InputError.from_summary(
                     "A job has no such field to expand",
-                    f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.",
+                    f"{name!r} is not one of {', '.join(EXPANDABLE_FIELDS)}.",
                 )
         with self._connection.live() as live_backend:
             return _require_job(live_backend, job_id, fields)
@@ -316,7 +316,8 @@ class TargetJobs(PartOfTarget):
         job_id = require_text("job_id", job_id)
         if all(each is None for each in (status, progress, result, metadata)):
             raise InputError.from_summary(
-                "Nothing is reported on the job", "status, progress, result and metadata are None."
+                "There is nothing to report on the job",
+                "status, progress, result and metadata are None.",
             )
         with self._connection.live() as live_backend:
             job = _require_job(live_backend, job_id)
@@ -330,7 +331,7 @@ class TargetJobs(PartOfTarget):
                 raise InputError.from_summary(
                     "The backend refuses this update",
                     describe_failure(failure),
-                    "An ended job stays as it ended; correct the values, then try again.",
+                    "A job that has ended does not change. Correct the values, then try again.",
                     request_id=failure.request_id,
                 ) from None
             warning = live_backend.audit("update", f"job/{job_id}", job_id, "done")
@@ -475,8 +476,8 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
             if plugin_id is None and len(plugin_names) > 1:
                 raise InputError.from_summary(
                     "This backend does not list jobs by the code of their plugin",
-                    f"It answers jobs of other plugins than {job_filter.plugin!r}, too.",
-                    "Give the plugin's id, as --plugin id=123.",
+                    f"It also returned jobs of other plugins than {job_filter.plugin!r}.",
+                    "Give the plugin's id instead, such as --plugin id=123.",
                 )
         seen_ids.add(job.id)
         yield job
@@ -615,12 +616,12 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         detail = (
             f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."
         )
-        hint = "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID."
+        hint = "Stop it in Synapse, or set `api: v2` for the target and give the job's UUID."
         if jobs_of is not None:
             detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
-            hint = "Give the job's UUID, as Synapse shows it: API v2 knows jobs by nothing else."
+            hint = "Give the job's UUID, as Synapse shows it: API v2 accepts no other id."
         raise InputError.from_summary(
-            "API v1 cannot stop a job", f"{detail} A report of `stopped` would stop nothing.", hint
+            "API v1 cannot stop a job", f"{detail} Reporting `stopped` would not stop it.", hint
         )
     try:
         job = parse_job(live_backend.api.v2.get_job(job_id))
@@ -656,25 +657,25 @@ def _audited(live_backend: LiveBackend, verb: str, job_id: str) -> Iterator[None
         raise OutcomeUnknown.from_summary(
             f"It is not known whether the job was {past}",
             detail,
-            Text("It is not sent again. Check: ", Command("get job", job_id), "."),
+            Text("The tool does not send the call again. Check: ", Command("get job", job_id), "."),
             request_id=failure.request_id,
         ) from None
 
 
-_AGENT_AWAY = "The agent of the job does not answer", "Look at the agent, then try again."
+_AGENT_AWAY = "The agent of the job does not answer", "Check the agent, then try again."
 # By status: what happened, and what to do; without that, how to look at the job.
 _STOP_FAILURES = {
     403: (
         "This token may not stop the job",
-        "The job's owner may, and owners and administrators of the workspace.",
+        "The job's owner may, and so may owners and administrators of the workspace.",
     ),
     404: (
         "The job has no agent that could stop it",
-        "The job is there, and no agent of it was found: look at its agent in Synapse.",
+        "The job exists, but its agent was not found. Check the agent in Synapse.",
     ),
     405: (
-        "This backend stops no jobs",
-        "It is too old for it: stop the job in Synapse.",
+        "This backend cannot stop jobs",
+        "The backend is too old. Stop the job in Synapse.",
     ),
     409: ("The job has ended", ""),
     **dict.fromkeys(_AGENT_FAILURES, _AGENT_AWAY),
@@ -767,9 +768,9 @@ class _Run:
             return ""
         if len(actions) > 1:
             raise InputError.from_summary(
-                "Which action is meant?",
+                "Which action?",
                 f"The release of {self.plugin} lists several: {describe_actions(actions)}.",
-                f"Say one of them, as --action {shlex.quote(actions[0])}.",
+                f"Choose one, for example --action {shlex.quote(actions[0])}.",
             )
         return actions[0] if actions else ""
 
@@ -806,7 +807,7 @@ class _Run:
         return OutcomeUnknown.from_summary(
             "It is not known whether the run started",
             describe_failure(failure),
-            Text("It is not sent again. ", self.search_hint(since)),
+            Text("The tool does not send the call again. ", self.search_hint(since)),
             request_id=failure.request_id,
         )
 
@@ -819,8 +820,8 @@ class _Run:
         seconds = self.live_backend.backend.longest_call(0) + self.live_backend.target.settle_after
         until = format_time_after(sent_at.isoformat(), seconds)
         return Text(
-            f"It was sent at {sent_at:%H:%M:%SZ} and can start a job until {until}. After that, "
-            "check whether one began then:\n",
+            f"The call was sent at {sent_at:%H:%M:%SZ} and can start a job until {until}. "
+            "After that, check whether a job started:\n",
             command,
         )
 

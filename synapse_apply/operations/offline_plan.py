@@ -168,8 +168,8 @@ def load_offline_against_inventory(
         )
     note = warning_finding(
         "Fields were not compared",
-        "An inventory has no fields: only ids, versions and the digests of packages are known.",
-        "Compare with a Git ref to see them: --against git:REF.",
+        "An inventory has only ids, versions and digests of packages, but no fields.",
+        "To compare fields, use a Git ref: --against git:REF.",
     )
     comparison.set_base(label, base_records, (note,))
     return comparison
@@ -350,7 +350,7 @@ def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
     with pin_refs():
         if is_unborn_branch(root, ref):
             no_commit_warning = warning_finding(
-                "Everything counts as new", f"{ref} has no commit yet."
+                "Everything is treated as new", f"{ref} has no commit yet."
             )
             return _Base(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
         commit = find_commit(root, ref)
@@ -364,10 +364,10 @@ def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
             # The errors of the base are warnings: the checkout is not to blame and may fix them.
             nothing_compared = warning_finding(
                 "Nothing was compared",
-                f"What is declared at {commit} cannot be used, so that everything counts as new.",
-                "What is declared here is valid. If it fixes the findings below, plans compare "
-                "again once it is committed; a commit that is valid can be named now: --against "
-                "git:REF.",
+                f"The manifests at {commit} cannot be used, so everything is treated as new.",
+                "The manifests here are valid. If they fix the findings below, plans "
+                "compare again after you commit them. To compare now, name a valid commit: "
+                "--against git:REF.",
             )
             findings = (
                 finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
@@ -433,7 +433,7 @@ def _read_declared(
 
 def _build_all_new_warning(reason: str) -> Diagnostic:
     return warning_finding(
-        "Everything counts as new", reason, "Compare with a Git ref that has it."
+        "Everything is treated as new", reason, "Compare with a Git ref that has it."
     )
 
 
@@ -476,9 +476,9 @@ def with_checked_out_files(
         if comparison.filtered:
             finding = warning_finding(
                 "Files behind a Git filter were not compared",
-                f"{', '.join(sorted(comparison.filtered))}: the checkout has what the filter made "
-                "of them, Git what it was made from.",
-                "A plan that asks the backend compares what was published.",
+                f"{', '.join(sorted(comparison.filtered))}: the checkout has the filter's "
+                "output, Git its input.",
+                "Without --offline, a plan compares the published packages.",
                 address=str(address),
                 position=new.source.position,
             )

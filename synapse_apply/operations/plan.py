@@ -193,8 +193,8 @@ def _read_input(
     forged_warnings = [
         warning_finding(
             "The record of a run was changed outside of this tool",
-            f"What the state says of the last run of {address} is not what was signed with the "
-            "state key. It counts as not known.",
+            f"The record of the last run of {address} does not match its signature. The "
+            "tool treats that run as unknown.",
             "Find out who can write to the state.",
             address=str(address),
         )
@@ -279,7 +279,7 @@ def _iter_settled_warnings(
         outcome = {
             IntentState.DONE: f"was done{reason}",
             IntentState.ABSENT: "was not done",
-        }.get(intent.state, f"was or was not done: that cannot be told{reason}")
+        }.get(intent.state, f"may or may not have been done{reason}")
         addresses = sorted({str(resolved.intent.address) for resolved in group})
         first = min(resolved.intent.sent_at for resolved in group)
         sent = f"{'the first ' * (len(group) > 1)}sent at {first}"
@@ -306,14 +306,16 @@ def _iter_open_call_warnings(
         intent = resolved.intent
         if intent.address in sent_again:
             kind = CATALOGUE.get(intent.address.kind)
-            again = "set back what somebody changed beside them since"
+            again = "revert other fields that somebody changed since"
             if kind and kind.bindings[intent.api].update_mode is UpdateMode.PATCH:
                 names = {str(path[0]) for path in (*intent.fields, *intent.before)}
-                again = f"set {format_short_list(sorted(names))} once more"
+                again = f"set {format_short_list(sorted(names))} again"
             yield warning_finding(
                 "An earlier call is sent again",
-                f"How {intent.verb} of {intent.address} ended, which was sent at {intent.sent_at}, "
-                "cannot be told yet. An apply sends "
+                (
+                    f"The outcome of {intent.verb} of {intent.address}, sent at "
+                    f"{intent.sent_at}, is not known yet. An apply sends "
+                )
                 + (
                     f"the same declared fields again. The earlier call may still {again}."
                     if intent.verb == "update"
@@ -390,9 +392,7 @@ def _read_runs(other_session: TargetSession) -> OtherTargetRuns:
                     if run.result is RunStatus.PASSED:
                         doubts[address] = _find_doubt(signer, record, run, target.name)
                 if record.replaced_at:
-                    replaced = (
-                        "its package was replaced there, so that no run of it proves anything"
-                    )
+                    replaced = "its package was replaced there, so no run of it proves anything"
                     doubts[address] = RunDoubt(replaced)
             known_doubts = {address: doubt for address, doubt in doubts.items() if doubt}
             return OtherTargetRuns(digests=digests, runs=runs, doubts=known_doubts)
@@ -416,13 +416,13 @@ def _find_doubt(
         return None
     if status is SignatureStatus.UNSIGNED:
         return RunDoubt(
-            "the record of its run there is not signed: an earlier version made it, or the state "
-            f"key of target {target_name} was not at hand"
+            "the record of its run there is not signed: an earlier version wrote it, or "
+            f"the state key of target {target_name} was not available"
         )
     if status is SignatureStatus.FORGED:
         return RunDoubt(
-            "the signature of its run there is of something else: the record was changed, or "
-            "copied from another one"
+            "the signature of its run there does not match: the record was changed, or "
+            "copied from another record"
         )
     key = signer.keys.current_key
     current = f"the key here is {key.key_id} from {key.origin}" if key else "none is here"

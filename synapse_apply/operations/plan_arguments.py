@@ -81,12 +81,10 @@ class PlanArguments:
         """
         if self.prune and planned_target.partial:
             raise OptionConflict.from_summary(
-                "--prune needs all manifests: with -f, what other files declare would be deleted."
+                "--prune needs all manifests: with -f, it would delete what other files declare."
             )
         if self.allow_locked and not self.prune:
-            raise OptionConflict.from_summary(
-                "--allow-locked is for what --prune deletes: give both."
-            )
+            raise OptionConflict.from_summary("--allow-locked only works with --prune: give both.")
         target = planned_target.target
         rules, findings = {rule.id: rule for rule in target.policy.rules}, []
         overridable_names = overridable_rule_ids(target.policy.rules)
@@ -100,7 +98,7 @@ class PlanArguments:
                 if overridable_names:
                     hint = f"there are {', '.join(overridable_names)}"
             elif rules[name].is_denying:
-                reason = f"{name} speaks of single resources"
+                reason = f"{name} applies to single resources"
                 hint = "name a resource under its `except:` in the project file"
             findings.append(error_finding("This rule cannot be overridden", reason, hint))
         if findings:

@@ -78,13 +78,13 @@ class Rekey:
                 raise StateError(error_finding(finding.summary, finding.detail, finding.hint))
             if finding.summary == NOT_VERIFIED:
                 hint = (
-                    f"Put the former key beside the new one: {variable} and {KEY_VARIABLE} take "
-                    "one each. If it is lost, compare the records and the history with what you "
-                    "know first."
+                    f"Set the former key as well as the new one: {variable} and "
+                    f"{KEY_VARIABLE} take one each. If the former key is lost, first "
+                    "compare the records and the history with what you know."
                 )
                 return warning_finding(
                     "The state cannot be verified",
-                    f"{finding.detail} A rekey takes it for genuine with its {count}.",
+                    f"{finding.detail} A rekey would accept it as genuine, with its {count}.",
                     hint,
                 )
         return None
@@ -186,9 +186,9 @@ class Rekey:
                 signed_count += 1
             elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
                 reason = (
-                    "is of something else"
+                    "does not match"
                     if status is SignatureStatus.FORGED
-                    else "is of a key that is not here"
+                    else "was made with a key that is not here"
                 )
                 kept_reasons.append(
                     Text(
@@ -263,7 +263,7 @@ class Rekey:
                 kept_reasons.append(Text(f"{label}: its value has changed since; ", hint))
                 continue
             if is_same is None and path in self._untold[record.address]:
-                why = "without the former key nobody can tell whether this is the manifest's value"
+                why = "without the former key, it is not known whether this is the manifest's value"
                 way = (
                     settle_secrets(send_by, "apply --wait --resend-secrets --only")
                     if record.remote_id

@@ -106,7 +106,7 @@ class SavedPlan:
         if findings and not reviewed:
             raise Stale(*findings)
         return (
-            (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
+            (warning_finding(summary, f"{reason} An apply does what the plan shows."),)
             if reason
             else ()
         )
@@ -117,10 +117,10 @@ class SavedPlan:
         if base.binding != current_identity or base.lineage != store.read_lineage():
             current_text = f"target {target} is {describe_identity(current_identity)}"
             if base.binding == current_identity:
-                current_text = "the state is another one now"
+                current_text = "the target has another state now"
             place = f"with -t {shlex.quote(base.target)}, the target it was made for"
             if base.target == target:
-                place = "where that is the state or the backend of this target"
+                place = "where this target has that state and backend"
             return (
                 error_finding(
                     _OTHER_TARGET_SUMMARY,
@@ -132,12 +132,13 @@ class SavedPlan:
         if store.was_plan_applied(self.plan.id):
             return (
                 error_finding(
-                    "This plan was applied already",
-                    f"Plan {self.plan.id} was started before; a plan is used once.",
+                    "This plan was already applied",
+                    f"An apply of plan {self.plan.id} was started before; a plan is "
+                    "applied only once.",
                     Text(
-                        "Plan again: what is left to do is in the new plan. ",
+                        "Plan again: the new plan has what is left to do. ",
                         Command("state history show", self.plan.id),
-                        " tells what it did.",
+                        " shows what this one did.",
                     ),
                 ),
             )
@@ -173,14 +174,15 @@ class SavedPlan:
                         Command("validate"),
                         " shows them.",
                     ),
-                    "Show and apply it where they are as they were, or plan again.",
+                    "Show and apply the plan with the manifests and packages that it "
+                    "was made from, or plan again.",
                 )
             )
         elif declared_target.manifests.manifests_digest != self.plan.base.manifests_digest:
             findings.append(
                 warning_finding(
                     "The manifests changed since this plan was made",
-                    "What is declared here is not what was planned.",
+                    "The manifests here are not the planned ones.",
                     "Plan again, or give the same variables and files as for the plan.",
                 )
             )
@@ -191,8 +193,8 @@ class SavedPlan:
                 findings.append(
                     warning_finding(
                         "A package changed since this plan was made",
-                        f"{package.source} holds other files than the plan uploads for "
-                        f"{change.address}.",
+                        f"{package.source} no longer contains the files that the plan "
+                        f"uploads for {change.address}.",
                         "Plan again.",
                     )
                 )
@@ -239,7 +241,7 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
         if format_number == _FORMAT_WITH_PACKAGES:
             raise saved_plan_file.build_packages_error(path)
         if format_number != FORMAT:
-            reason = "another version wrote it"
+            reason = "another version of synapse-apply wrote it"
             raise saved_plan_file.build_unusable_error(
                 path, reason, "Make the plan again with this version."
             )
@@ -301,7 +303,7 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
         yield error_finding(
             "These plans were made for different targets",
             f"{join_groups(groups)}. One apply works on one target and its state.",
-            "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
+            "Apply each plan on the target it was made for, with a separate `apply --reviewed`.",
         )
     # What changes the rows of a plan, as it is typed: plans of one apply agree on each.
     choices: list[dict[str, str]] = []
@@ -317,10 +319,10 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
-                f"{option} is {join_groups(groups)}. One apply has one choice, so "
-                "that rows of it would not be what was reviewed.",
-                "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
-                "the same options.",
+                f"{option} is {join_groups(groups)}. An apply takes one value for all its "
+                "plans, so some rows would not be as they were reviewed.",
+                "Apply each plan with a separate `apply --reviewed`, the oldest first, or "
+                "plan again with the same options.",
             )
 
 
@@ -421,14 +423,14 @@ class ApprovedPlans:
                     if self.reviewed:
                         raise
                     hint = (
-                        "Bring it back, or give the same --var, --file and --ref as "
-                        "for the plan; otherwise plan again."
+                        "Restore them, or give the same --var, --file and --ref as for the "
+                        "plan; otherwise plan again."
                     )
                     raise Stale(
                         error_finding(
                             "The planned manifests or packages are no longer here",
-                            f"{self.united_plan.file} was made from manifests and packages "
-                            "without an error. Nothing was sent.",
+                            f"They had no errors when {self.united_plan.file} was made, and "
+                            "now have the errors below. Nothing was sent.",
                             hint,
                         ),
                         *problem.diagnostics,
@@ -445,10 +447,10 @@ class ApprovedPlans:
         united, plan = self.united_plan, self.united_plan.plan
         if plan.refused_changes and not (plan.actionable_changes or plan.moved):
             raise Stale.from_summary(
-                "All that this plan has was refused when it was planned",
-                f"{united.file}: what was refused then is not done by it, so nothing was waited "
-                "for.",
-                "Plan again once it can be done.",
+                "The plan refused all its rows",
+                f"{united.file}: an apply skips the rows that the plan refused, so it did "
+                "not wait.",
+                "Plan again when the reasons are gone.",
             )
 
     def apply(self, apply_run: ApplyRun, *, allow_unsigned: bool = False) -> Report:
@@ -504,11 +506,12 @@ class ApprovedPlans:
             differing_text = ", ".join(differing[:10]) + (", ..." if len(differing) > 10 else "")
             raise Stale.from_summary(
                 "The manifests changed since this plan was made",
-                f"What is declared is not what was "
-                f"planned{f': see {differing_text}' if differing_text else ''}.",
+                "The manifests here are not the planned "
+                f"ones{f': see {differing_text}' if differing_text else ''}.",
                 Text(
-                    "Plan again. If only variables or files were left out, give the same --var, "
-                    "--file and --ref as for the plan. What is still the same can go: ",
+                    "Plan again, or, if you left out variables or files, give the same "
+                    "--var, --file and --ref as for the plan. To apply the rows that are "
+                    "still the same: ",
                     Command("apply --reviewed", saved_plan.file),
                     ".",
                 ),
@@ -520,9 +523,9 @@ class ApprovedPlans:
         if new_moves:
             moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
             raise Stale.from_summary(
-                "Addresses would be moved that this plan does not move",
+                "An apply would move addresses that this plan does not move",
                 f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
-                "Plan again: `moved:` of the project file changed since.",
+                "Plan again: `moved:` of the project file has changed since.",
                 position=new_moves[0].position,
             )
         narrowed = narrow_plan(saved_plan.plan, plan_result.plan, reviewed=self.reviewed, done=done)

@@ -29,7 +29,7 @@ from synapse_apply.packages.sources import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
-_EXISTS, _RENAME_HINT = "it exists already", "Give another name, or remove it."
+_EXISTS, _RENAME_HINT = "it already exists", "Give another name, or remove it."
 DAMAGED = "it is not a plan, or it is damaged"
 _PACKAGE_NAME = re.compile(r"packages/[0-9a-f]{64}\.zip")  # an entry of `plan --with-packages`
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
@@ -118,19 +118,19 @@ def _explain_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo])
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     names = [info.orig_filename for info in infos]
     if len(set(names)) != len(names):
-        return "two things in it have one name"
+        return "two of its entries have the same name"
     for name in names:
         if name != PLAN_ENTRY:
-            return f"{escape_misleading_path(name)} is in it, which no plan has"
+            return f"it contains {escape_misleading_path(name)}, which no plan has"
     if PLAN_ENTRY not in names:
-        return f"there is no {PLAN_ENTRY} in it"
+        return f"it contains no {PLAN_ENTRY}"
     if archive.comment or any(info.comment for info in infos):
         return "it has a comment, which no plan has"
     info = archive.getinfo(PLAN_ENTRY)
     if any(info.flag_bits & _ENCRYPTED_FLAG for info in infos):
         return "it is encrypted"
     if info.compress_type not in _ALLOWED_METHODS:
-        return f"its plan is compressed by method {info.compress_type}, which no plan is"
+        return f"its plan is compressed by method {info.compress_type}, which plans never use"
     # By the sizes that the file states; reading stops there, whatever it goes on to hold.
     is_bomb = info.file_size > _BOMB_MIN_BYTES and info.file_size > _BOMB_RATIO * info.compress_size
     return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
@@ -157,7 +157,7 @@ def _explain_stray_bytes(
             _END_RECORD[-2:],
         ):
             return ""
-    return "it has bytes that belong to nothing in it, or to two things"
+    return "it has bytes that belong to no entry, or to two entries"
 
 
 def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
@@ -167,7 +167,7 @@ def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
     def unique_keys_object(pairs: list[tuple[str, Any]]) -> JsonObject:
         # Of a key that is there twice another reader may take the first: a reviewer saw that one.
         members = dict(pairs)
-        return members if len(members) == len(pairs) else raise_unusable("has one key twice")
+        return members if len(members) == len(pairs) else raise_unusable("has a duplicate key")
 
     try:
         text = data.decode("utf-8")
@@ -199,11 +199,11 @@ def build_packages_error(path: Path) -> InputError:
     """The error for a file that `plan --with-packages` of an older version made."""
     return build_unusable_error(
         path,
-        "it carries packages, which no plan does any more",
+        "it contains packages, which plans no longer do",
         Text(
             "Plan again with ",
             Command("plan --out FILE"),
-            ", and keep the package folder beside the file, as an artifact of the pipeline.",
+            ", and keep the package folder next to the file, as an artifact of the pipeline.",
         ),
     )
 

@@ -88,7 +88,7 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     calls = (
         OpenCall(
             intent,
-            "The run that is under way may have sent it, and may yet get its answer"
+            "The run in progress may have sent it, and may still get its answer"
             if other_run
             else _advise(intent, journal_files, state),
         )
@@ -128,7 +128,7 @@ class Settling:
         acting = {call.address for _, call in list_acting_calls(session, state)}
         # A name with `*` gives those with such a call, else an error.
         addresses = Names.of_state(state).choose_all(
-            names, (open_addresses | acting).__contains__, "has a call open"
+            names, (open_addresses | acting).__contains__, "has an open call"
         )
         acting -= open_addresses
         sought = [address for address in addresses if address not in acting]
@@ -137,8 +137,10 @@ class Settling:
         if self._wait is not None:
             resolved_intents, others = self.wait_and_look_up(resolved_intents)
             if others:
-                detail = f"{format_short_list(others)}: the state knows how they ended."
-                other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
+                detail = f"{format_short_list(others)}: the state has their outcomes."
+                other_findings = (
+                    warning_finding("Another run settled calls in the meantime", detail),
+                )
             self._wait_for_acting_calls(session.store.read_state(), addresses)
         # The state is read again: what was settled just now is not told of any more.
         state = session.store.read_state()
@@ -289,7 +291,7 @@ def _advise(intent: Intent, files: Mapping[str, JournaledDoneCall], state: State
         return "The next apply looks it up"
     refusal = outcome_unknown_refusal(intent, is_recorded=intent.address in state.records)
     return Text(
-        "Not every backend can tell: ",
+        "Not every backend can tell what happened: ",
         Command("state settle", intent.address),
         " asks this one. If it cannot: ",
         join_texts("; ", refusal.ways_out),
@@ -327,9 +329,9 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
             state = session.store.read_state()
             if ended_call.lineage != state.lineage:
                 raise InputError.from_summary(
-                    "This file is of another state",
-                    f"{path} belongs to lineage {ended_call.lineage}, this state is "
-                    f"{state.lineage}.",
+                    "This file belongs to another state",
+                    f"{path} belongs to lineage {ended_call.lineage}; this state has "
+                    f"lineage {state.lineage}.",
                     "Name the target whose apply wrote it.",
                 )
             is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
@@ -354,7 +356,10 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
             is_object = is_open and ended.verb not in {CREATE_VERB, RUN_VERB}
             if is_object and (own is None or not own.is_object_of(ended)):
                 record, hint = own, ResolvedIntent(ended, own).import_hint
-                told = f"How {ended.verb} of {ended.address} ended is recorded, not the object."
+                told = (
+                    f"The outcome of {ended.verb} of {ended.address} is recorded, but not "
+                    "the object."
+                )
                 found.append(warning_finding("An object was forgotten", told, hint))
             session.store.close_ended_intent(ended, record, ended_call.audit_entry)
             # The object may have another address by now.
@@ -375,9 +380,9 @@ def _require_same_object(path: Path, ended_call: EndedCall, state: State) -> Non
             f"{intent.address} is recorded as id {record.remote_id}; {path} says that id "
             f"{made.remote_id} was made.",
             Text(
-                f"Look at both on the backend. To go on with {made.remote_id}: ",
+                f"Check both on the backend. To keep {made.remote_id}: ",
                 Command("state rm", intent.address),
-                ", then this command again.",
+                ", then run this command again.",
             ),
             address=str(intent.address),
         )

@@ -181,15 +181,15 @@ class TargetState(PartOfTarget):
         with self._recorded(name) as (session, old):
             if old.kind != new.kind:
                 raise InputError.from_summary(
-                    "An address keeps its kind",
+                    "A move cannot change the kind",
                     f"{old} cannot become {new}: they are of different kinds.",
-                    "Give two addresses of one kind.",
+                    "Give two addresses of the same kind.",
                 )
             if reason := explain_invalid_address(new):
                 raise InputError.from_summary(
                     "No manifest can have this address",
                     f"{new}: {reason}.",
-                    "Give it the address that its manifest has.",
+                    "Give the address that its manifest has.",
                 )
             with session.lock_state_of_own_project("state mv"):
                 state = session.store.read_state()
@@ -229,14 +229,14 @@ class TargetState(PartOfTarget):
             if until and not (is_day(until) and until >= session.today):
                 raise InputError.from_summary(
                     "The end of the exception is not in the future",
-                    f"`{until}` is no day, or is before today ({session.today}, UTC).",
+                    f"`{until}` is not a date, or is before today ({session.today}, UTC).",
                     f"{DAY_HINT[0].upper()}{DAY_HINT[1:]}.",
                 )
             plan_result = plan(session, PlanOptions().with_target_rules(session.target))
             acceptable = require_acceptable(plan_result, session.names.choose(name))
             if confirm is not None and not confirm(acceptable):
                 raise NotApproved.from_summary(
-                    f"{acceptable.resource.address} was not accepted", "confirm said no."
+                    f"{acceptable.resource.address} was not accepted", "confirm returned False."
                 )
             record_acceptance(session, plan_result, acceptable, until=until, reason=reason)
         return acceptable
@@ -256,7 +256,7 @@ class TargetState(PartOfTarget):
                     raise StateError.from_summary(
                         "There is nothing to undo",
                         f"{address} {reason}.",
-                        Text(Command("plan"), " tells the accepted differences of a target."),
+                        Text(Command("plan"), " shows the accepted differences of a target."),
                     )
                 session.store.write_records(
                     replace(revert_acceptance(record), updated_at=session.clock.utc_now())
@@ -341,7 +341,9 @@ class TargetState(PartOfTarget):
                 )
             exchange = StateExchange(backup, current_state)
             if confirm is not None and session.store.exists() and not confirm(exchange):
-                raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
+                raise NotApproved.from_summary(
+                    "The state was not replaced", "confirm returned False."
+                )
             kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
                 str(path),
                 require_restorable,
@@ -378,7 +380,7 @@ class TargetState(PartOfTarget):
                 warning = warning_finding(
                     "Another state was replaced",
                     difference.replace("that is here", "that was here"),
-                    Text("If that was wrong: ", undo_command, ".") if kept_location else "",
+                    Text("To undo this: ", undo_command, ".") if kept_location else "",
                     target=target.name,
                 )
                 warnings.append(warning)
@@ -386,13 +388,13 @@ class TargetState(PartOfTarget):
             current_key = session.reload_state_keys().current_key
             if shared_ids and current_key and shared_ids.key_id not in ("", current_key.key_id):
                 warning = warning_finding(
-                    "The backup is from before another state key",
-                    f"It was made under key {shared_ids.key_id}; at hand is {current_key.key_id} "
-                    f"from {current_key.origin}.",
+                    "The backup was made under another state key",
+                    f"It was made under key {shared_ids.key_id}; the available key is "
+                    f"{current_key.key_id} from {current_key.origin}.",
                     Text(
-                        "Before anything else: ",
+                        "First run ",
                         Command("state rekey", target=target.name),
-                        " takes the key at hand for all of it.",
+                        ", which uses the available key for the whole state.",
                     ),
                     target=target.name,
                 )
@@ -474,9 +476,7 @@ class TargetState(PartOfTarget):
                     error_finding(unverified.summary, unverified.detail, unverified.hint)
                 )
             if confirm is not None and rekey.will_shut_out_others and not confirm():
-                raise NotApproved.from_summary(
-                    "The state has the key that it had", "confirm said no."
-                )
+                raise NotApproved.from_summary("The state keeps its key", "confirm returned False.")
             return rekey.run(unverified)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
@@ -491,7 +491,9 @@ class TargetState(PartOfTarget):
             if not rebinding.changes_anything:
                 return rebinding
             if confirm is not None and not confirm(rebinding):
-                raise NotApproved.from_summary("The state is bound as it was", "confirm said no.")
+                raise NotApproved.from_summary(
+                    "The state keeps its binding", "confirm returned False."
+                )
             # Not `lock_state_of_own_project`: the state may be another project's.
             with session.store.lock("state rebind", session.lock_wait_seconds):
                 if rebinding.project_id is not None:
@@ -524,9 +526,10 @@ class TargetState(PartOfTarget):
                     session.reload_state_keys(create=True)
                 else:
                     hint = Text(
-                        "Get it from whoever has it. To make one: `openssl rand -base64 32`, put "
-                        f"into {key_variable_of(session.target.name)}, and kept where all of them "
-                        "get it. At a terminal this command makes one."
+                        "Get the key from its owner. To create one, run `openssl rand "
+                        "-base64 32`, put the result into "
+                        f"{key_variable_of(session.target.name)}, and store it where every "
+                        "machine can get it. In a terminal, this command creates one."
                     )
                     find_or_make_shared_key(session, hint)
             with closing(
@@ -670,8 +673,8 @@ def close_as_not_done(
     warnings = [
         warning_finding(
             "Several calls were settled",
-            f"{one.verb} of {address}, which was sent at {one.sent_at}, was settled as not done, "
-            "too.",
+            f"{one.verb} of {address}, which was sent at {one.sent_at}, was also settled as "
+            "not done.",
             address=str(address),
         )
         for one in intents[1:]
@@ -679,7 +682,7 @@ def close_as_not_done(
     warnings += [
         warning_finding(
             "Two calls are one request",
-            f"One request makes {address} and {half.address}: both were settled as not done.",
+            f"One request creates {address} and {half.address}: both were settled as not done.",
             address=str(half.address),
         )
         for half in halves
@@ -708,10 +711,10 @@ def _require_kept(session: TargetSession, state: State, call: Intent, seconds: f
     if is_kept or not changes_object:
         return
     keep = Text(Command("import", address, call.remote_id), " keeps it in a new record.")
-    later = f"Again in {math.ceil(seconds)} s, when it cannot act any more."
+    later = f"Run this again in {math.ceil(seconds)} s, when the call can no longer act."
     whose = f"recorded as id {record.remote_id}" if record else "not recorded"
     error = StateError.from_summary(
-        "Nothing would know of this call",
+        "No record would show this call",
         f"{address} is {whose}, and what its {call.verb} may still do "
         f"{f'to id {call.remote_id} ' * bool(record)}would look like a change from outside"
         f"{', or show nowhere' * is_replace}.",
@@ -741,8 +744,8 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
         runs = [one for one in intents if one.verb == RUN_VERB]
         if not runs:
             raise StateError.from_summary(
-                "The open call is no run",
-                f"An earlier {intents[0].verb} of {address} is open, which has no job.",
+                "The open call is not a run",
+                f"An earlier {intents[0].verb} of {address} is open, and it has no job.",
                 Text(Command("state settle", address), " looks it up, or says how to settle it."),
             )
         other_address = jobs_of_last_runs(state.records).get(job_id)
@@ -773,7 +776,7 @@ def _other_job_error(address: Address, job_id: str, reason: str) -> StateError:
         f"Job {job_id} {reason}.",
         Text(
             Command("get jobs"),
-            f" shows which there are. If none is that of {address}: ",
+            f" lists the jobs. If none belongs to {address}: ",
             Command("state settle", address, "--absent"),
             ".",
         ),
@@ -809,7 +812,7 @@ def unknown_address(session: TargetSession, address: Address) -> StateError:
     """The error that an address has no record; it suggests similar ones."""
     state = session.store.read_state()
     hint = suggest_name(
-        str(address), map(str, state.records), Text(Command("state show"), " shows what is there.")
+        str(address), map(str, state.records), Text(Command("state show"), " lists the addresses.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return with_acting_calls(session, state, address, error)
@@ -852,14 +855,14 @@ def create_empty_state_and_missing_key(
     if pinned_lineage and lineage != pinned_lineage:
         raise StateError.from_summary(
             "The project file pins the lineage of this state",
-            f"Target {target.name} is pinned to lineage {pinned_lineage}: an empty state would "
-            "forget every object it remembers.",
+            f"Target {target.name} is pinned to lineage {pinned_lineage}: an empty state "
+            "would forget every object that it records.",
             Text(
                 "Restore it: ",
                 Command("state restore FILE"),
                 "; or import what exists after ",
                 Command("state init --lineage", pinned_lineage),
-                ", which makes an empty one anyway.",
+                ", which creates an empty state anyway.",
             ),
         )
     created = CreatedState(target.name, lineage or str(uuid4()), bool(pinned_lineage))
@@ -872,9 +875,9 @@ def create_empty_state_and_missing_key(
         if key_file is not None:
             raise InputError.from_summary(
                 "--key-file is for a state that several machines share",
-                f"The state of target {target.name} is a file of this machine, and its key is made "
-                "beside it.",
-                "Leave it out.",
+                f"The state of target {target.name} is a file on this machine, and its key "
+                "is created next to it.",
+                "Leave out --key-file.",
             )
         create_store(NO_SHARED_IDS)
         session.reload_state_keys(create=True)
@@ -886,9 +889,9 @@ def create_empty_state_and_missing_key(
     _require_unseen_place(session, lineage)
     require_usable_bucket(target.state.url, session.project, target, session.invocation.environ)
     hint = Text(
-        "Get it from whoever has it. To make one: ",
+        "Get the key from its owner. To create one: ",
         Command("state init --key-file PATH", target=target.name),
-        ", and keep that file where all of them get it.",
+        ", and store that file where every machine can get it.",
     )
     # Last the state, so that what is cut short can be repeated.
     shared_key = find_or_make_shared_key(session, hint, key_file)
@@ -917,8 +920,8 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     elif not project_id.text:
         rebind_command = Command("state rebind", target=target_name)
         yield (
-            f"It is bound to no project, since the project file has no id: {rebind_command}, where "
-            "you can commit it."
+            "It is bound to no project, because the project file has no id. Run "
+            f"{rebind_command} where you can commit the change."
         )
     if shared_key.key_file is None:
         yield f"It is bound to state key {key.key_id}, from {key.origin}."
@@ -932,12 +935,13 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
 
 
 _GIT_RULE = (
-    "Who can read that repository can read the state: addresses, ids and configuration, no secret. "
-    "Who can push to it can write the state, but not sign it: keep the key from them."
+    "Everyone who can read that repository can read the state: addresses, ids and "
+    "configuration, but no secret. Everyone who can push to it can write the state, but "
+    "cannot sign it: keep the key from them."
 )
 _BUCKET_RULES = (
-    "No lifecycle rule may expire current objects there: that would destroy the state. A rule that "
-    "expires old versions is right."
+    "No lifecycle rule may expire current objects there: that would destroy the state. A "
+    "rule that expires old versions is fine."
 )
 
 
@@ -955,17 +959,17 @@ def _require_unseen_place(session: TargetSession, lineage: str) -> None:
         return
     name, where = session.target.name, session.store.where
     raise StateError.from_summary(
-        "There was a state in this place",
-        f"{where} has no state now, and had one of lineage {seen_place.lineage} when it was last "
-        f"read here, on {seen_place.seen_at}. An empty state would forget every object that it "
-        "remembers.",
+        "This place had a state before",
+        f"{where} has no state now, but had one of lineage {seen_place.lineage} when this "
+        f"machine last read it, on {seen_place.seen_at}. An empty state would forget every "
+        "object that it recorded.",
         Text(
-            "Bring back what was deleted, from old versions of the objects or from a clone that "
-            "has the commit, or restore the newest backup: ",
+            "Restore what was deleted from old versions of the objects or from a clone "
+            "that has the commit, or restore the newest backup: ",
             Command("state restore FILE", target=name),
-            ". If it is gone for good, or was deleted on purpose: ",
+            ". If it is permanently gone, or was deleted on purpose: ",
             Command("state init", "--lineage", seen_place.lineage, target=name),
-            " makes an empty one that follows it.",
+            " creates an empty state that succeeds it.",
         ),
     )
 
@@ -986,9 +990,9 @@ class StateExchange:
         here = format_count_and_noun(current_state.record_count, "object")
         there = format_count_and_noun(backup.record_count, "object")
         return (
-            "The state that is here is not the one of the backup: it has lineage "
-            f"{current_state.lineage} and {here}, the backup has lineage {backup.lineage} and "
-            f"{there}."
+            "The state that is here is not the state of the backup: it has lineage "
+            f"{current_state.lineage} and {here}, the backup has lineage {backup.lineage} "
+            f"and {there}."
         )
 
 
@@ -1003,16 +1007,16 @@ def _require_restorable(
     findings = []
     if bound != identity:
         hint = Text(
-            "If the backend moved and is the same one: restore while the target still has its "
-            "former url and tenant, then change them and run ",
+            "If the same backend moved: restore while the target still has its former url "
+            "and tenant, then change them and run ",
             Command("state rebind", target=target.name),
             ".",
         )
         if identity.url == EMBEDDED_URL:
             hint = Text(
-                "What another data set held is not in this one: ",
+                "This data set does not have the objects of the other one: ",
                 Command("apply"),
-                " makes it anew.",
+                " creates them again.",
             )
         finding = error_finding(
             "This backup belongs to another backend",
@@ -1025,11 +1029,11 @@ def _require_restorable(
     pinned_lineage = target.state.lineage
     if pinned_lineage and lineage != pinned_lineage:
         finding = error_finding(
-            "This backup is not of the state that the project file pins",
+            "This backup is not from the state that the project file pins",
             f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing "
             "was replaced.",
-            "Name a backup of that state. If this is the right one: correct the pin, "
-            f"targets.{target.name}.state.lineage.",
+            "Name a backup of that state. If this backup is the right one, correct the "
+            f"pin, targets.{target.name}.state.lineage.",
             position=target.position,
         )
         findings.append(finding)
@@ -1122,12 +1126,12 @@ class Rebinding:
             sentences.append("It must be the same backend.")
         if self.changes_target and self.shared_ids.target:
             sentences.append(
-                f"Runs of a target named {self.shared_ids.target} are refused from then on."
+                f"From then on, runs of a target named {self.shared_ids.target} are refused."
             )
         if self.changes_project and self.shared_ids.project_id:
-            sentences.append("Runs of the project that it belongs to now are refused from then on.")
+            sentences.append("From then on, runs of its current project are refused.")
         elif self.changes_project:
             sentences.append(
-                "Runs of a project file without this id are refused from then on: merge it soon."
+                "From then on, runs of a project file without this id are refused: merge it soon."
             )
         return " ".join(sentences)

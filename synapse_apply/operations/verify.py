@@ -112,8 +112,8 @@ def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagno
             "Not applied yet", detail, Text(Command("apply"), " first."), address=address
         )
     if change.verification is None and not change.is_refused:
-        detail = f"A newer version than {address} is declared: a run would show that one's work."
-        return warning_finding("Nothing to run", detail, "Name the newer one.", address=address)
+        detail = f"A newer version than {address} is declared, and a run would use that version."
+        return warning_finding("Nothing to run", detail, "Name the newer version.", address=address)
     return None
 
 
@@ -179,7 +179,7 @@ def _compare_release(
         raise
     except NotFound:
         detail = f"The backend has no release with id {record.remote_id}, or hides it."
-        return unread("The release is not there", detail, "Plan, to see why.")
+        return unread("The release is missing", detail, "Run plan to see why.")
     except RemoteError as failure:
         detail = f"{address}: {str(failure).removesuffix('.')}."
         return unread("The published bytes cannot be read", detail, "Try again.")
@@ -189,15 +189,15 @@ def _compare_release(
         )
         return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", diagnostics)
     if published is None:
-        detail = f"The backend shows no URL of the bytes of {address}."
+        detail = f"The backend shows no URL of the package of {address}."
         return unread("The published bytes cannot be read", detail, "")
     if recorded_digest not in {"", published.digest}:
         diagnostic = error_finding(
-            "The published bytes are not those that are recorded",
-            f"{address} (id {record.remote_id}): the backend gives {published.digest}, and "
-            f"the state has {recorded_digest}.",
-            "Somebody replaced what is published, or the backend changes what it is given. Publish "
-            "a new version of what you trust.",
+            "The published bytes differ from the recorded bytes",
+            f"{address} (id {record.remote_id}): the backend returned {published.digest}, "
+            f"but the state has {recorded_digest}.",
+            "Somebody replaced the published package, or the backend changes uploads. "
+            "Publish a new version from files that you trust.",
             address=str(address),
         )
         return ComparedBytes(

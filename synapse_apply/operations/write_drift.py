@@ -156,7 +156,7 @@ def write_live_values(
             full_path: FieldPath = ("spec", *path)
             error = _build_refusal_error(
                 address,
-                "With what is live in the files a plan would still change "
+                "With the live values in the files, a plan would still change "
                 f"{format_field_path(full_path)}",
                 _EDIT_BY_HAND_HINT,
                 position=session.desired[address].find_position(path),
@@ -200,9 +200,9 @@ def _require_writable_drift(session: TargetSession, drift: Drift, address: Addre
         return ObjectDrift(address, "")
     if object_drift.is_missing:
         hint = Text(
-            "To make it again: ",
+            "To create it again: ",
             Command("apply --only", address),
-            ". To let it go: remove its manifest, then ",
+            ". To stop managing it: remove its manifest, then ",
             Command("state rm", address),
             ".",
         )
@@ -245,18 +245,18 @@ def _iter_edit(
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
-            Text("Bring the new value to where it is read from, or ", undo, "."),
+            Text("Put the new value where the manifest reads it from, or ", undo, "."),
             **position_fields,
         )
     rule = session.catalogue[address.kind].rules.get(str(change.path[0]))
     if rule is None or rule.references:
         # Else it is the digest of a package.
-        reason = "names another resource, and what is live is an id" if rule else "is no field"
+        reason = "names another resource, but the live value is an id" if rule else "is not a field"
         command = Command("apply --only", address, "--revert-drift", "--allow-replace")
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {reason}",
-            "Edit it by hand." if rule else Text("undo it: ", command),
+            "Edit it manually." if rule else Text("undo it: ", command),
             **position_fields,
         )
     if not is_same_value(change.before, change.after):
@@ -344,7 +344,7 @@ class _ProjectEditor:
                 for d in new_manifests.diagnostics
                 if d.is_error and d.line_independent_key not in known_findings
             ]:
-                detail = "With what is live the manifests would have errors, which follow."
+                detail = "With the live values, the manifests would have the errors below."
                 raise InputError(
                     error_finding(_REFUSAL_SUMMARY, detail, "No file was written."), *new_errors
                 )
@@ -357,17 +357,19 @@ class _ProjectEditor:
                 new = new_manifests.desired.get(address)
                 if new is None or (address not in edits and new.spec != resource.spec):
                     raise _build_refusal_error(
-                        address, f"{address} would not be declared as it is now", _EDIT_BY_HAND_HINT
+                        address,
+                        f"the manifests would no longer declare {address} as they do now",
+                        _EDIT_BY_HAND_HINT,
                     )
                 for change in (edit.change for edit in edits.get(address, ())):
                     if not is_same_value(get_at_or_absent(new.spec, change.path), change.after):
                         field_name = format_field_path(("spec", *change.path))
                         raise _build_refusal_error(
                             address,
-                            f"{field_name} would still not be what is live",
+                            f"{field_name} would still differ from the live value",
                             _EDIT_BY_HAND_HINT,
                         )
         return target_manifests
 
 
-_EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
+_EDIT_BY_HAND_HINT = "Edit the manifest manually. No file was written."

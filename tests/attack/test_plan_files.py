@@ -124,25 +124,25 @@ def without_plan(file, entries):
 
 
 STRUCTURES = {
-    "a foreign file": (added("README"), "README is in it, which no plan has"),
-    "a way out": (added("../../.bashrc"), "../../.bashrc is in it, which no plan has"),
-    "an absolute path": (added("/etc/passwd"), "/etc/passwd is in it, which no plan has"),
-    "another case": (added("PLAN.JSON"), "PLAN.JSON is in it, which no plan has"),
-    "a folder": (added("packages/"), "packages/ is in it, which no plan has"),
-    "no digest": (added("packages/x.zip"), "packages/x.zip is in it, which no plan has"),
-    "a name that steers": (added("plan.json\u202e"), "'plan.json\\u202e' is in it"),
-    "a hidden end of a name": (cut_by_a_zero, "'plan.json\\x00.txt' is in it"),
-    "twice": (doubled, "two things in it have one name"),
+    "a foreign file": (added("README"), "it contains README, which no plan has"),
+    "a way out": (added("../../.bashrc"), "it contains ../../.bashrc, which no plan has"),
+    "an absolute path": (added("/etc/passwd"), "it contains /etc/passwd, which no plan has"),
+    "another case": (added("PLAN.JSON"), "it contains PLAN.JSON, which no plan has"),
+    "a folder": (added("packages/"), "it contains packages/, which no plan has"),
+    "no digest": (added("packages/x.zip"), "it contains packages/x.zip, which no plan has"),
+    "a name that steers": (added("plan.json\u202e"), "it contains 'plan.json\\u202e'"),
+    "a hidden end of a name": (cut_by_a_zero, "it contains 'plan.json\\x00.txt'"),
+    "twice": (doubled, "two of its entries have the same name"),
     "a comment": (commented, "it has a comment"),
-    "a script before it": (prepended, "bytes that belong to nothing in it"),
-    "bytes after it": (appended, "bytes that belong to nothing in it"),
-    "two zips": (two_zips, "bytes that belong to nothing in it"),
-    "bytes in it": (between, "bytes that belong to nothing in it"),
+    "a script before it": (prepended, "bytes that belong to no entry"),
+    "bytes after it": (appended, "bytes that belong to no entry"),
+    "two zips": (two_zips, "bytes that belong to no entry"),
+    "bytes in it": (between, "bytes that belong to no entry"),
     "encrypted": (encrypted, "it is encrypted"),
     "another compression": (compressed, "compressed by method 12"),
     "a bomb": (bursting, "its plan is too large"),
     "another size": (lying, "it is not a plan, or it is damaged"),
-    "no plan": (without_plan, "there is no plan.json in it"),
+    "no plan": (without_plan, "it contains no plan.json"),
 }
 
 
@@ -164,7 +164,7 @@ def test_packages_in_a_plan(place):
     zipped(file, [*entries_of(file).items(), (FOREIGN, b"PK")])
     with pytest.raises(InputError) as caught:
         saved_plan.read_saved_plan_without_verifying_signature(file)
-    assert "it carries packages" in caught.value.diagnostics[0].detail
+    assert "it contains packages" in caught.value.diagnostics[0].detail
 
 
 def again(text):
@@ -172,7 +172,7 @@ def again(text):
 
 
 JSON = {
-    "a key twice": (again, "has one key twice"),
+    "a key twice": (again, "has a duplicate key"),
     "NaN": (lambda text: text.replace("{", '{"x": NaN, ', 1), "has NaN"),
     "infinity": (lambda text: text.replace("{", '{"x": -Infinity, ', 1), "has -Infinity"),
     "a tower": (

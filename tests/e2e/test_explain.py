@@ -67,11 +67,11 @@ def test_another_name_is_an_error_that_lists_what_there_is(name: str) -> None:
     """NameNotFound, whose hint has the names of that place."""
     with pytest.raises(NameNotFound) as caught:
         explain(name)
-    assert caught.value.diagnostics[0].hint.startswith("There are: ")
+    assert caught.value.diagnostics[0].hint.startswith("Known: ")
 
 
 def test_a_name_is_a_text() -> None:
-    with pytest.raises(InputError, match="name is a text"):
+    with pytest.raises(InputError, match="name must be a string"):
         explain(["storage"])  # type: ignore[arg-type]
 
 

@@ -255,7 +255,7 @@ def test_over_another_api_a_recorded_object_is_not_imported_under_another_name(
     rename(site, "plugin-0", "renamed")
     ((remote_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
     said = told(command(site, f"import {NEW} {remote_id} -t site", code=1))
-    assert "The object has an address already" in said
+    assert "The object already has an address" in said
     assert f"`synapse-apply state mv {PLUGIN} {NEW} -t site`" in said
     assert NEW not in site.records()
     if is_repeated:

@@ -133,7 +133,7 @@ def test_a_lost_update_of_a_secret(
     codes = {"plan": 0}
     if is_rekeyed:
         said = rekey_without_the_former(site)
-        assert f"{PLUGIN} configuration.token: without the former key nobody can tell" in said
+        assert f"{PLUGIN} configuration.token: without the former key, it is not known" in said
         (way,) = PRINTED.findall(said.partition("Computed the digests")[0])
         typed = f"{way} --auto-approve"
         refused = 0 if case.is_sent_again else 7

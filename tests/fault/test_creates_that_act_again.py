@@ -137,7 +137,7 @@ def test_one_request_is_settled_by_hand_as_one(make_site: MakeSite, half: str) -
     assert len(both) == 2
     said = told(command(site, f"state settle {half} --absent -t site"))
     (other,) = {*both} - {half}
-    assert f"One request makes {half} and {other}: both were settled as not done." in said
+    assert f"One request creates {half} and {other}: both were settled as not done." in said
     assert site.open_intents() == []
     told_apart = [entry.result for entry in site.written()[1] if entry.address in both]
     assert told_apart == ["settled by hand: not done"] * 2

@@ -207,7 +207,7 @@ def test_sending_the_same_again_promises_no_more_than_it_does(make_site: MakeSit
     (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
     assert "difference" not in said.detail
     assert "An apply sends the same declared fields again" in said.detail
-    beside = "may still set back what somebody changed beside them since"
+    beside = "may still revert other fields that somebody changed since"
     assert (beside in said.detail) is (site.api == "v1")
 
 
@@ -269,7 +269,7 @@ def test_accepting_says_which_call_is_open(make_site: MakeSite) -> None:
     change_outside(site, site.server, "by hand")
     said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve", code=1))
     assert "A call of this object is open" in said
-    assert f"How update of {PLUGIN} ended, sent at " in said
+    assert f" sent update of {PLUGIN} at " in said
     assert f"`synapse-apply state settle {PLUGIN} --wait -t site`" in said
     assert "Another run" not in said
 
@@ -927,7 +927,7 @@ def test_a_forgotten_address_is_told_as_it_is(make_site: MakeSite) -> None:
     assert "No drift" not in said
     assert "sends the same fields again" not in command(site, "state settle -t site", code=7)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
-    assert "Nothing would know of this call" in said
+    assert "No record would show this call" in said
     assert ACTS.search(said)
     assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` keeps it in a new record" in said
     assert list(map(str, site.open_intents())) == [PLUGIN]
@@ -1044,11 +1044,11 @@ def test_a_call_of_a_run_under_way_is_not_told_as_lost(make_site: MakeSite) -> N
         reaches(site.server, process)
         for line in ("state show", f"state show {PLUGIN}"):
             said = told(command(site, f"{line} -t site"))
-            assert "may yet get its answer" in said, said
+            assert "may still get its answer" in said, said
             assert "lost" not in said.replace("no open call as lost", "")
             assert "looks it up" not in said
         said = told(command(site, "doctor -t site"))
-        assert "may yet get their answers" in said
+        assert "may still get their answers" in said
         assert kill(process)
     site.server.faults()
     assert "The next apply looks it up" in command(site, "state show -t site")
@@ -1306,7 +1306,7 @@ def test_a_delete_that_is_sent_again_is_told_as_a_delete(make_site: MakeSite) ->
             assert kill(process)
         server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
         said = told(command(site, "plan -t site --prune"))
-        assert "How delete of release/plugin-0@1.0.0 ended" in said
+        assert "The outcome of delete of release/plugin-0@1.0.0" in said
         assert "An apply sends it again." in said
         assert "fields" not in said
         assert "would delete it" not in said
@@ -1508,7 +1508,7 @@ def test_settling_by_hand_settles_every_call_of_the_address(make_site: MakeSite)
     killed(site, site.server, "before")
     command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
-    assert "Nothing would know of this call" in said
+    assert "No record would show this call" in said
     assert len(site.open_intents()) == 2
     site.waited.append(LATER)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
@@ -1674,9 +1674,9 @@ def test_a_call_that_was_not_done_is_kept_in_no_record_of_another_object(
     command(site, f"import -t site {PLUGIN} {second}")
     if is_acting:
         said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
-        assert "Nothing would know of this call" in said
+        assert "No record would show this call" in said
         assert f"{PLUGIN} is recorded as id {second}, and what its update may still do" in said
-        assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+        assert re.search(r"Run this again in \d+ s, when the call can no longer act\.", said)
         assert [*map(str, site.open_intents())] == [PLUGIN]
     with site.opened(ahead=LATER) as session:
         moment = session.clock.utc_now()

@@ -221,10 +221,10 @@ def test_a_plan_that_can_do_nothing_waits_for_nothing(make_site: MakeSite) -> No
     declare(site, "twelve")
     command(site, "plan --out early.plan -t site")
     said = told(command(site, "apply early.plan --wait -t site", code=4))
-    assert "All that this plan has was refused when it was planned" in said
+    assert "The plan refused all its rows" in said
     assert "Waiting" not in said
     said = told(command(site, "apply used.plan --wait -t site", code=4))
-    assert "This plan was applied already" in said
+    assert "This plan was already applied" in said
     assert "Waiting" not in said
 
 
@@ -254,7 +254,7 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
     assert f"! {name}: lock of " in said
     for line in ("plan", "drift", f"show {name}"):
         said = told(command(site, f"{line} -t site"))
-        assert f"How lock of {name} ended" in said, line
+        assert f"The outcome of lock of {name}" in said, line
         assert f"An earlier lock of {name} (call " in said, line
         assert "and would lock it." in said, line
     if end == "settled":

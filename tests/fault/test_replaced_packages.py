@@ -210,7 +210,7 @@ def test_a_replacement_that_acts_late_is_told_of_and_put_right(make_site: MakeSi
     )
     assert "outside" not in said
     said = command(site, f"drift -t site --write {RELEASE} --dry-run", code=1)
-    assert "spec.digest is no field" in said
+    assert "spec.digest is not a field" in said
     assert site.apply().code == 0
     assert record(site).digest == latest
     (row,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
@@ -508,9 +508,9 @@ def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(make_site: Ma
     declare_debug(site)
     kill_amid(site, UPLOAD)
     said = " ".join(command(site, f"state settle {RELEASE} --absent -t site", code=1).split())
-    assert "Nothing would know of this call" in said
+    assert "No record would show this call" in said
     assert "what its create may still do would look like a change from outside" in said
-    assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+    assert re.search(r"Run this again in \d+ s, when the call can no longer act\.", said)
     assert "A call of unknown outcome may still act" in said
     assert [*map(str, site.open_intents())] == [RELEASE]
     write_main(site, "second")
@@ -525,9 +525,9 @@ def test_nor_of_a_replacement_that_may_act(make_site: MakeSite) -> None:
     site = changed(make_site(groups=1, settle_after=300))
     kill_amid(site, UPLOAD, "--allow-replace")
     said = " ".join(command(site, f"state settle {RELEASE} --absent -t site", code=1).split())
-    assert "Nothing would know of this call" in said
+    assert "No record would show this call" in said
     assert "would look like a change from outside, or show nowhere." in said
-    assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+    assert re.search(r"Run this again in \d+ s, when the call can no longer act\.", said)
     assert "A call of unknown outcome may still act" in said
     assert [*map(str, site.open_intents())] == [RELEASE]
     site.waited.append(LATER)

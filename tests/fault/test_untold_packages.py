@@ -132,7 +132,7 @@ def test_an_import_says_that_what_is_published_was_not_compared(
     if shows == "digest":  # whoever wrote the inventory knows it
         assert "not compared" not in said
     else:
-        assert "Warning: What is published was not compared" in said
+        assert "Warning: The published package was not compared" in said
         assert "shows neither a digest nor a URL of the package of a release" in said
     said = told(command(site, f"import --no-bytes {RELEASE} {remote_id(server)} -t site"))
     assert "not compared" not in said

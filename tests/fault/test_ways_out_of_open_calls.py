@@ -220,8 +220,8 @@ def test_an_update_of_single_fields_is_not_told_to_set_back_others(make_site: Ma
     killed(site, site.server, "before")
     for line in ("plan", "drift"):
         said = told(command(site, f"{line} -t site"))
-        assert "The earlier call may still set description once more." in said, line
-        assert "beside them" not in said, line
+        assert "The earlier call may still set description again." in said, line
+        assert "revert other fields" not in said, line
 
 
 @on_api("v1", "v2")

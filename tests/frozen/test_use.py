@@ -81,8 +81,8 @@ def test_a_saved_plan_is_applied(typed: Typed, command: str, again: int) -> None
 def test_a_plan_with_packages_is_refused(typed: Typed, command: str) -> None:
     """Format 2, of `plan --with-packages`: what to do is said, and nothing is done."""
     (finding,) = json.loads(typed(f"{command} packed.plan --json", 1))["diagnostics"]
-    assert "packed.plan: it carries packages, which no plan does any more." in finding["detail"]
-    assert "keep the package folder beside the file" in finding["hint"]
+    assert "packed.plan: it contains packages, which plans no longer do." in finding["detail"]
+    assert "keep the package folder next to the file" in finding["hint"]
     assert "storage/late" not in typed("state show --json")
 
 

@@ -246,7 +246,9 @@ class RefactoringDecoder:
             report = partial(self._report_finding, (*row_path, "to"))
             if old.kind != new.kind:
                 detail = f"{old} cannot become {new}: they are of different kinds"
-                report("An address keeps its kind", detail, "name one kind")
+                report(
+                    "A move cannot change the kind", detail, "give two addresses of the same kind"
+                )
             elif old in sources:
                 report = partial(self._report_finding, (*row_path, "from"))
                 report("Moved twice", f"an earlier entry already moves {old}", _KEEP_ONE)

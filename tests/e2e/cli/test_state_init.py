@@ -29,9 +29,11 @@ def place_for(folder: Path, url: str, *, api: str = "v1", token: str = TOKEN) ->
     return Workplace(folder, {"PROD_TOKEN": token})
 
 
-LISTS = "This backend lists plugins, so `plan` finds what exists"
-LISTS_NOT = "This backend does not list plugins: import those that `plan` would create"
-UNKNOWN = "plugins where it lists them"
+LISTS = "This backend lists plugins, so `plan` finds existing objects"
+LISTS_NOT = (
+    "This backend does not list plugins: import those that exist and that `plan` would create"
+)
+UNKNOWN = "plugins if the backend lists them"
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ SECRET = "words of the server with a-secret-value-1234"
     [
         ((401, {"detail": SECRET}), "The backend does not accept the token"),
         ((403, {"detail": SECRET}), "The backend refuses this token"),
-        ((500, {"detail": SECRET}), "The backend fails"),
-        ((404, b"<html>" + SECRET.encode()), "What answers is not this API"),
-        ((200, {"results": SECRET}), "What answers is not this API"),
+        ((500, {"detail": SECRET}), "The backend reports a server error"),
+        ((404, b"<html>" + SECRET.encode()), "The answer is not from this API"),
+        ((200, {"results": SECRET}), "The answer is not from this API"),
     ],
 )
 def test_a_backend_that_says_no_is_one_line(tmp_path: Path, answer: Any, why: str) -> None:
@@ -95,7 +97,7 @@ def test_a_list_that_is_forbidden_tells_nothing(tmp_path: Path) -> None:
     """403 is neither yes nor no."""
     with answering(answer_jobs_alone) as at:
         ran = place_for(tmp_path, at.url).run("state", "init", code=0)
-    assert "It cannot be told what this backend can do" in ran.out
+    assert "It is not known what this backend can do" in ran.out
     assert UNKNOWN in ran.out
 
 

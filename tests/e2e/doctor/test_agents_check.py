@@ -55,7 +55,7 @@ def test_names_that_there_are_not(applied: Site) -> None:
     told = refusal(applied, "gpu-3", "nobody", "gpu-1")
     assert "names no agent gpu-3." in told
     assert "Did you mean gpu-" in told
-    assert "There are gpu-1, gpu-2." in told
+    assert "Known: gpu-1, gpu-2." in told
     assert applied.requests() == {}
     applied.write_project(agents={})
     assert "token_variables" in refusal(applied)

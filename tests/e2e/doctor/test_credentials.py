@@ -54,7 +54,7 @@ def test_a_login_is_all_that_is_needed(laptop: Laptop, server: EmbeddedServer) -
     assert f"{server.url} (from {PLACE})" in found.text("url")
     assert f"from {PLACE} (a login with the vendor's tools)" in found.text("token")
     assert f"acme (from {PLACE})" in found.text("tenant")
-    assert "and takes the token" in found.text("backend")
+    assert "and accepts the token" in found.text("backend")
 
 
 def test_the_project_file_is_final_and_the_environment_goes_before_a_login(
@@ -67,7 +67,7 @@ def test_the_project_file_is_final_and_the_environment_goes_before_a_login(
     found = laptop.look()
     assert f"{server.url} (from SYNAPSE_HOST)" in found.text("url")
     assert "from SYNAPSE_ACCESS_TOKEN " in found.text("token")
-    assert "none named: that of the token" in found.text("tenant")
+    assert "none named: the token's tenant is used" in found.text("tenant")
     laptop.project(url=server.url, tenant="acme", token={"env": "OWN"})
     laptop.environ |= {"OWN": TOKEN, "SYNAPSE_HOST": "https://elsewhere.example"}
     found = laptop.look(code=1)

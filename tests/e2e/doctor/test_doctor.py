@@ -220,7 +220,7 @@ def test_a_target_without_a_state_needs_no_key_yet(site: Site) -> None:
         (state / name).unlink()
     found = site.look(code=1)
     assert (found.wrong, found.odd) == (["state"], [])
-    assert "one is made together with the state" in found.text("key")
+    assert "none here: it is created with the state" in found.text("key")
     site.prepare("state", "init")
     assert f"from {state / 'prod.key'}" in site.look().text("key")
 
@@ -339,7 +339,7 @@ def test_a_broken_project_file(site: Site) -> None:
 def test_without_a_project_file(tmp_path: Path) -> None:
     """The embedded backend is looked at, and nothing is made: the first plan starts afresh."""
     first = run("doctor -t embedded", tmp_path, {})
-    assert "none yet: the first run of the embedded backend makes it" in first.stdout
+    assert "none yet: the first run of the embedded backend creates it" in first.stdout
     assert list(tmp_path.iterdir()) == []
     run("init", tmp_path, {})
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(6 not checked).\n")
@@ -363,6 +363,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         done = run_to_end([sys.executable, "-c", program], tmp_path, os.environ)
         folder.chmod(0o700)
         assert done.returncode == 1
-        assert f"You may not write in {folder}: apply keeps the state" in " ".join(
+        assert f"You cannot write to {folder}. There apply keeps the state" in " ".join(
             done.stdout.split()
         )

@@ -367,7 +367,7 @@ def test_one_of_several_actions_is_asked_for(place: Place) -> None:
     """Nothing is sent before it is named."""
     _publish(place, "1.0.0", "train", "test")
     done = place.run("run", "yolo", code=1)
-    assert "Which action is meant?" in done.stderr
+    assert "Which action?" in done.stderr
     assert "lists several: train, test." in done.stderr
     assert "--action train" in done.stderr
     assert jobs(place) == []

@@ -74,7 +74,7 @@ def test_an_id_of_v1_stops_nothing(place: Place, api: str) -> None:
     done = place.run("jobs", "stop", job, "--auto-approve", code=1)
     assert "Error: API v1 cannot stop a job" in done.stderr
     assert "give the job's uuid" in " ".join(done.stderr.split()).lower()
-    assert ("let the target say `api: v2`" in done.stderr) is (api == "v1")
+    assert ("set `api: v2` for the target" in done.stderr) is (api == "v1")
     assert place.server.call("GET", f"jobs/{job}/")["status"] in {"queued", "running"}
 
 
@@ -104,7 +104,7 @@ def place_at(place: Place) -> Any:
         (409, 1, "The job has ended"),
         (404, 1, "The job has no agent that could stop it"),
         (403, 1, "This token may not stop the job"),
-        (405, 1, "This backend stops no jobs"),
+        (405, 1, "This backend cannot stop jobs"),
         (502, 7, "The backend had trouble with the agent that runs it"),
         (503, 7, "The backend had trouble with the agent that runs it"),
         (500, 7, "It is not known whether the job was stopped"),

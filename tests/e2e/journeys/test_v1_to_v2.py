@@ -175,5 +175,5 @@ def test_ids_of_v1_lead_nowhere_on_v2(
     assert server.counts == (1, 2, 1)
     there.run("state", "rm", "plugin/yolo", code=0)
     said = there.run("import", "-f", str(kept), code=1).text
-    assert "plugin/yolo: its id is one of API v1, and target prod uses v2 for it." in said
+    assert "plugin/yolo: its id belongs to API v1, but target prod uses v2 for it." in said
     assert "plugin/yolo" not in there.run("state", "show", code=0).out

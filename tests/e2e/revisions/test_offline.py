@@ -207,7 +207,7 @@ def test_a_checkout_that_is_broken_and_a_base_that_is_new(fork: Repository) -> N
     fork.git("commit", "-q", "-m", "none")
     fork.git("branch", "-f", "main")
     ran = fork.place.plan(*AGAINST_MAIN, code=0)
-    assert "Everything counts as new" in ran.text
+    assert "Everything is treated as new" in ran.text
     assert "\nPlan: 2 to add, 0 to change, 0 to destroy.\n" in ran.out
 
 

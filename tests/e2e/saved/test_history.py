@@ -67,7 +67,7 @@ def test_what_is_not_there(told):
     """Unknown ids, ambiguous ones, other words."""
     assert "No plan of this id" in told.run("state", "history", "show", "zzz", code=1).err
     assert (
-        "Several plan ids begin with that" in told.run("state", "history", "show", "", code=1).err
+        "Several plan ids begin like this" in told.run("state", "history", "show", "", code=1).err
     )
     for words in (["show"], ["list"], ["show", "a", "b"]):
         assert "`state history show PLAN_ID`" in told.run("state", "history", *words, code=64).err

@@ -137,7 +137,7 @@ def deep(path: Path) -> None:
     [
         (lzma, "its plan is compressed by method 14"),
         (bomb, "its plan is too large"),
-        (doubled, "two things in it have one name"),
+        (doubled, "two of its entries have the same name"),
         (deep, "plan.json in it nests too deeply"),
         (lambda path: path.write_bytes(b""), "it is not a plan, or it is damaged"),
         (lambda path: path.mkdir(), "Is a directory"),

@@ -54,7 +54,10 @@ def test_a_file_of_a_package_it_uploads(saved, server):
     saved.write("plugins/yolo/plugin/main.py", "print('other')\n")
     shown = saved.run("show", "next", code=0)
     assert "Warning: A package changed since this plan was made" in shown.err
-    assert "plugins/yolo holds other files than the plan uploads for release/yolo" in shown.err
+    assert (
+        "plugins/yolo no longer contains the files that the plan uploads for release/yolo"
+        in shown.err
+    )
     ran = saved.run("apply", "next", "--all-or-nothing", code=4)
     assert "the content of its package differs" in ran.out
     assert server.writes == []

@@ -32,8 +32,8 @@ def test_it_is_applied_without_a_question_and_once(planned, server):
     planned.unchanged()
     sent = server.writes
     again = planned.run("apply", "next", code=4)
-    assert "Error: This plan was applied already" in again.err
-    assert "a plan is used once" in again.err
+    assert "Error: This plan was already applied" in again.err
+    assert "a plan is applied only once" in again.err
     assert server.writes == sent
 
 
@@ -44,7 +44,7 @@ def test_saving_says_so(two, tmp_path):
     assert stat.S_IMODE((two.root / "next").stat().st_mode) == 0o600
     before = (two.root / "next").read_bytes()
     again = two.plan("--out", "next", code=1)
-    assert "it exists already" in again.err
+    assert "it already exists" in again.err
     assert (two.root / "next").read_bytes() == before
     assert "No such file or directory" in two.plan("--out", "nowhere/next", code=1).err
     assert not list(two.root.glob(".next*"))
@@ -86,7 +86,7 @@ def test_what_is_no_plan(two):
         ran = two.run("apply", name, code=1)
         assert "Error: This plan file cannot be used" in ran.err
         assert name in ran.err
-    assert "another version wrote it" in two.run("show", "newer", code=1).err
+    assert "another version of synapse-apply wrote it" in two.run("show", "newer", code=1).err
 
 
 def add_second_target(planned, other):
@@ -222,7 +222,7 @@ def test_an_empty_plan_and_records_to_bring_up_to_date(two):
              "{prevent_destroy: true}")  # fmt: skip
     two.plan("--out", "rebase", code=0)
     assert "Apply complete! Resources: 0 added" in two.run("apply", "rebase", code=0).out
-    assert "applied already" in two.run("apply", "rebase", code=4).err
+    assert "already applied" in two.run("apply", "rebase", code=4).err
     shown = two.run("state", "show", "plugin/sam", "--json", code=0).document
     assert shown["protected"] is True
 
@@ -259,4 +259,4 @@ def test_two_projects_do_not_share_plans(planned, tmp_path, server):
     sample(other)
     other.run("state", "init", code=0)
     ran = other.run("apply", str(planned.root / "next"), "--allow-unsigned", code=4)
-    assert "the state is another one now" in ran.err
+    assert "the target has another state now" in ran.err

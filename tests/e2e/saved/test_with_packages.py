@@ -33,9 +33,9 @@ def test_a_plan_that_carries_packages_is_refused(
         archive.writestr(f"packages/{'0' * 64}.zip", b"PK")
     ran = saved.run(*how, "next", code=1)
     assert "Error: This plan file cannot be used" in ran.err
-    assert "next: it carries packages, which no plan does any more." in ran.err
+    assert "next: it contains packages, which plans no longer do." in ran.err
     assert "`synapse-apply plan --out FILE`" in ran.err
-    assert "keep the package folder beside the file" in ran.err
+    assert "keep the package folder next to the file" in ran.err
     assert server.writes == []
 
 

@@ -292,7 +292,7 @@ def test_a_secret_in_the_way(site: Workplace, server: Server) -> None:
 def test_a_live_shape_that_no_manifest_may_have(site: Workplace, server: Server) -> None:
     """The schema is asked before a file is written."""
     drifted(site, server, {"a": {"b": 1}}, "PRECIOUS")
-    assert "With what is live the manifests would have errors, which follow." in refused(site)
+    assert "With the live values, the manifests would have the errors below." in refused(site)
 
 
 def test_a_variable_below_is_told(site: Workplace, server: Server) -> None:
@@ -317,8 +317,8 @@ def test_what_a_plan_would_still_change_is_refused(site: Workplace, server: Serv
             write_live_values(where, context, planned, some, [address], write=True)
     (finding,) = raised.value.diagnostics
     assert finding.summary == "This drift cannot be written"
-    still = "With what is live in the files a plan would still change spec.configuration.n."
+    still = "With the live values in the files, a plan would still change spec.configuration.n."
     assert finding.detail == still
-    assert finding.hint == "Edit the manifest by hand. No file was written."
+    assert finding.hint == "Edit the manifest manually. No file was written."
     assert finding.position is not None
     assert files(site) == before

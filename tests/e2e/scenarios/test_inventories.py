@@ -39,8 +39,8 @@ def test_what_the_server_says_of_a_digest_is_right(place, server):
     lose_state(place)
     place.write("inv.yaml", text.replace(text[text.index("pkg1:") :][: len(DIGEST)], DIGEST))
     ran = place.run("import", "-f", "inv.yaml", code=1)
-    assert "The digest is another one\n  on inv.yaml:6:5" in ran.err
-    assert f"the inventory has the digest {DIGEST}, and the server has pkg1:sha256:" in ran.err
+    assert "The digest does not match\n  on inv.yaml:6:5" in ran.err
+    assert f"the inventory has the digest {DIGEST}, but the server has pkg1:sha256:" in ran.err
     assert place.run("state", "show", "--json", code=0).document["records"] == []
 
 
@@ -76,7 +76,7 @@ def test_an_id_of_another_api_version_says_what_works(ready, server):
     )
     ran = ready.run("import", "-f", "i.yaml", code=1)
     plugin, storage = ran.err.split("Error: ")[1:]
-    assert "plugin/yolo: its id is one of API v2" in plugin
+    assert "plugin/yolo: its id belongs to API v2" in plugin
     assert "--adopt" not in plugin
     assert "`synapse-apply export --ids plugin=1-400`" in plugin
     assert "Leave the row out: `synapse-apply apply --adopt`" in storage

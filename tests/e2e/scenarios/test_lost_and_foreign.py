@@ -42,7 +42,10 @@ def test_an_empty_state_made_by_the_user(applied, server):
     """After `state init` what can be found is adopted on request; the plugin by its release."""
     state_file(applied).unlink()
     made = applied.run("state", "init", code=0)
-    assert "This backend does not list plugins: import those that `plan` would" in made.out
+    assert (
+        "This backend does not list plugins: import those that exist and that `plan` would"
+        in made.out
+    )
     stopped = applied.apply(code=5)
     assert "--adopt" in stopped.err
     assert server.counts == (1, 1, 1)

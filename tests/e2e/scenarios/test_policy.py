@@ -120,7 +120,7 @@ def test_a_limit_of_changes(ruled, server):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("policy:allowed-providers", "speaks of single resources"),
+        ("policy:allowed-providers", "applies to single resources"),
         ("policy:frees", "the policy of this target has no rule `frees`"),
         ("policy:freeze", "policy:freeze only warns"),
     ],

@@ -207,6 +207,5 @@ def test_older_locked_releases_stay_beyond_what_is_retained(
 def test_it_is_a_slip_without_prune(undeclared: Workplace) -> None:
     """Nothing else deletes."""
     assert (
-        "--allow-locked is for what --prune deletes"
-        in undeclared.plan("--allow-locked", code=64).err
+        "--allow-locked only works with --prune" in undeclared.plan("--allow-locked", code=64).err
     )

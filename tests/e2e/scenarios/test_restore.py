@@ -73,7 +73,7 @@ def test_a_pin_holds_against_a_backup_of_another_lineage(there: Workplace, serve
     set_targets(there, server, state={"lineage": LINEAGE})
     before = state(there).read_bytes()
     ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=1)
-    assert "not of the state that the project file pins" in ran.err
+    assert "not from the state that the project file pins" in ran.err
     assert f"pins lineage {LINEAGE}" in ran.err
     assert state(there).read_bytes() == before
 

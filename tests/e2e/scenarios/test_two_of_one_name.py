@@ -48,7 +48,7 @@ def test_each_is_taken_by_its_id(twins: Workplace, server: Server) -> None:
     twins.apply("--adopt")
     twins.unchanged()
     assert "A second live object" not in twins.plan(code=0).text
-    assert "no second live object of a recorded name" in twins.run("doctor").text
+    assert "the lists show no second live object with a recorded name" in twins.run("doctor").text
     listed = twins.run("state", "show", "--json", code=0).document["records"]
     assert {row["address"]: row["id"] for row in listed} == {"storage/one": "1", "storage/two": "2"}
     assert live_ids(server) == ["1", "2"]

@@ -218,5 +218,5 @@ def test_what_would_contradict_the_package(site: Workplace, server: Server) -> N
     site.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\ndescription: Finds things\n")
     site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
     said = refused(site, "--write", "plugin/yolo")
-    assert "With what is live the manifests would have errors, which follow." in said
+    assert "With the live values, the manifests would have the errors below." in said
     assert "Manifest and package disagree" in said

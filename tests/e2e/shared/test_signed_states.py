@@ -60,7 +60,7 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[2]
     refused = " ".join(bucket_team.run("state", "rekey", "--auto-approve", code=1).err.split())
     assert "The state cannot be verified" in refused
-    assert "takes it for genuine with its 3 records" in refused
+    assert "accept it as genuine, with its 3 records" in refused
     bucket_team.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
     bucket_team.unchanged()
     assert "storage/raw-data" in bucket_team.run("state", "show", code=0).out
@@ -75,8 +75,10 @@ def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) ->
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     bucket_team.run("state", "rekey", "--auto-approve", code=0)
     restored = bucket_team.run("state", "restore", backup, "--auto-approve", code=0).text
-    assert "The backup is from before another state key" in restored
-    assert "`synapse-apply state rekey -t prod` takes the key at hand" in " ".join(restored.split())
+    assert "The backup was made under another state key" in restored
+    assert "`synapse-apply state rekey -t prod`, which uses the available key" in " ".join(
+        restored.split()
+    )
     bucket_team.run("state", "rekey", "--auto-approve", code=0)
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out

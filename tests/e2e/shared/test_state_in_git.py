@@ -186,7 +186,7 @@ def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
     assert seen in " ".join(clone.plan(code=1).text.split())
     assert seen in " ".join(clone.run("doctor", code=1).text.split())
     refused = " ".join(clone.run("state", "init", code=1).text.split())
-    assert "There was a state in this place" in refused
+    assert "This place had a state before" in refused
     command = f"state init --lineage {lineage} -t prod"
     assert command in refused, refused
     clone.run(*command.split(), code=0)

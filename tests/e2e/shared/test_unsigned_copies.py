@@ -56,7 +56,7 @@ def test_off_a_terminal_it_stays_where_it_is(keyless: Workplace, remote: Path) -
     """With the way out, which is enough."""
     refused = " ".join(keyless.run("state", "backup", "--to", url_of(remote), code=1).text.split())
     assert "There is no state key for a state that several machines share" in refused
-    assert "`openssl rand -base64 32`, put into SYNAPSE_APPLY_STATE_KEY_PROD" in refused
+    assert "`openssl rand -base64 32`, put the result into SYNAPSE_APPLY_STATE_KEY_PROD" in refused
     assert not open_git_at(remote).exists()
     keyless.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEY
     keyless.run("state", "backup", "--to", url_of(remote), code=0)

@@ -189,7 +189,7 @@ def test_only_a_run_has_a_job(bench):
     bench.api.fail("create_release", Killed())
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
-    with pytest.raises(StateError, match="The open call is no run"):
+    with pytest.raises(StateError, match="The open call is not a run"):
         state.close_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 

@@ -82,7 +82,7 @@ def test_a_second_init_writes_nothing(here: Path, capsys: pytest.CaptureFixture[
     run(["init"])
     (here / "synapse-apply.yaml").write_text("mine")
     assert run(["init"]) == 1
-    assert "There is a project already" in capsys.readouterr().err
+    assert "There is already a project" in capsys.readouterr().err
     assert (here / "synapse-apply.yaml").read_text() == "mine"
 
 

@@ -116,9 +116,9 @@ def test_agents_are_asked_at_once() -> None:
         "a",
         "b",
     ]
-    rows = ask_agents(agents, resolve, None, "there is no url")
+    rows = ask_agents(agents, resolve, None, "the target has no url")
     assert {(row.status, row.summary) for row in rows} == {
-        (CheckStatus.UNCHECKED, "there is no url")
+        (CheckStatus.UNCHECKED, "the target has no url")
     }
 
 

@@ -113,7 +113,7 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
     assert record.digest == ours
     with pytest.raises(InputError) as caught:
         record_all_live_objects_or_none(bench.context(), {at: InventoryRow("2", digest=other)})
-    assert f"has the digest {other}, and the state has {ours}" in caught.value.diagnostics[0].detail
+    assert f"has the digest {other}, but the state has {ours}" in caught.value.diagnostics[0].detail
     with pytest.raises(InputError) as caught:
         record_all_live_objects_or_none(
             bench.context(), {Address("plugin", "yolo"): InventoryRow("1", digest=ours)}

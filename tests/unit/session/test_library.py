@@ -210,7 +210,7 @@ def test_a_saved_plan_is_used_once(target: OpenTarget, folder: Path) -> None:
     environ = variables(folder / "example.env")
     with open_target(folder=folder, environ=environ) as other:
         assert other.apply_saved("next.plan").exit_code == 0
-        with pytest.raises(Stale, match="applied already"):
+        with pytest.raises(Stale, match="already applied"):
             other.apply_saved("next.plan")
     assert not target.plan().has_changes
 

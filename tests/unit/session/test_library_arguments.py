@@ -58,7 +58,7 @@ CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
 def test_a_list_of_names_is_no_single_name(target: OpenTarget, call: str, bad: object) -> None:
     """It says which argument, and no state is made for it."""
     argument = call.rpartition("-")[2]
-    with pytest.raises(InputError, match=f"^{argument} is a list of"):
+    with pytest.raises(InputError, match=f"^{argument} must be a list of"):
         CALLS_WITH_A_LIST[call](target, bad)
     assert not (target._invocation.directory / ".synapse-apply" / "state").exists()
 
@@ -92,7 +92,7 @@ def test_a_list_of_files_is_no_single_file(folder: Path, argument: str) -> None:
     for bad in ("manifests", folder, [1]):
         options: dict[str, Any] = {argument: bad}
         with (
-            pytest.raises(InputError, match=f"^{argument} is a list of paths"),
+            pytest.raises(InputError, match=f"^{argument} must be a list of paths"),
             open_target(folder=folder, **options),
         ):
             pass
@@ -109,16 +109,16 @@ def test_a_path_has_no_nul_character(target: OpenTarget, folder: Path) -> None:
         lambda path: target.save_plan(target.plan(), path),
         lambda path: target.read_reviewed_plans([path]),
     ):
-        with pytest.raises(InputError, match="is a path"):
+        with pytest.raises(InputError, match="must be a path"):
             call("next\0.plan")
     for options in ({"folder": "a\0b"}, {"project": "a\0b"}, {"files": ["a\0b"]}):
         arguments: dict[str, Any] = {"folder": folder, **options}
-        with pytest.raises(InputError, match="is a path"), open_target(**arguments):
+        with pytest.raises(InputError, match="must be a path"), open_target(**arguments):
             pass
 
 
 def test_reviewed_plans_are_at_least_one(target: OpenTarget) -> None:
-    with pytest.raises(InputError, match="names no plan"):
+    with pytest.raises(InputError, match="files is empty"):
         target.read_reviewed_plans([])
 
 
@@ -153,7 +153,7 @@ def test_an_address_is_given_as_a_text_too(target: OpenTarget) -> None:
     """Anything else renames nothing."""
     target.apply(auto_approve=True, only=["storage"])
     for bad in ("outputs", "", "/", None, 1, ("storage", "outputs"), Address("storage", 1)):
-        with pytest.raises(InputError, match="new_address is an address"):
+        with pytest.raises(InputError, match="new_address must be an address"):
             target.state.rename("results", bad)
     new_address = Address("storage", "outputs")
     assert list(target.state.rename("results", "storage/outputs").values()) == [new_address]
@@ -162,13 +162,13 @@ def test_an_address_is_given_as_a_text_too(target: OpenTarget) -> None:
 
 def test_numbers_out_of_range(target: OpenTarget, folder: Path) -> None:
     for limit in (0, -1, 1.5, "2", None, True):
-        with pytest.raises(InputError, match="limit is a whole number from 1"):
+        with pytest.raises(InputError, match="limit must be a whole number from 1"):
             target.history(limit)
     for options, text in (
-        ({"parallelism": 0}, "parallelism is a whole number from 1"),
-        ({"parallelism": "2"}, "parallelism is a whole number from 1"),
-        ({"lock_timeout": -1}, "lock_timeout is a number of seconds from 0"),
-        ({"lock_timeout": float("nan")}, "lock_timeout is a number of seconds from 0"),
+        ({"parallelism": 0}, "parallelism must be a whole number from 1"),
+        ({"parallelism": "2"}, "parallelism must be a whole number from 1"),
+        ({"lock_timeout": -1}, "lock_timeout must be a number of seconds from 0"),
+        ({"lock_timeout": float("nan")}, "lock_timeout must be a number of seconds from 0"),
     ):
         arguments: dict[str, Any] = {"folder": folder, **options}
         with pytest.raises(InputError, match=text), open_target(**arguments):
@@ -183,9 +183,9 @@ def test_a_run_and_a_record_are_found_by_a_text(target: OpenTarget) -> None:
     with pytest.raises(InputError):
         target.state.find_record("")
     for bad in (None, 1):
-        with pytest.raises(InputError, match="plan_id is a text"):
+        with pytest.raises(InputError, match="plan_id must be a string"):
             target.find_run(bad)
-        with pytest.raises(InputError, match="name is a text"):
+        with pytest.raises(InputError, match="name must be a string"):
             target.state.find_record(bad)
     (run,) = target.history(limit=1)
     assert target.find_run(run.plan_id[:8]) == run

@@ -56,10 +56,10 @@ def test_a_run_is_told_of_before_it_is_noted(target: OpenTarget) -> None:
 def test_arguments_that_mean_nothing(target: OpenTarget) -> None:
     for call, text in (
         (lambda: target.live.list_objects("bucket"), "There is no such kind"),
-        (lambda: target.jobs.update_job("1"), "Nothing is reported"),
+        (lambda: target.jobs.update_job("1"), "There is nothing to report"),
         (lambda: target.jobs.read_job("1", expand=["nope"]), "no such field"),
-        (lambda: target.jobs.iter_jobs(limit=0), "limit is a whole number"),
-        (lambda: target.jobs.follow_log("1", print, interval=0), "interval is a number"),
+        (lambda: target.jobs.iter_jobs(limit=0), "limit must be a whole number"),
+        (lambda: target.jobs.follow_log("1", print, interval=0), "interval must be a number"),
         (lambda: target.jobs.read_job("1"), "There is no such job"),
         (target.live.check_agents, "names no agents"),
     ):

@@ -21,7 +21,10 @@ def row(folder: Path) -> CheckResult:
 def test_no_repository(tmp_path: Path) -> None:
     """Which nothing is wrong with."""
     found = row(tmp_path)
-    assert (found.status, found.summary) == (CheckStatus.OK, "no Git repository here or above")
+    assert (found.status, found.summary) == (
+        CheckStatus.OK,
+        "no Git repository in this folder or above",
+    )
 
 
 def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:

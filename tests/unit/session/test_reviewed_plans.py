@@ -69,7 +69,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     (finding,) = caught.value.diagnostics
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
-    assert "older first" in finding.hint
+    assert "the oldest first" in finding.hint
 
 
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_used_once(bench: Bench, tmp_path: Path) -> None:
     with bench.store.lock("apply"):
         bench.store.mark_plan_applied(found.plan.id)
     context = bench.context(widget("a"))
-    with pytest.raises(Stale, match="applied already"):
+    with pytest.raises(Stale, match="already applied"):
         found.require_usable(context, reviewed=False, allow_unsigned=False)
     assert found.require_usable(context, reviewed=True, allow_unsigned=False) == ()
 
