@@ -62,7 +62,7 @@ WORDS = {
     "until": "day, as `2026-12-31`",
 }
 MORE = {
-    "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder; or "
+    "targets.NAME.state.url": "A path, or `sqlite:///PATH`, relative to the project file; or "
     "`postgresql://USER@HOST/DATABASE`, `s3://BUCKET/FOLDER`, `az://CONTAINER/FOLDER` or "
     "`git:REMOTE`, which runners share ([state.md](state.md)). A url with a password comes from "
     "`{env: NAME}`.",
@@ -171,7 +171,7 @@ Error: Version is not text
 | Level | Meaning |
 | --- | --- |
 | error | nothing can be published |
-| refused | the platform's own tools refuse such a package: an error |
+| refused | the platform's own tools refuse such a package |
 | warning | it may go wrong; an error with `--strict` |
 | note | for information, also with `--strict` |
 
@@ -219,9 +219,9 @@ line, or `# pragma: allowlist nextline secret` above it.
 `dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). The
 tool publishes a release after the newest declared release of each plugin that fits, or after the
 plugin if none fits. If that fails, so does what needs it. `synapse-apply validate --graph` draws
-these arrows. A dependency that no manifest declares may be on the backend and is a warning. So is a
-declared release that does not fit: an older one may still serve. Plugins that need each other in a
-circle are an error.
+these arrows. A dependency that no manifest declares is a warning, because it may be on the backend.
+So is a declared release that does not fit: an older release may fit. Plugins that need each other
+in a circle are refused.
 
 ## Rules
 """

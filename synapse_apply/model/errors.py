@@ -69,11 +69,11 @@ class InputError(SynapseApplyError):
 
 
 class NameNotFound(InputError):
-    """An InputError: a name that no resource has."""
+    """An InputError: no resource has this name."""
 
 
 class ManifestError(InputError):
-    """An InputError: a declaration cannot be used, or its package."""
+    """An InputError: a declaration or its package is not valid."""
 
 
 class OptionConflict(InputError):

@@ -228,7 +228,7 @@ _ALL_RULES = (
          "The texts of an action (`entrypoint`, `description`, `input_type`, `output_type`) are "
          "texts, `serve_options` is a map."),
     PackageRule("action-text", _REFUSED, "Action written as plain text",
-         "Publishing drops an action that is no map, without a word."),
+         "Publishing silently drops an action that is not a map."),
     PackageRule("method", _REFUSED, "Method is not one of the platform's",
          "`method` is job, task, serve or restapi."),
     PackageRule("container", _REFUSED, "Malformed container",
@@ -254,7 +254,7 @@ _ALL_RULES = (
     PackageRule("entrypoint-missing", _REFUSED, "Entrypoint is in no file of the package",
          "The module of an entrypoint is a file of the package."),
     PackageRule("entrypoint-outside", _WARNING, "Entrypoint outside the package",
-         "The module is neither in the package nor of a library that requirements.txt names."),
+         "The module is neither in the package nor in a library that requirements.txt names."),
     PackageRule("entrypoint-name", _WARNING, "Entrypoint names nothing in its file",
          "The class or function does not occur in the module."),
     PackageRule("left-out", _REFUSED, "Code that is left out of the package",
@@ -282,7 +282,7 @@ _ALL_RULES = (
          "`dependencies` names a code that no manifest of the target declares; it may be there on "
          "the backend."),
     PackageRule("dependency-version", _WARNING, "Declared version is not the one that is needed",
-         "No declared release of the plugin fits the specifier; an older one may still be there."),
+         "No declared release of the plugin fits the specifier; an older release may still exist."),
     PackageRule("dependency-cycle", _ERROR, "Plugins that need each other",
          "There is no order in which they could be published."),
     # What the manifests say of the plugin.

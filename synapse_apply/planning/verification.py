@@ -168,7 +168,7 @@ def _find_gap(resource: ResourceState, target: str, other: OtherTargetRuns) -> R
             return refused(f"{why}has other content", new_version)
         read = Command("verify", address, "--bytes", target=target)
         reads = Text(read, " reads the bytes, if the backend offers them")
-        return refused(f"{why}has bytes of unknown content", reads, new_version)
+        return refused(f"{why}has unknown content", reads, new_version)
     last_run, doubt = other.runs.get(address), other.doubts.get(address)
     has_passed = last_run is not None and last_run.result is RunStatus.PASSED
     if doubt is not None and not has_passed:

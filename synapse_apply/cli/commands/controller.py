@@ -536,7 +536,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     exits=[
         ("0", "rolled back"),
         ("1", "the answer was not `yes`, no right, or no controller answers"),
-        ("4", "the plan is another by now than what was shown"),
+        ("4", "the plan has changed since it was shown"),
         ("5", "the controller may not apply the revision there"),
         ("7", "the answer was lost, so the outcome is unknown"),
     ],

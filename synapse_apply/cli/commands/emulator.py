@@ -104,7 +104,7 @@ def emulator(
 
     With --reset, the command removes all objects of the project's embedded backend together with
     the state of target `embedded`: one without the other would lead to duplicate objects. It does
-    not touch manifests, other targets, and their states. The next start creates a new data set.
+    not touch manifests, other targets or their states. The next start creates a new data set.
     With --profile, the command creates it at once, with that profile.
     """
     if is_reset:

@@ -220,7 +220,8 @@ def bump(
 
     PLUGIN is the plugin's name, or NAME@VERSION if several of its releases are declared. The
     command edits the version in the Release manifest, in the package's config.yaml, and in the
-    Plugin manifest if that has the same version. Comments, quotes and everything else stay.
+    Plugin manifest if that has the same version. Comments, quotes and everything else are
+    unchanged.
 
     After a prerelease comes its version: `patch` changes 1.2.0-rc.1 to 1.2.0. With -t, the command
     reads only the manifests of that target, otherwise those of all targets.

@@ -526,9 +526,9 @@ def drift(
     server.
 
     With --write, each live value replaces the declared value in its manifest, or goes to this
-    target's overlay if several targets share the document. Comments and layout stay. The command
-    checks all edits before it writes the first file. It never writes a secret. It refuses a value
-    that comes from a variable or from a package's config.yaml, and names the place to change.
+    target's overlay if several targets share the document. Comments and layout are unchanged. The
+    command checks all edits before it writes the first file. It never writes a secret. It refuses a
+    value that comes from a variable or from a package's config.yaml, and names the place to change.
     """
     if dry_run and not written:
         raise click.UsageError("--dry-run needs --write.")

@@ -261,8 +261,8 @@ def test_what_no_longer_differs_is_not_told(differing):
 @pytest.mark.parametrize(
     ("typed", "code", "why"),
     [
-        (("--until", "tomorrow"), 1, "`tomorrow` is no day"),
-        (("--until", "2026-02-30"), 1, "`2026-02-30` is no day"),
+        (("--until", "tomorrow"), 1, "`tomorrow` is not a date"),
+        (("--until", "2026-02-30"), 1, "`2026-02-30` is not a date"),
         (("--until", "2020-01-01"), 1, "is before today"),
         (("--until", "2999-01-01", "--undo"), 64, "--until does not go with --undo"),
         (("--reason", "x"), 64, "--reason needs --until"),
