@@ -40,29 +40,49 @@ def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str, bool]]:
     """The objects that a target manages after a plan: address, what it is, id, is it recorded.
 
     The id is behind its API version, or "" for what is to be created. Each is told by its id and by
-    its natural key. Members of a series have no key of their own: their owner's name is another one
-    in each project.
+    its natural key; a member of a series by the key of its owner, whose name is another one in each
+    project, and its version.
     """
+    keys = dict(_iter_global_keys(plan))
     for change in plan.changes:
         is_made = change.action in {Action.CREATE, Action.RECREATE}
-        is_new = is_made or change.action is Action.ADOPT
+        is_recorded = change.action not in {Action.CREATE, Action.ADOPT}
         is_left = change.action in {Action.FORGET, Action.DELETE} or "external" in change.extras
-        kind = CATALOGUE.get(change.address.kind)
-        if is_left or kind is None or (is_new and change.is_refused):
+        if is_left or change.address.kind not in CATALOGUE:
             continue
-        prefix, is_recorded = (
-            change.address.kind,
-            change.action not in {Action.CREATE, Action.ADOPT},
-        )
+        if not is_recorded and change.is_refused:
+            continue
+        prefix = change.address.kind
         remote_id = "" if is_made or not change.remote_id else f"{change.api} {change.remote_id}"
         if remote_id:
             thing = f"{prefix} {change.api} id={change.remote_id}"
             yield str(change.address), thing, remote_id, is_recorded
-        key = "" if kind.series_field else kind.derive_natural_key(change.after or {}, {})
+        if key := keys.get(str(change.address)):
+            yield str(change.address), f"{prefix} {key}", remote_id, is_recorded
+
+
+def _iter_global_keys(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The addresses whose key tells one object from all others of the backend, and that key."""
+    members: list[Change] = []
+    owners: dict[str, str] = {}
+    for change in plan.changes:
+        if (kind := CATALOGUE.get(change.address.kind)) is None:
+            continue
+        if kind.series_field:
+            members.append(change)
+            continue
+        key = kind.derive_natural_key(change.after or {}, {})
         form = key.partition("=")[0]
         # A name tells no object apart where the kind has a better key.
         if key and form in (kind.global_keys or {form}) and len(key) <= _MAX_KEY_LENGTH:
-            yield str(change.address), f"{prefix} {key}", remote_id, is_recorded
+            owners[str(change.address)] = key
+            yield str(change.address), key
+            if change.remote_id:
+                owners[f"id={change.remote_id}"] = key
+    for change in members:
+        series = CATALOGUE[change.address.kind].locate_in_series(change.after or {})
+        if series.version and (owner := owners.get(series.series)):
+            yield str(change.address), f"{owner} version={series.version}"
 
 
 def has_same_effect(before: Change, now: Change, *, reviewed: bool) -> bool:

@@ -40,6 +40,7 @@ from synapse_apply.controller.rules.targets import (
 from synapse_apply.controller.settings import Event, Mode, TargetRule
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.controller.worker.look import list_rows_of_any_commit
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
@@ -286,8 +287,9 @@ def settle_rollback(
     def look(commit: str) -> set[tuple[str, str]] | None:
         at_commit = claimed._replace(row=replace(claimed.row, wanted_commit=commit))
         result = look_by_worker_and_wait(parts, at_commit, rule).result
-        is_failure = result.outcome.is_failure
-        return None if is_failure else {(one.digest, one.refusal) for one in result.rows}
+        if result.outcome.is_failure:
+            return None
+        return {(one.digest, one.refusal) for one in list_rows_of_any_commit(result)}
 
     left, new = look(rollback.left_commit), look(head.commit)
     if new is None or parts.is_closing:

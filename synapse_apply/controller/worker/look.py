@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -202,6 +202,19 @@ def refuse_owned_in_result(result: RunResult, owners: Mapping[str, str], name: s
         result_digest=told.result_digest,
         rows=told.rows,
     )
+
+
+def list_rows_of_any_commit(result: RunResult) -> Sequence[PlannedRow]:
+    """The rows of a look, with digests over what they do alone.
+
+    Without a state key the digest of a row with a secret has the commit in it, too.
+    """
+    try:
+        plan = plan_from_json(json.loads(result.plan_json))
+    except (WrongShapeError, ValueError, RecursionError, InputError):
+        return result.rows
+    base = replace(plan.base, commit="", manifests_digest="")
+    return list_planned_rows(replace(plan, base=base))
 
 
 def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> RunResult:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import requests
 from controllers.applying_site import APPROVE, OPS_TOKEN, ApplyingSite
-from controllers.site import SECONDS
+from controllers.site import BACKEND_TOKEN, SECONDS
 from forges.loopback_server import wait_until
 from in_process import run_in_process
 from installed import environment
+
+from synapse_apply.emulator.serve import EmbeddedServer
 
 
 def ask(site: ApplyingSite, *typed: str) -> subprocess.CompletedProcess[str]:
@@ -149,3 +152,53 @@ def test_in_mode_approve_a_person_approves_what_goes_back(bad):
         answer = site.send("rollback", target="acme/dev", reason="why", **odd)
         assert answer.status_code == 400
     site.check_laws()
+
+
+class UnkeyedSite(ApplyingSite):
+    """A target without a state key, and a plugin with a secret that the backend shows."""
+
+    comment = ""
+
+    def _build_backend(self, folder: Path) -> EmbeddedServer:
+        return EmbeddedServer(folder, token=BACKEND_TOKEN)
+
+    def build_project(self) -> str:
+        return super().build_project().replace(", key: {env: ACME_STATE_KEY}", "")
+
+    def build_manifest(self, description: str) -> str:
+        text = (
+            super()
+            .build_manifest(description)
+            .replace(
+                "{name: detection}\n",
+                "{name: detection}\nlifecycle: {sensitive: [/configuration/secret_token]}\n",
+            )
+        )
+        secret = "secret_token: {valueFrom: {env: ACME_STORAGE_KEY}}"
+        declared = f"description: {description}, configuration: {{{secret}}}}}"
+        return text.replace(f"description: {description}}}", declared) + self.comment
+
+
+def test_a_comment_does_not_end_it_without_a_state_key(tmp_path):
+    """There a row with a secret has the commit in its digest; what it does is compared all the same."""
+    with UnkeyedSite(tmp_path) as site:
+        good = site.run_git("rev-parse", "HEAD")
+        site.start()
+        site.wait_for_end(good, "success")
+        site.wait_for_end(site.commit("bad"), "success")
+        typed = ("rollback", "acme/dev", good[:7], "--reason", "incident", "--auto-approve")
+        done = ask(site, *typed)
+        assert done.returncode == 0, done.stderr
+        site.wait_until_live("images")
+        site.comment = "# a comment\n"
+        commented = site.commit("bad")
+        wait_until(
+            lambda: (site.get_target()["rollback"] or {}).get("left_commit") == commented,
+            SECONDS,
+            f"the comment is compared\n{site.read_log()}",
+        )
+        wait_for_looks(site, 2)
+        assert (site.get_target()["state"], site.live_description) == ("rolled back", "images")
+        mend = site.commit("mended")
+        site.wait_for_end(mend, "success")
+        assert site.live_description == "mended"
