@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.controller.planned_rows import Binding, HeldRow, PlannedRow
 from synapse_apply.controller.settings import Mode
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -140,7 +141,7 @@ def describe_first_checks(unchecked: int, total: int) -> str:
     return (
         f"{total - unchecked:,} of {format_count_and_noun(total, 'target')} checked so far. The "
         "controller spreads first checks over each target's interval; "
-        "`synapse-apply controller reconcile` checks targets now."
+        f"{Command('controller reconcile')} checks targets now."
     )
 
 

@@ -49,6 +49,7 @@ from synapse_apply.controller.store.sqlite_database import create_and_hold_data_
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.worker.look import read_targets_in_child
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -417,7 +418,7 @@ def accept_push(store: ControllerStore, source: str, commit: str, reason: str) -
             f"Its source {source} holds {shorten_commit(held)}."
             if held
             else f"It holds no commit of a source {source}.",
-            "`synapse-apply controller status` shows which sources hold a commit, and why.",
+            Text(Command("controller status"), " shows which sources hold a commit, and why."),
         )
     with store.write() as writer:
         writer.accept_push(source, held)

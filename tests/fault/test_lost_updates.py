@@ -153,7 +153,7 @@ def test_a_value_that_is_neither_cannot_be_told(make_site: MakeSite, outside: st
         change_outside(site, site.server, outside)
         text = command(site, "plan -t site")
         assert "# drift: changed outside" in text
-        assert "cannot be told" not in text
+        assert "not known" not in text
 
 
 def change_outside(site: Site, server: Server, description: str) -> None:

@@ -249,7 +249,7 @@ def test_a_package_without_config(place: Workplace) -> None:
 def test_names_of_nothing(place: Workplace) -> None:
     """A mistyped name gets the nearest one; several releases of one plugin ask which."""
     said = place.run("package", "show", "--digest", "release/yolo@1.0.1", code=1).err
-    assert "does not exist" in said
+    assert "does not exist, and no manifest declares a release of this name." in said
     assert "Did you mean `release/yolo@1.0.0`?" in said
     place.write(
         "manifests/b.yaml",

@@ -120,7 +120,7 @@ def test_once_is_enough_for_cron(site):
     site.make_state()
     site.upstream.commit({"manifests/b.yaml": storage("b")})
     said = site.type("controller run --once --detailed-exitcode", 2)
-    assert re.search(r"^pending +acme/prod +[0-9a-f]{7} +2 to add ", said, re.MULTILINE)
+    assert re.search(r"^pending +acme/prod +- +[0-9a-f]{7} +2 to add ", said, re.MULTILINE)
     assert " look target=acme/prod " in said
     assert " look " not in site.type("controller run --once")
     (target,) = json.loads(site.type("controller status --json"))["items"]
