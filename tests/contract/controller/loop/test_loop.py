@@ -458,7 +458,7 @@ def test_what_a_pin_named_between_two_fetches_stays_closed(world, is_apply):
     else:
         repository.protect_commits = move_pin
     repository.push("c2", prod="new inputs")
-    world.settle(loop, after=700)
+    world.settle(loop, after=61)
     repository.protect_commits, repository.find_newer_head = protect, newer
     orders = workers.applies if is_apply else workers.looks
     read = [order for order in orders if order.name == "prod"][-1]
@@ -466,7 +466,7 @@ def test_what_a_pin_named_between_two_fetches_stays_closed(world, is_apply):
     assert list(read.closed) == ["ACME_VAULT_TOKEN"]
     repository.pin = "p3"
     repository.push("c3", prod="newer inputs")
-    world.settle(loop, after=700)
+    world.settle(loop, after=61)
     last = [order for order in workers.looks if order.name == "prod"][-1]
     assert (last.project_from, list(last.closed)) == ("p3", ["ACME_VAULT_TOKEN"])
 
