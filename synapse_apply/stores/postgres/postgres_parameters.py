@@ -156,6 +156,8 @@ def _is_host_or_empty(name: str) -> bool:
 
 # Owners that may have made it: we, a role that we are a member of, or who may do all in the
 # database anyway. To a superuser pg_has_role says yes for each role.
+# A trigger belongs to who owns what it names: its function, and operators and types of its WHEN. A
+# function in a WHEN is refused: the system's query_to_xml runs any statement.
 _SELECT_STRANGERS = """
 WITH me AS (SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
 trusted AS (
@@ -175,8 +177,18 @@ made AS (
     SELECT 'table ' || relname::text, relowner, relnamespace, relname, 2 FROM pg_catalog.pg_class
     WHERE relkind NOT IN ('i', 'I', 'c', 't')
     UNION ALL
-    SELECT 'trigger ' || tgname::text, proowner, relnamespace, relname, 3 FROM pg_catalog.pg_trigger
-    JOIN pg_catalog.pg_class c ON c.oid = tgrelid JOIN pg_catalog.pg_proc p ON p.oid = tgfoid
+    SELECT 'trigger ' || tgname::text, CASE WHEN pg_catalog.strpos(tgqual::text, 'FUNCEXPR') > 0
+        THEN 0 ELSE CASE refclassid
+        WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass
+        THEN (SELECT proowner FROM pg_catalog.pg_proc p WHERE p.oid = refobjid)
+        WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass
+        THEN (SELECT oprowner FROM pg_catalog.pg_operator o WHERE o.oid = refobjid)
+        WHEN 'pg_catalog.pg_type'::pg_catalog.regclass
+        THEN (SELECT typowner FROM pg_catalog.pg_type y WHERE y.oid = refobjid) END END,
+        relnamespace, relname, 3
+    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = tgrelid
+    JOIN pg_catalog.pg_depend d ON d.objid = t.oid
+        AND d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
     WHERE NOT tgisinternal
     UNION ALL
     SELECT 'function ' || proname::text, proowner, n.oid, nspname, 3 FROM pg_catalog.pg_proc
@@ -230,6 +242,12 @@ def find_stranger(
             f"others could run with the rights of {user}.",
             f"{trusting}{'r' if trusting else 'R'}evoke it (REVOKE CREATE ON SCHEMA {place} FROM "
             f"{role}), {other}",
+        )
+    if not owner:
+        return error_finding(
+            "A trigger of the schema calls a function in its condition",
+            f"The WHEN of {name} would run with the rights of {user}.",
+            f"Remove the {name}, {other}",
         )
     why = (
         f"{name} belongs to {role}, and not to {user}, a role that {user} is a member of, the "

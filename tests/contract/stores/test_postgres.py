@@ -249,6 +249,47 @@ def test_what_a_stranger_put_into_our_schema_is_not_used(
     require_stranger(act, server, schema, role, "table" if kind == "view" else kind)
 
 
+SEEN = """
+CREATE SCHEMA {place}; GRANT USAGE ON SCHEMA {place} TO PUBLIC;
+CREATE FUNCTION {place}.see(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN
+    INSERT INTO public.loot{schema} VALUES (current_user); RETURN true; END';
+CREATE FUNCTION {place}.both(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT {place}.see($1)';
+CREATE OPERATOR {place}.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = {place}.both);
+CREATE DOMAIN {place}.seen AS text CHECK ({place}.see(VALUE));
+CREATE TRIGGER t BEFORE INSERT OR UPDATE ON {schema}.meta FOR EACH ROW WHEN ({when})
+    EXECUTE FUNCTION suppress_redundant_updates_trigger()
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{place}.see(NEW::text)",
+        "NEW::text OPERATOR({place}.===) NULL",
+        "NEW::text::{place}.seen IS NOT NULL",
+        "query_to_xml('SELECT {place}.see(NULL)', true, true, NULL) IS NOT NULL",
+    ],
+    ids=["function", "operator", "domain", "system function"],
+)
+def test_nor_the_condition_of_a_trigger_whose_function_is_the_systems(
+    url, opened, server, schema, role, as_stranger, when
+):
+    """The condition is computed with the rights of whoever writes."""
+    opened(url).create_state(BINDING, LINEAGE)
+    server.run(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    server.run(f"GRANT TRIGGER ON {schema}.meta TO {role}")
+    place = f"of_{role}"
+    as_stranger(SEEN.replace("{when}", when), place=place)
+    with pytest.raises(StateError) as caught:
+        opened(url).read_state()
+    said = told(caught)
+    assert "trigger t " in said
+    assert "Remove the trigger t, " in said or "Otherwise remove the trigger t, " in said
+    assert server.run(f"SELECT * FROM loot{schema}") == []
+    server.run(f"DROP TRIGGER t ON {schema}.meta")
+    assert opened(url).read_state().lineage == LINEAGE
+
+
 JOINING = """
 CREATE FUNCTION {place}.joined(name, name) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO public.loot{schema} VALUES (current_user);
