@@ -121,6 +121,23 @@ def _exchange(
     return ProgramResult(process.wait(left), bytes(texts[stdout]), error_text)
 
 
+# By the shell, since Python runs nothing safely between fork and exec where there are threads.
+# Without SIGXFSZ a write above the limit is an error with words. A block of POSIX has 512 bytes.
+_BECOME_LIMITED = (
+    "trap '' XFSZ; { ulimit -c 0; ulimit -d $1; ulimit -f $2; } 2>/dev/null; shift 2; exec \"$@\""
+)
+
+
+def limit_command(command: Sequence[str], memory: int, file: int) -> tuple[str, ...]:
+    """A command that limits the program, and each one that it starts, to so many bytes.
+
+    `memory` is what it allocates, without files that it maps; `file` is the size of each file that
+    it writes. The program must exist. A limit that the system does not know is left out.
+    """
+    limits = (str(memory // 1024), str(file // 512))
+    return ("/bin/sh", "-c", _BECOME_LIMITED, "sh", *limits, *command)
+
+
 class PipedProgram:
     """A running program that answers on its standard output to what is written to its input.
 

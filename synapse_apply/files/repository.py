@@ -169,6 +169,16 @@ def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
         )
 
 
+def find_size_reason(git_dir: Path, max_bytes: int) -> str:
+    """Why a fetch has to end: its objects have grown above a limit; "" while they have not."""
+    size = 0
+    for parent, _, names in os.walk(git_dir / "objects"):
+        for name in names:
+            with suppress(OSError):
+                size += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - of many
+    return f"the repository is larger than {max_bytes // 1024**2} MiB" if size > max_bytes else ""
+
+
 def start_git(repository: Repository, *arguments: str) -> PipedProgram:
     """Start a Git command in the top folder, with pipes; InputError if it cannot be started."""
     try:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import NoReturn
 
 from synapse_apply.controller.ports import SourceUnavailable
@@ -22,18 +21,22 @@ from synapse_apply.files.programs import (
     TIMEOUT_EXIT_CODE,
     ProgramResult,
     build_child_environment,
+    limit_command,
     require_executable,
     run_program,
 )
 from synapse_apply.files.repository import (
     MINIMUM_GIT,
     find_old_git_version,
+    find_size_reason,
     make_bare_repository,
     safe_directory_section,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import sanitize, sanitize_url
 
+# What Git may hold, and write into one file: more than MirrorLimits.size, which has words.
+_MAX_MEMORY, _MAX_FILE = 2 * 1024**3, 8 * 1024**3
 _MAX_OUTPUT = 128 * 1024 * 1024
 _MAX_LISTED_REFS = 16 * 1024 * 1024
 _MAX_GIT_LINES = 4
@@ -215,7 +218,7 @@ class MirrorGit:
                     _INSTALL_GIT,
                 )
             return run_program(
-                (program, "--no-pager", *arguments),
+                limit_command((program, "--no-pager", *arguments), _MAX_MEMORY, _MAX_FILE),
                 environment,
                 input_bytes=input_bytes,
                 timeout=timeout,
@@ -230,15 +233,7 @@ class MirrorGit:
             ) from None
 
     def _size_reason(self) -> str:
-        """Why a fetch has to end: the mirror has grown above its limit; "" while it has not."""
-        size = 0
-        for parent, _, names in os.walk(self._folders.mirror / "objects"):
-            for name in names:
-                with suppress(OSError):
-                    size += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - of many
-        if size <= self._limits.size:
-            return ""
-        return f"the repository is larger than {self._limits.size // 1024**2} MiB"
+        return find_size_reason(self._folders.mirror, self._limits.size)
 
 
 def quote_git(git_text: str) -> str:

@@ -14,7 +14,7 @@ import stat
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
@@ -27,6 +27,7 @@ from synapse_apply.files.programs import (
     ProgramResult,
     build_child_environment,
     is_in_checkout,
+    limit_command,
     require_executable,
     run_program,
 )
@@ -34,6 +35,7 @@ from synapse_apply.files.repository import (
     MINIMUM_GIT,
     Repository,
     find_old_git_version,
+    find_size_reason,
     find_trusted_repository,
     list_checkouts,
     make_bare_repository,
@@ -50,6 +52,9 @@ from synapse_apply.stores.git.git_url import GitStateLocation, RemoteUnreachable
 from synapse_apply.stores.state_messages import fault
 
 _MAX_GIT_LINES = 6
+# What Git may hold, write into one file, and print. A state has at most 512 MiB.
+_MAX_MEMORY = _MAX_FILE = 1024**3
+_MAX_OUTPUT = 16 * 1024**2
 _TIP_REF = "refs/tip"
 _FOLDER_PREFIX = "synapse-apply-git-"
 # Far longer than a run: a folder that is in use must never be removed.
@@ -110,7 +115,12 @@ class PrivateRepository:
         # Nothing but the one ref: tags and submodules of a repository of code may be large.
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         result = self.run_git_within_deadline(
-            "fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}"
+            "fetch",
+            *options,
+            f"--depth={depth}",
+            REMOTE_NAME,
+            f"+{ref}:{_TIP_REF}",
+            find_stop_reason_or_empty=self._size_reason,
         )
         if result.exit_code:
             raise _unreachable(self._location, result.error_text)
@@ -158,11 +168,19 @@ class PrivateRepository:
         )
         return result.output.decode("ascii").split() if result.exit_code == 0 else []
 
-    def run_git_within_deadline(self, *arguments: str) -> ProgramResult:
+    def run_git_within_deadline(
+        self, *arguments: str, find_stop_reason_or_empty: Callable[[], str] = str
+    ) -> ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
         with _telling_no_git():
             command = (*self._command_head(), *arguments)
-            result = run_program(command, self._environment, timeout=self._deadline_seconds)
+            result = run_program(
+                command,
+                self._environment,
+                timeout=self._deadline_seconds,
+                max_output=_MAX_OUTPUT,
+                find_stop_reason_or_empty=find_stop_reason_or_empty,
+            )
         return result._replace(error_text=self._access.mask_credentials(result.error_text))
 
     def close(self) -> None:
@@ -183,6 +201,9 @@ class PrivateRepository:
             command = (*self._command_head(), *arguments)
             return PipedProgram(command, self._environment)
 
+    def _size_reason(self) -> str:
+        return find_size_reason(self._folder / "state.git", _MAX_FILE) if self._folder else ""
+
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         program = require_executable("git", self._access.checkouts)
@@ -196,7 +217,7 @@ class PrivateRepository:
                     "Install git {}.{} or newer.".format(*MINIMUM_GIT),
                 )
         # A pager could wait for a key to be pressed.
-        return (program, "--no-pager")
+        return limit_command((program, "--no-pager"), _MAX_MEMORY, _MAX_FILE)
 
     def _make_repository(self) -> None:
         try:

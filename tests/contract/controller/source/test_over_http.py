@@ -20,6 +20,7 @@ from support.core import InputError, Sensitive
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.settings import HttpsToken, SecretName, Source, SshKey
+from synapse_apply.controller.source import mirror_git
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.mirror_git import MirrorLimits
 
@@ -136,6 +137,18 @@ def test_a_server_that_says_nothing_is_left(data):
         with pytest.raises(SourceUnavailable) as raised:
             mirror.fetch_head()
     assert "too long" in raised.value.diagnostics[0].detail
+
+
+def test_a_server_that_lists_refs_without_end_takes_no_more_memory_than_a_limit(
+    server, data, monkeypatch
+):
+    """Git keeps all of them before it prints one."""
+    monkeypatch.setattr(mirror_git, "_MAX_MEMORY", 32 * 1024**2)
+    server.listed_bytes = 512 * 1024**2
+    with pytest.raises(SourceUnavailable) as raised:
+        make_mirror(f"{server.url}/upstream.git", data).fetch_head()
+    assert "Git says: fatal: Out of memory" in raised.value.diagnostics[0].detail
+    assert 0 < server.sent_bytes < 64 * 1024**2
 
 
 def test_all_who_ask_for_a_newer_head_ask_once_a_second(upstream, data, notes):

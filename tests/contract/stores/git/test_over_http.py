@@ -15,11 +15,13 @@ from contract.stores.git.repositories import (
     make_fresh_checkout,
     read_every_byte,
     record_change,
+    replace_tree,
 )
 from contract.stores.git.web import HEADER, GitServer, serve_repositories
 from git_repositories import git
 from support.core import StateError
 
+from synapse_apply.stores.git import private_repository
 from synapse_apply.stores.git.git_log import GitLog
 
 OpenLog = Callable[..., GitLog]
@@ -117,6 +119,47 @@ def test_an_address_without_a_password_is_told(
         open_log(web_checkout).exists()
     (finding,) = refused.value.diagnostics
     assert f"'{server.url}/remote.git/'" in finding.detail
+
+
+def test_a_server_that_lists_refs_without_end_takes_no_more_memory_than_a_limit(
+    web_checkout: Path, server: GitServer, open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git keeps all of them before it prints one."""
+    monkeypatch.setattr(private_repository, "_MAX_MEMORY", 32 * 1024**2)
+    server.listed_bytes = 512 * 1024**2
+    with pytest.raises(StateError) as refused:
+        open_log(web_checkout).exists()
+    assert "Git's message: fatal: Out of memory" in refused.value.diagnostics[0].detail
+    assert 0 < server.sent_bytes < 64 * 1024**2
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "words"),
+    [
+        ("_MAX_FILE", 1024**2, "write error: File too large; fatal: index-pack failed."),
+        ("_MAX_OUTPUT", 50, "the program printed more than 50 bytes"),
+    ],
+)
+def test_a_server_fills_neither_the_disk_nor_the_run(
+    web_checkout: Path,
+    remote: Path,
+    open_log: OpenLog,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    most: int,
+    words: str,
+) -> None:
+    """With a pack or a list that does not end."""
+    log = open_log(web_checkout)
+    log.append_or_none_if_overtaken(first_batch(), "")
+    large = git(remote, "hash-object", "-w", "--stdin", input=os.urandom(5 * 1024**2))
+    replace_tree(remote, f"100644 blob {large}", "large")
+    monkeypatch.setattr(private_repository, limit, most)
+    with pytest.raises(StateError) as refused:
+        open_log(web_checkout).read_since_position_or_anew("")
+    assert words in refused.value.diagnostics[0].detail
+    monkeypatch.undo()
+    assert open_log(web_checkout).exists()
 
 
 @pytest.mark.parametrize("kept", ["in a setting", "in the url", "by a helper"])

@@ -22,7 +22,8 @@ class GitServer(Server):
     `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
     done, no answer), a status (not done). `failure` is the status of every answer while it is set,
     `moved_to` the server that every answer redirects to. With `repeats` it refuses in words that
-    hold what it was sent. `asked` has the path of every request.
+    hold what it was sent. `asked` has the path of every request. With `listed_bytes` it lists refs
+    for so long, and `sent_bytes` says how far that came.
     """
 
     def __init__(self, root: Path) -> None:
@@ -33,6 +34,8 @@ class GitServer(Server):
         self.moved_to = ""
         self.repeats = False
         self.asked: list[str] = []
+        self.listed_bytes = 0
+        self.sent_bytes = 0
 
     @property
     def url(self) -> str:
@@ -71,6 +74,9 @@ class _Request(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         if self.server.moved_to:
             self._send(301, {"Location": f"{self.server.moved_to}{self.path}"}, b"")
+            return
+        if self.server.listed_bytes:
+            self._list_refs()
             return
         if self.server.failure:
             self._send(self.server.failure, {}, b"not today")
@@ -113,6 +119,20 @@ class _Request(BaseHTTPRequestHandler):
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         self._send(int(headers.pop("Status", "200").split()[0]), headers, content)
+
+    def _list_refs(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+        self.end_headers()
+        self.wfile.write(b"001e# service=git-upload-pack\n0000")
+        self.wfile.write(b"0039" + b"1" * 40 + b" HEAD\0 ofs-delta\n")
+        while self.server.sent_bytes < self.server.listed_bytes:
+            at = self.server.sent_bytes
+            lines = b"".join(
+                b"03e8%s refs/heads/%0943d\n" % (b"1" * 40, at + i) for i in range(999)
+            )
+            self.server.sent_bytes += self.wfile.write(lines)
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
