@@ -94,7 +94,10 @@ _REQUIREMENTS_FILE = "requirements.txt"
 _REQUIRED_NAME = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)[ \t]*(?:\[[^\]]{0,200}\])?"
 )
-_PINNED = re.compile(r"[ \t]*\(?[ \t]*={2,3}[ \t]*[^\s*,;]+[ \t]*\)?[ \t]*(?:;|$|--hash)")
+# Possessive: a long run of blanks is not tried at each of its splits.
+_PINNED = re.compile(
+    r"[ \t]*+(?:\([ \t]*+)?={2,3}[ \t]*+[^\s*,;]++[ \t]*+(?:\)[ \t]*+)?(?:;|$|--hash)"
+)
 # What pins a requirement by URL: a commit id, a hash, or an archive of one version.
 _COMMIT = re.compile(r"@[0-9a-f]{40}(?:#|$)|#sha256=|\.whl(?:#|$)|\.tar\.gz(?:#|$)")
 

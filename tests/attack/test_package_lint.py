@@ -105,3 +105,16 @@ def test_nothing_in_a_package_ends_its_check(files: dict[str, str], tmp_path: Pa
     assert time.process_time() - begun < 60
     assert all(rules.count(rule) <= 20 for rule in rules if rule)
     assert TOKEN not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "is_pinned"),
+    [("foo[x]{}y", False), ("foo[x]{}==1{}y", False), ("foo[x] ({}=={}1{})", True)],
+)
+def test_a_requirement_with_blanks_of_any_length(
+    line: str, is_pinned: bool, tmp_path: Path
+) -> None:
+    """It is read once: at each of its splits that would be hours."""
+    text = line.replace("{}", " " * 150_000)
+    said, _ = check(tmp_path, {"requirements.txt": text})
+    assert ("no version is pinned for foo" in said) is not is_pinned
