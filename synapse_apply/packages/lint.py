@@ -7,7 +7,7 @@ a zero byte is not a text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any, Protocol
 
@@ -170,7 +170,7 @@ class PackageLint:
 
     def _left_out_with(self, module: str) -> str:
         """Which left-out path contains a module, given by its path without an ending; else ""."""
-        ends = (found.start() for found in re.finditer("/|$", module))
+        ends = (found.start() for found in re.finditer("/|$", module[:_MAX_PATH]))
         return next(filter(None, (self._left_out_at(module[:end]) for end in ends)), "")
 
     def _left_out_at(self, module: str) -> str:
@@ -396,32 +396,44 @@ class PackageLint:
         # Searching all code for imports takes long; usually nothing is left out.
         if not self._left_out and not excluded_patterns:
             return
-        named_modules: set[str] = set()
-        package, of_package = "", ""
+        modules_by_folder = _possible_modules([*self._file_sizes, *self._left_out])
+        seen: set[str] = set()
         for path, text in self._code_by_path.items():
-            for module, offset in iter_possibly_imported_module_paths(text, path):
-                file = imported_file(module.replace("/", "."), self._file_sizes)
-                # The names of an import follow its module, which is looked up once.
-                if module.rpartition("/")[0] != package or not package:
-                    package, of_package = module, self._left_out_with(module)
-                    left_out = of_package
-                else:
-                    left_out = of_package or self._left_out_at(module)
-                left_out = left_out if file is None else ""
-                name = file or module
-                if name in named_modules or not (left_out or file in excluded_patterns):
-                    continue
-                named_modules.add(name)
-                position = self._position(path, text.count("\n", 0, offset) + 1)
-                if left_out:
-                    rule = self._left_out[left_out]
-                    yield self._flaw("import-left-out", position, left_out=left_out, rule=rule)
-                else:
-                    pattern = f"`{excluded_patterns[name]}`"
-                    what = "which is imported here"
-                    yield self._flaw(
-                        "left-out-elsewhere", position, file=file, what=what, pattern=pattern
-                    )
+            line, counted = 1, 0
+            for package, names, offset in iter_possibly_imported_module_paths(text, path):
+                line, counted = line + text.count("\n", counted, offset), offset
+                # Each name could be a module of the package, and few are.
+                possible = modules_by_folder.get(package, ())
+                found = dict.fromkeys(_NAME.findall(names)) if possible else ()
+                prefix = f"{package}/" if package else ""
+                for module in (package, *(prefix + name for name in found if name in possible)):
+                    if module not in seen and len(seen) < _MAX_MODULES:
+                        seen.add(module)
+                        position = self._position(path, line)
+                        yield from self._import_flaw(module, position, excluded_patterns)
+
+    def _import_flaw(
+        self, module: str, position: Position, excluded_patterns: Mapping[str, str]
+    ) -> Iterator[PackageFlaw]:
+        file = imported_file(module.replace("/", "."), self._file_sizes)
+        if file is None:
+            if left_out := self._left_out_with(module):
+                rule = self._left_out[left_out]
+                yield self._flaw("import-left-out", position, left_out=left_out, rule=rule)
+        elif file in excluded_patterns:
+            what, pattern = "which is imported here", f"`{excluded_patterns[file]}`"
+            yield self._flaw("left-out-elsewhere", position, file=file, what=what, pattern=pattern)
+
+
+def _possible_modules(paths: Iterable[str]) -> dict[str, set[str]]:
+    """By folder, what its files and folders would be called as modules."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rstrip("/").rpartition("/")
+        found.setdefault(folder, set()).add(name.partition(".")[0])
+        above, _, name = folder.rpartition("/")
+        found.setdefault(above, set()).add(name)
+    return found
 
 
 def _section(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
@@ -451,6 +463,8 @@ _IMPORT = re.compile(
 _NAME = re.compile(r"[^\W\d]\w*")
 _WORD = re.compile(r"\w+")
 _MAX_PATH = 4096  # bytes, of a file system's
+# Characters of an imported module's path, and modules of a package; others are not looked for.
+_MAX_MODULE, _MAX_MODULES = 255, 50_000
 _ADDS_NAMES = ("import *", "__getattr__", "globals()")
 _PYTHON_SUFFIX = ".py"
 # Other files that Python imports as modules.
@@ -495,29 +509,24 @@ def imported_file(module: str, files: Collection[str]) -> str | None:
     return next((name for name in names if name in files), None)
 
 
-def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[tuple[str, int]]:
+def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[tuple[str, str, int]]:
     """Each module that the file at `path` may import, as if it were in the package.
 
-    Given are its path in the package, without an ending, and the offset of the import.
-    `from a import b` gives `a` and `a/b`, since `b` may be a module.
+    Given are its path in the package, without an ending, the text of the names that are imported
+    from it, each of which may be a module in it, and the offset of the import.
     """
     package = path.rpartition("/")[0]
     for match in _IMPORT.finditer(text):
         if match["modules"] is not None:
             for part in match["modules"].split(","):
                 parts = part.split()
-                if parts and len(parts[0]) <= _MAX_PATH:
-                    yield parts[0].strip(".").replace(".", "/"), match.start()
+                if parts and len(parts[0]) <= _MAX_MODULE:
+                    yield parts[0].strip(".").replace(".", "/"), "", match.start()
             continue
-        module = match["module"]
-        if len(module) > _MAX_PATH:
-            continue
-        dot_count = len(module) - len(module.lstrip("."))
+        module = match["module"].lstrip(".")
         # One dot is the file's own package, each further dot the one above.
-        folder = package.split("/") if dot_count and package else []
-        if dot_count > 1:
-            folder = folder[: max(len(folder) - dot_count + 1, 0)]
-        module_path = "/".join([*folder, *filter(None, module.strip(".").split("."))])
-        yield module_path, match.start()
-        for name in dict.fromkeys(_NAME.findall(match["names"])):
-            yield f"{module_path}/{name}" if module_path else name, match.start()
+        above = len(match["module"]) - len(module) - 1
+        folder = package.rsplit("/", above)[0] if 0 <= above <= package.count("/") else ""
+        module_path = "/".join(filter(None, [folder, *module.split(".")]))
+        if len(module_path) <= _MAX_MODULE:
+            yield module_path, match["names"], match.start()

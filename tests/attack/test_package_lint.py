@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from counting import calls_of
 from support.core import (
     PublisherRules,
     iter_possibly_imported_module_paths,
@@ -118,3 +119,31 @@ def test_a_requirement_with_blanks_of_any_length(
     text = line.replace("{}", " " * 150_000)
     said, _ = check(tmp_path, {"requirements.txt": text})
     assert ("no version is pinned for foo" in said) is not is_pinned
+
+
+@pytest.mark.parametrize("module", ["b0." + "c" * 4000, "plugin", "env.a", ".", ".x"])
+def test_names_of_an_import_are_looked_up_only_where_the_package_has_them(
+    module: str, tmp_path: Path
+) -> None:
+    """A hundred times the names are no more calls; `env` is left out of each package."""
+
+    def calls(count: int) -> int:
+        names = ", ".join(f"n{n}" for n in range(count))
+        code = f"import env\nfrom {module} import {names}\n"
+        files = {"env/a.py": "", "plugin/a.py": code}
+        said = list[str]()
+        called = calls_of(lambda: said.append(check(tmp_path / str(count), files)[0]))
+        assert "env/, which is imported here, is excluded" in said[0]
+        return called
+
+    calls(1)
+    assert calls(20_000) < calls(200) + 1000
+
+
+def test_a_name_of_an_import_that_is_left_out(tmp_path: Path) -> None:
+    """It is found behind a great many others, and its line is told."""
+    names = ", ".join(f"n{n}" for n in range(20_000))
+    code = f"# A\n\nfrom . import {names}, build\nfrom plugin.build import a\n"
+    said, _ = check(tmp_path, {"plugin/build/a.py": "", "plugin/a.py": code})
+    assert "plugin/a.py:3:1" in said
+    assert said.count("plugin/build/, which is imported here, is excluded") == 2
