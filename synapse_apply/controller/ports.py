@@ -87,6 +87,7 @@ class RunResult:
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
     told of jobs, without their time; None where it asked for none. `binding` is what was planned,
     `targets` what a project file declares, `claims` the objects that the target manages.
+    `created_lineage` is that of a state that the look made, "" where it made none.
     """
 
     outcome: RunOutcome
@@ -107,6 +108,7 @@ class RunResult:
     targets: tuple[LabelledTarget, ...] = ()
     returned_approvals: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    created_lineage: str = ""
 
 
 class ActionRefused(SynapseApplyError):

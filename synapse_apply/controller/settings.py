@@ -124,8 +124,9 @@ class TargetRule:
     `approvals` is how many people have to approve a row that is held; with `not_author` none of
     them may be an author of the commits between the applied and the wanted one. Where there are
     `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
-    takes the default. `hosts` narrow those of the source for these targets. `stricter_by` says of a
-    rule that was merged with others whose they are.
+    takes the default. `create_state` makes the state of a target that never had one. `hosts` narrow
+    those of the source for these targets. `stricter_by` says of a rule that was merged with others
+    whose they are.
     """
 
     pattern: str = field(metadata={AT: ""})
@@ -137,6 +138,7 @@ class TargetRule:
     windows: tuple[Window, ...] = ()
     pause: FixedPause | None = field(default=None, metadata={AT: "paused"})
     prune: bool | None = None
+    create_state: bool = False
     hosts: tuple[str, ...] = ()
     position: Position | None = field(default=None, compare=False)
     stricter_by: str = field(default="", compare=False)

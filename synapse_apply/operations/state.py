@@ -87,6 +87,7 @@ from synapse_apply.workspace.state_access import (
     describe_identity,
     open_store_at_url,
     require_no_error,
+    require_state_elsewhere,
     require_usable_bucket,
     resolve_state_url,
 )
@@ -879,6 +880,8 @@ def create_empty_state_and_missing_key(
                 "is created next to it.",
                 "Leave out --key-file.",
             )
+        if session.invocation.without_checkout:
+            require_state_elsewhere(session.project, target, session.invocation.environ)
         create_store(NO_SHARED_IDS)
         session.reload_state_keys(create=True)
         return created

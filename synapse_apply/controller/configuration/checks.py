@@ -235,6 +235,13 @@ class _Checks:
                     f"`auto` sets what mode auto applies, but the mode is {mode}",
                     "set `mode: auto`, or remove `auto`",
                 )
+            if rule.get("create_state") and mode == Mode.OBSERVE.value:
+                self._warn(
+                    (*path, "create_state"),
+                    "`create_state` has no effect in this mode",
+                    "the mode is observe, which creates nothing",
+                    "set `mode: approve` or `mode: auto`, or remove `create_state`",
+                )
             for index, window in enumerate(rule.get("windows", ())):
                 self._check_window(window, (*path, "windows", index))
             until = rule.get("paused", {}).get("until")

@@ -117,7 +117,7 @@ class FinishedRun(NamedTuple):
 
 
 def look_by_worker_and_wait(
-    parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule
+    parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule, *, create_state: bool = False
 ) -> FinishedRun:
     """Have a worker look at a claimed target; waits for it, and never raises for a look."""
     row, defaults = claimed.row, parts.settings.defaults
@@ -129,6 +129,7 @@ def look_by_worker_and_wait(
         project_from=choose_pin(parts, row),
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
+        create_state=create_state,
     )
     return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(order))
 

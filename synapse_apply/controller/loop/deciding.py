@@ -35,7 +35,7 @@ from synapse_apply.controller.rules.permits import (
 )
 from synapse_apply.controller.rules.rollouts import find_pause_of_abort
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import FixedPause, Right, TargetRule
+from synapse_apply.controller.settings import FixedPause, Mode, Right, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
@@ -249,6 +249,18 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     }
     block = find_apply_block(rule, list_pauses_and_abort(parts, row.name), row.name, now)
     return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
+
+
+def may_create_state(parts: LoopParts, row: TargetRow, rule: TargetRule) -> bool:
+    """Whether a look may create the state of a target: only of one that never had one.
+
+    Where something was known before, its state is lost or elsewhere, and a person has to say which.
+    """
+    is_new = row.binding is None and row.found_binding is None and not row.applied_commit
+    if not (rule.create_state and is_new) or rule.mode is Mode.OBSERVE:
+        return False
+    pauses = list_pauses_and_abort(parts, row.name)
+    return find_apply_block(rule, pauses, row.name, parts.clock.read_wall()) is None
 
 
 def list_pauses_and_abort(parts: LoopParts, name: TargetName) -> Sequence[PauseRow]:

@@ -25,6 +25,7 @@ from synapse_apply.controller.loop.deciding import (
     judge_now,
     list_pauses_and_abort,
     list_rejected_digests,
+    may_create_state,
     settle_binding,
 )
 from synapse_apply.controller.loop.owners import settle_owners
@@ -32,7 +33,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import RunRecord
 from synapse_apply.controller.loop.rollbacks import settle_rollback
 from synapse_apply.controller.page.addresses import build_run_path
-from synapse_apply.controller.ports import Permit
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome, RunVerb, TargetRow
 from synapse_apply.controller.rules.access import build_apply_terms
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
@@ -60,11 +61,15 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     if settled is None or parts.is_closing:
         return
     claimed = settled
-    look = look_by_worker_and_wait(parts, claimed, rule)
+    at = claimed.row
+    creates = parts.ask_until_store_answers(lambda: may_create_state(parts, at, rule))
+    look = look_by_worker_and_wait(parts, claimed, rule, create_state=creates)
+    finished = look
+    if look.result.created_lineage:
+        parts.ask_until_store_answers(lambda: _record_created_state(parts, at, finished.result))
     if parts.is_closing:
         return
     counts.add_run(look.verb, look.result.outcome, look.seconds)
-    finished = look
     look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
     bound = look
     judged = parts.ask_until_store_answers(lambda: judge_now(parts, claimed.row, bound.result.rows))
@@ -86,6 +91,14 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
         parts.ask_until_store_answers(record_look)
     else:
         _apply_and_record(parts, moved, look, decision, counts)
+
+
+def _record_created_state(parts: LoopParts, row: TargetRow, result: RunResult) -> None:
+    lineage = result.created_lineage
+    with parts.write() as writer:
+        detail, now = f"lineage {lineage}", parts.clock.read_wall()
+        writer.append_audit(now, parts.who, "create state", str(row.name), detail)
+    parts.log("info", "create state", target=row.name, lineage=lineage)
 
 
 def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:

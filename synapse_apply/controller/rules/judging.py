@@ -287,6 +287,7 @@ def merge_rules(rule: TargetRule, other: TargetRule) -> TargetRule:
         windows=rule.windows or other.windows,
         pause=max(pauses, key=lambda pause: pause.until or float("inf"), default=None),
         prune=min(rule.prune, other.prune, key=(False, None, True).index),
+        create_state=rule.create_state and other.create_state,
     )
 
 

@@ -47,7 +47,7 @@ class Order:
     are those of the worker's environment that the target can name. `readable` and `unreadable` are
     the real paths of a ReadableFiles, `opened` are those of ReservedVariables, `hosts` narrow
     SYNAPSE_APPLY_HOSTS. To read a project file, `read` has path and project_from of its source, the
-    controller's folder, and the pin's commit.
+    controller's folder, and the pin's commit. A look with `create_state` makes a missing state.
     """
 
     source: str
@@ -70,6 +70,7 @@ class Order:
     hosts: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    create_state: bool = False
 
     @property
     def target(self) -> TargetName:
@@ -213,7 +214,7 @@ def _has_plausible_fields(result: RunResult) -> bool:
         and len(result.held_up_by_run) <= _MAX_SHORT_TEXT
         and _DIGEST.fullmatch(result.result_digest)
         and _HOST.fullmatch(result.backend_host)
-        and len(repr(result.binding)) <= _MAX_SHORT_TEXT
+        and len(repr(result.binding)) + len(result.created_lineage) <= _MAX_SHORT_TEXT
         and len(result.rows) <= MAX_ROWS
         and sum(len(row.needs) for row in result.rows) <= MAX_NEEDS
         and all(map(_is_plausible_row, result.rows))

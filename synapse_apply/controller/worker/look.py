@@ -82,25 +82,29 @@ _CHANGING_TEXT = re.compile(
 
 
 def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
-    """Plan a target as a commit declares it; locks nothing, writes nothing, and raises nothing.
+    """Plan a target as a commit declares it; locks nothing, and raises nothing.
 
-    `environ` are all variables that the target can name.
+    It writes nothing, but for a missing state where the order says so. `environ` are all variables
+    that the target can name.
     """
+    created = ""
     try:
         with open_ordered_target(order, environ) as target:
+            if order.create_state and not target.state.exists():
+                created = target.state.create().lineage
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
             plan = target.mark_drift_of_commits(plan, order.live_commit)
             result = build_result_of_plan(plan, target.token_origin)
             result = replace(result, is_state_behind=is_behind)
             # A backend that did not answer is not asked for more.
-            if plan.has_errors:
-                return result
-            return replace(result, running_jobs=read_running_jobs(target, plan))
+            if not plan.has_errors:
+                result = replace(result, running_jobs=read_running_jobs(target, plan))
     except SynapseApplyError as failure:
-        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.name))
+        result = build_result_of_failure(name_target_in_commands(failure.diagnostics, order.name))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure((exception_finding("A check"),))
+        result = build_result_of_failure((exception_finding("A check"),))
+    return replace(result, created_lineage=created)
 
 
 def open_ordered_target(
