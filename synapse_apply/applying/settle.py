@@ -164,6 +164,12 @@ class IntentResolver:
                 reason = f"{found} is recorded as {owner}"
             elif resolved.record and not intent.fields.keys() <= resolved.record.applied.keys():
                 reason = f"{found} has other values, so somebody else may have created it"
+            elif kind.carries_package:
+                resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
+                if resolved.record is None:
+                    reason = _PUBLISHED_OUTSIDE
+                    if not kind.acts_again(intent):  # a version is published once
+                        return replace(_absent(intent, record), reason=reason)
             # It need not be what the call made, which may still make a second one.
             if reason:
                 unknown = ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record, reason)
@@ -171,8 +177,6 @@ class IntentResolver:
             if record and self._is_live(record, binding, hits[0]):
                 reason = f"{found} is not recorded: {intent.address} is id {record.remote_id}"
                 return ResolvedIntent(resolved.intent, record, reason)
-            if kind.carries_package:
-                resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
             # Somebody else may have made it: then the call may still act.
             return self._kept(resolved) if kind.acts_again(intent) else resolved
         if hits:
@@ -205,24 +209,21 @@ class IntentResolver:
     ) -> ResolvedIntent:
         """A create that was found, by the digest that is shown, else by that of the bytes.
 
-        Who else published this version published another package.
+        Without a record where somebody else published this version with another package.
         """
         call, record = resolved.intent, resolved.record
         if call.digest is None or record is None or shown == call.digest:
             return resolved
         read = self.read_published_digest(call) if not shown else ""
-        if read:
-            files = record.files if read == call.digest else {}
+        if read == call.digest:
             proven = {"digest": read, "at": self.now}
-            record = replace(record, digest=read, files=files, proven=proven)
-            if read == call.digest:
-                return replace(resolved, record=record)
-        reason = _PUBLISHED_OUTSIDE
-        if not (shown or read):
-            record = replace(record, doubted=call.digest)
-            reason = (
-                f"a {kind.prefix} of this version exists, but the backend does not show its package"
-            )
+            return replace(resolved, record=replace(record, proven=proven))
+        if shown or read:
+            return replace(resolved, record=None)
+        record = replace(record, doubted=call.digest)
+        reason = (
+            f"a {kind.prefix} of this version exists, but the backend does not show its package"
+        )
         return ResolvedIntent(replace(call, state=IntentState.UNKNOWN), record, reason)
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> ResolvedIntent:

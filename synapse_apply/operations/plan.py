@@ -278,7 +278,7 @@ def _iter_settled_warnings(
         intent, reason = group[0].intent, group[0].reason and f"; {group[0].reason}"
         outcome = {
             IntentState.DONE: f"was done{reason}",
-            IntentState.ABSENT: "was not done",
+            IntentState.ABSENT: f"was not done{reason}",
         }.get(intent.state, f"may or may not have been done{reason}")
         addresses = sorted({str(resolved.intent.address) for resolved in group})
         first = min(resolved.intent.sent_at for resolved in group)

@@ -281,6 +281,8 @@ def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
         )
     option = " with --prune" if intent.verb == "delete" else ""
     next_step = f"the next apply{option} may repeat it"
+    if resolved.reason:  # somebody else made its object
+        next_step = f"{sanitize(resolved.reason)}; the next plan shows what differs"
     if resolved.record is None and intent.verb != CREATE_VERB:
         next_step = "the state has no record of this address"
     return f"  {intent.address}: {intent.verb} was not done; {next_step}\n{ways_text}"
