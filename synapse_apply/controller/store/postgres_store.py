@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from zlib import crc32
 
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store import store_database
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.row_table import POSTGRES_DIALECT
@@ -283,11 +284,14 @@ class PostgresStoreDatabase:
     def _open_checked(self) -> Session:
         session = self._open_session()
         with _closing_on_error(session), limit_connection(session, MAX_SECONDS):
-            if not self._has_own_schema(session):
-                raise store_database.missing_store(self._store_location)
+            self.require_own_schema(session)
             rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
             self._require_writable(dict(rows))
         return session
+
+    def require_own_schema(self, session: Session) -> None:
+        if not self._has_own_schema(session):
+            raise store_database.missing_store(self._store_location)
 
     def _has_own_schema(self, session: Session) -> bool:
         """Whether the schema is there; ControllerStoreError for one of a stranger.
@@ -365,6 +369,15 @@ class PostgresControllerStore(ControllerStore):
         super().__init__(database)
         self._location = database.location
         self._connection_parameters = database.connection_parameters
+        self._require_own_schema = database.require_own_schema
+
+    def extend_claims(
+        self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
+    ) -> None:
+        """See ControllerStore. ControllerStoreError for what a stranger has made meanwhile."""
+        with self._borrow_connection("Reading") as connection:
+            cast("PostgresConnection", connection).run(self._require_own_schema)
+        super().extend_claims(holder, until, leader_epoch, names)
 
     @property
     def schema(self) -> str:

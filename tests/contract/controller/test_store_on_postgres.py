@@ -88,6 +88,36 @@ def test_the_schema_of_a_stranger_is_not_used(postgres, open_store, has_store):
         postgres.run("DROP OWNED BY stranger CASCADE", "DROP ROLE stranger")
 
 
+def test_a_trigger_of_a_stranger_ends_a_running_controller(postgres, open_store):
+    """Its heartbeat renews nothing, at the next beat, in a session from before."""
+    postgres.run("CREATE ROLE stranger LOGIN PASSWORD 'theirs'", "CREATE SCHEMA theirs")
+    try:
+        ours = open_store(postgres.url(schema="watched"))
+        ours.create_or_upgrade()
+        ours.extend_claims("we", 1.0, 0, [])
+        postgres.run(
+            "GRANT ALL ON SCHEMA theirs TO stranger",
+            "GRANT USAGE ON SCHEMA watched TO stranger",
+            "GRANT TRIGGER ON watched.targets TO stranger",
+        )
+        with psycopg.connect(postgres.url("stranger", "theirs"), autocommit=True) as theirs:
+            theirs.execute(
+                "CREATE FUNCTION theirs.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;"
+                " END'; CREATE TRIGGER theirs BEFORE UPDATE ON watched.targets FOR EACH ROW"
+                " EXECUTE FUNCTION theirs.f()"
+            )
+        with pytest.raises(ControllerStoreError) as caught:
+            ours.extend_claims("we", 2.0, 0, [])
+        assert not isinstance(caught.value, StoreUnavailable)
+        (finding,) = caught.value.diagnostics
+        assert 'trigger theirs belongs to "stranger", and not to ' in finding.detail
+        postgres.run("DROP TRIGGER theirs ON watched.targets")
+        ours.extend_claims("we", 3.0, 0, [])
+    finally:
+        postgres.run("DROP SCHEMA theirs CASCADE", "DROP OWNED BY stranger CASCADE")
+        postgres.run("DROP ROLE stranger")
+
+
 @pytest.mark.parametrize("made", ["view", "tables", "nothing"])
 def test_nor_one_that_came_while_the_lock_was_waited_for(postgres, open_store, made):
     """A stranger holds the lock of writers, which needs no right, and makes the schema meanwhile."""
