@@ -82,6 +82,10 @@ class _Verifying:
         """Start the run unless its job is known, follow it, and return the result."""
         if self._due.job:
             return self._follow(self._due.job, fresh=False)
+        # Nothing showed what the create of this apply has published.
+        if self._record.is_package_untold and self._step.change.action is not Action.NO_OP:
+            untold = "it is not known whose package is published"
+            return self._result(RunStatus.SKIPPED, messages.skipped(self._step, untold))
         resolve, api = self._step.binding.resolve_run_owner, self._run.backend.api
         if resolve is not None:
             try:

@@ -159,13 +159,8 @@ class Decider:
         if seal is not None and any(map(seal.makes_change, decision.change.fields)):
             # Nobody can tell whose package would stay for good.
             if record is not None and record.is_package_untold:
-                verify, ours = (
-                    Command("verify", address, "--bytes"),
-                    Command("state accept", address),
-                )
-                names: list[FieldPath] = [(seal.name,)]
                 decision = decision.refused(
-                    self.refusal("seal-untold", names, verb=seal.verb, verify=verify, ours=ours)
+                    self.untold_refusal("seal-untold", [(seal.name,)], verb=seal.verb)
                 )
             decision = decision.noted(seal.warning)
         # It may have made this very object, or may still make or change it.
@@ -252,6 +247,14 @@ class Decider:
         return Decision(build_change(self.resource, action)).refused(
             self.index.open_intent_refusal(intent)
         )
+
+    def untold_refusal(
+        self, case: str, paths: list[FieldPath] | None = None, **fields: Any
+    ) -> Refusal:
+        """The refusal of what might be done to somebody else's package."""
+        address = self.resource.address
+        verify, ours = Command("verify", address, "--bytes"), Command("state accept", address)
+        return self.refusal(case, paths, verify=verify, ours=ours, **fields)
 
     @property
     def is_made_anew(self) -> bool:
@@ -551,6 +554,8 @@ class Decider:
         # The protection is in the record, since the manifest that declared it is gone.
         if record is not None and record.protected:
             return decision.refused(self.refusal("prevent-destroy"))
+        if record is not None and record.is_package_untold:
+            return decision.refused(self.untold_refusal("delete-untold"))
         # A seal cannot be taken back, so it counts, too, that the object was sealed when last seen.
         sides = (resource.live_fields, record.seen if record else {})
         if seal is None or not any(side.get((seal.name,)) is True for side in sides):

@@ -129,6 +129,14 @@ _REFUSALS: Mapping[str, _Case] = {
             "if you accept the loss: {allow}",
         ),
     ),
+    "delete-untold": _Case(
+        "it is not known whose package is published, so it may be somebody else's",
+        (
+            "{verify} compares the bytes if the backend offers a URL for them",
+            "if the package is yours: declare it again, then {ours}",
+            _FORGET,
+        ),
+    ),
     "not-taken": _Case(
         "API {api} creates no {prefix} with this {names}. It accepts {taken}",
         ("declare another {names}", "if the object already exists: {import_it}"),

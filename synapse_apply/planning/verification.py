@@ -52,6 +52,13 @@ def add_due_run(
         return decision
     is_requested, record = resource.address in options.verify_now, resource.record
     due = _find_due_run(resource, change.action, verify, is_requested=is_requested)
+    # Only a create makes it ours.
+    is_untold = bool(
+        due
+        and not (is_requested or due.job or change.action in CREATES)
+        and record
+        and record.is_package_untold
+    )
     if change.replaces_package or (record and record.replaced_at):
         decision = decision.noted(
             f"{resource.address} is not verified: its package was replaced under this version, "
@@ -59,12 +66,11 @@ def add_due_run(
             "Publish a new version"
         )
         due = due if is_requested else None
-    elif due is None and _is_unverified(resource, change.action):
+    elif is_untold or (due is None and _is_unverified(resource, change.action)):
+        why = "it is not known whose package is published" if is_untold else "it was adopted"
         run = Command("verify", resource.address)
-        note = Text(
-            f"{resource.address} is not verified: it was adopted, so it is run only by ", run
-        )
-        decision = decision.noted(note)
+        note = Text(f"{resource.address} is not verified: {why}, so it is run only by ", run)
+        decision, due = decision.noted(note), None
     # One after a recreation is as it was before, unless its parameters are others.
     recorded = record.verification if record and change.action is Action.RECREATE else None
     before = LastRun.from_json_or_none(recorded)

@@ -165,6 +165,71 @@ def test_a_release_is_not_locked_while_its_package_is_doubted(make_site: MakeSit
     assert locked(site.server) == ["1.1.0"]
 
 
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@without_a_list_of_plugins()
+def test_a_release_is_not_deleted_while_its_package_is_doubted(make_site: MakeSite) -> None:
+    """Somebody else may have published it; it is deleted once it is said to be ours."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    declare_fields(site, {"retain": 1}, of=0)
+    declare_next(site, "ours")
+    lose_upload(site, "/v2/plugin-releases/")
+    move_version(site, "1.1.0", "1.2.0")
+    for line, code in (("plan", 0), ("apply --auto-approve", 5)):
+        said = told(command(site, f"{line} --prune -t site", code))
+        assert (
+            f"! {RELEASE} cannot be destroyed: it is not known whose package is published" in said
+        )
+        assert f"declare it again, then `synapse-apply state accept {RELEASE} -t site`" in said
+    assert versions(site.server) == {"1.1.0", "1.2.0"}
+    move_version(site, "1.2.0", "1.1.0")
+    command(site, f"state accept {RELEASE} --auto-approve -t site")
+    move_version(site, "1.1.0", "1.2.0")
+    command(site, "apply --prune --auto-approve -t site")
+    assert versions(site.server) == {"1.2.0"}
+
+
+@without_a_list_of_plugins()
+@pytest.mark.parametrize("is_own_run", [True, False])
+def test_a_release_is_not_run_while_its_package_is_doubted(
+    make_site: MakeSite, *, is_own_run: bool
+) -> None:
+    """Only `verify` runs it, or the next apply after it is said to be ours."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    declare_fields(site, {"verify": {"parameters": {"x": 1}, "timeout": 60, "poll_interval": 1}})
+    declare_next(site, "ours")
+    if is_own_run:
+        said = lose_upload(site, "/plugin_releases/", code=3)
+        assert (
+            f"the verification of {RELEASE} was skipped: it is not known whose package is published"
+        ) in said
+    else:
+        kill_amid(site, {"method": "POST", "path": "/plugin_releases/"}, commit="after")
+    for line in ("plan", "apply --auto-approve"):
+        said = told(command(site, f"{line} -t site"))
+        assert (
+            f"{RELEASE} is not verified: it is not known whose package is published, so it is run "
+            f"only by `synapse-apply verify {RELEASE} -t site`"
+        ) in said
+    assert "Verified" not in said
+    command(site, f"state accept {RELEASE} --auto-approve -t site")
+    assert "Verified: 1 passed." in command(site, "apply --auto-approve -t site")
+
+
+def lose_upload(site: Site, path: str, code: int = 0) -> str:
+    """What an apply says whose upload is done and not answered."""
+    upload = {"method": "POST", "path": path}
+    site.server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    said = told(command(site, "apply --auto-approve -t site", code))
+    site.server.faults()
+    return said
+
+
+def versions(server: Server) -> set[str]:
+    return {row["body"]["version"] for row in server.objects("release")}
+
+
 def locked(server: Server) -> list[str]:
     """The versions that are locked."""
     bodies = [row["body"] for row in server.objects("release")]
@@ -334,10 +399,10 @@ def test_fields_that_a_found_release_has_otherwise_are_told(
         assert pending(site.plan()) == []
 
 
-def declare_fields(site: Site, fields: dict[str, Any]) -> None:
+def declare_fields(site: Site, fields: dict[str, Any], of: int = 1) -> None:
     path = site.root / "manifests" / "group-0.yaml"
     documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
-    documents[1]["spec"] |= fields
+    documents[of]["spec"] |= fields
     path.write_text(SEPARATOR.join(map(json.dumps, documents)))
 
 
