@@ -157,7 +157,7 @@ class MirrorGit:
         """Put all packs into one, without what no ref needs; a failure is met again next time."""
         packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
         if len(packs) > MOST_PACKS:
-            self.run_local_git("repack", "-a", "-d", "--quiet")
+            self.run_local_git("-c", "pack.threads=4", "repack", "-a", "-d", "--quiet")
             self.run_local_git("pack-refs", "--all")
 
     def raise_source_unavailable(self, result: ProgramResult) -> NoReturn:

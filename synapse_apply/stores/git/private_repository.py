@@ -62,9 +62,12 @@ _LEFTOVER_AGE_SECONDS = 24 * 3600
 # In hexadecimal digits: repositories with SHA-256 have ids of 64.
 _SHA256_LENGTH = 64
 # unpackLimit 1: objects are written as a pack, not as thousands of files. No signature and no
-# negotiation: neither is needed, and either may ask somebody or cost a request.
+# negotiation: neither is needed, and either may ask somebody or cost a request. Few threads: the
+# stack of each is a part of _MAX_MEMORY, and Git starts one for each processor.
 _SETTINGS = """[fastimport]
 \tunpackLimit = 1
+[pack]
+\tthreads = 4
 [push]
 \tgpgSign = false
 \tnegotiate = false
