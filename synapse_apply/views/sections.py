@@ -20,9 +20,16 @@ from synapse_apply.views.text.drift import iter_ways_out_of_drift
 from synapse_apply.views.text.outcomes import is_shown_outcome, outcome_findings
 from synapse_apply.views.text.plan import is_object_change_to_make
 
-_DRIFT_INTRO = "These objects were changed outside Git. Apply restores the declared values."
+# By whether a value may come from a call of ours.
+_DRIFT_INTRO = {
+    False: "These objects were changed outside Git. Apply restores the declared values.",
+    True: "These objects are not as they were last applied. Apply restores the declared values.",
+}
 _ADOPTED_INTRO = "These objects already exist, and the state does not record them."
-_ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
+_ALSO_DRIFTED_NOTE = {
+    False: "also changed outside: see Drift",
+    True: "also not as last applied: see Drift",
+}
 
 
 class Kind(Enum):
@@ -67,12 +74,13 @@ def plan_sections(plan: Plan) -> list[Section]:
         for index in range(len(change.notes))
     ]
     due_runs = [(change.address, change.verification) for change in plan.changes_to_verify]
+    intro = _DRIFT_INTRO[any(_has_origin(change.fields) for change in drifted)]
     return [
         Section("guards", "Apply will stop", Kind.GUARD, plan.guards),
         _errors(plan.diagnostics),
         _refused(plan),
         Section("change", "This change", Kind.CHANGE, own),
-        Section("drift", "Drift, not from this change", Kind.CHANGE, drifted, [_DRIFT_INTRO]),
+        Section("drift", "Drift, not from this change", Kind.CHANGE, drifted, [intro]),
         Section("adopted", "Adopted", Kind.CHANGE, adopted, [_ADOPTED_INTRO]),
         Section("verify", "To be verified", Kind.DUE_RUN, due_runs),
         Section("moved", "Moved", Kind.MOVE, plan.moved),
@@ -159,8 +167,13 @@ def _split_by_origin(changes: Iterable[Change]) -> tuple[list[Change], list[Chan
         else:
             drifted.append(_with_some_fields(change, drifted_fields, own_fields))
             part = _with_some_fields(change, own_fields, drifted_fields)
-            own.append(replace(part, notes=(*change.notes, _ALSO_DRIFTED_NOTE)))
+            note = _ALSO_DRIFTED_NOTE[_has_origin(drifted_fields)]
+            own.append(replace(part, notes=(*change.notes, note)))
     return own, drifted
+
+
+def _has_origin(fields: Iterable[FieldChange]) -> bool:
+    return any(field.origin for field in fields)
 
 
 def _with_some_fields(

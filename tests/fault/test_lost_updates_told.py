@@ -262,6 +262,34 @@ def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(make_site: Mak
 
 
 @on_api("v1", "v2")
+@pytest.mark.parametrize("also", ["", "Ann"])
+def test_a_report_does_not_call_what_may_be_ours_changed_outside(
+    make_site: MakeSite, also: str
+) -> None:
+    """Somebody settled the call by hand; it acts, also where Git has a change of its own."""
+    site = begun(make_site)
+    declare(site, "ten")
+    killed(site, site.server, "before")
+    command(site, f"state settle -t site {PLUGIN} --absent")
+    declare(site, "nine")
+    if also:
+        declare_name(site, also)
+    change_outside(site, site.server, "ten")
+    for form in ("markdown", "html"):
+        command(site, f"plan -t site --report {form}=report")
+        said = told((site.root / "report").read_text())
+        assert "who set it is not known" in said
+        assert "These objects are not as they were last applied. Apply restores" in said
+        assert ("also not as last applied: see Drift" in said) is bool(also)
+        assert "changed outside" not in said
+        change_beside(site.server, {"description": "Eve"})
+        command(site, f"plan -t site --report {form}=report")
+        said = told((site.root / "report").read_text())
+        assert "These objects were changed outside Git. Apply restores" in said
+        change_outside(site, site.server, "ten")
+
+
+@on_api("v1", "v2")
 def test_accepting_says_which_call_is_open(make_site: MakeSite) -> None:
     """Nobody recorded anything meanwhile: how a call ended is not recorded yet."""
     site = begun(make_site)
