@@ -102,7 +102,8 @@ def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None
-    if is_map(value) and value and not marks.is_map_one_secret(path):
+    is_open_map = is_map(value) and not marks.is_map_one_secret(path)
+    if is_open_map and (value or not marks.is_secret(path)):
         wrapped_map = {
             key: wrapped
             for key, inner in value.items()

@@ -250,3 +250,11 @@ def test_what_stands_in_the_place_of_a_named_secret(value, shown):
     marks = named(by_id={("plugin", "v1", "7"): frozenset({TOKEN_PATH})})
     raw = {"id": 7, "code": "yolo", "configuration": value}
     assert PLUGIN_V1.decode(raw, marks).spec["configuration"] == shown
+
+
+def test_an_empty_container_is_empty_though_it_had_a_named_secret():
+    """A manifest that took the secret out, and declares the rest as it is, differs in nothing."""
+    marks = named(by_id={("storage", "v1", "7"): frozenset({("configuration", "a")})})
+    spec = {"provider": "azure", "configuration": {}}
+    made = wrap_secrets_and_withhold_masked("storage", spec, marks, "v1", "7")
+    assert made["configuration"] == {}
