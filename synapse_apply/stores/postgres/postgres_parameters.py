@@ -154,20 +154,29 @@ def _is_host_or_empty(name: str) -> bool:
         return False
 
 
-# Owners that may have made it: we, a role that we are a member of, or who may do all in the
-# database anyway. To a superuser pg_has_role says yes for each role.
+# Owners that may have made it: we, who may do all in the database anyway, and roles that these have
+# granted to us. Others can grant theirs to anybody, who is not asked. To a superuser pg_has_role
+# says yes for each role.
 # A trigger belongs to who owns what it names: its function, and operators and types of its WHEN. A
 # function in a WHEN is refused: the system's query_to_xml runs any statement.
 _SELECT_STRANGERS = """
-WITH me AS (SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
-trusted AS (
+WITH RECURSIVE me AS (SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
+sure AS (
     SELECT r.oid FROM pg_catalog.pg_roles r, me
     WHERE r.oid = me.oid OR r.rolsuper OR r.rolname = 'pg_database_owner'
         OR r.oid = (SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database())
-        OR CASE WHEN me.rolsuper
-            THEN EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members
-                WHERE roleid = r.oid AND member = me.oid)
-            ELSE pg_catalog.pg_has_role(me.oid, r.oid, 'USAGE') END
+),
+granted AS (
+    SELECT oid FROM me
+    UNION
+    SELECT roleid FROM pg_catalog.pg_auth_members m JOIN granted g ON member = g.oid
+    WHERE grantor IN (SELECT oid FROM sure)
+),
+trusted AS (
+    SELECT oid FROM sure
+    UNION ALL
+    SELECT g.oid FROM granted g, me
+    WHERE me.rolsuper OR pg_catalog.pg_has_role(me.oid, g.oid, 'USAGE')
 ),
 made AS (
     SELECT 'schema ' || nspname::text AS name, nspowner AS owner, oid AS namespace,
@@ -233,7 +242,8 @@ def find_stranger(
     name, owner, user = (mask_password(each, connection) for each in row)
     user, place = (sql.Identifier(each).as_string(None) for each in (user, schema))
     role = sql.Identifier(owner).as_string(None) if owner else "PUBLIC"
-    trusting = f"If you trust {role}: GRANT {role} TO {user}. Otherwise " if owner else ""
+    grant = f"GRANT {role} TO {user} as a superuser or the database's owner"
+    trusting = f"If you trust {role}: {grant}. Otherwise " if owner else ""
     other = "or name another schema in the url: ?schema=NAME."
     if not name:
         return error_finding(
@@ -250,8 +260,8 @@ def find_stranger(
             f"Remove the {name}, {other}",
         )
     why = (
-        f"{name} belongs to {role}, and not to {user}, a role that {user} is a member of, the "
-        "database's owner or a superuser, so its code would run with your rights"
+        f"{name} belongs to {role}, and not to {user}, the database's owner, a superuser or a role "
+        f"that one of these granted to {user}, so its code would run with your rights"
     )
     return error_finding(
         "The schema belongs to another role",

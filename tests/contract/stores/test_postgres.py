@@ -221,6 +221,30 @@ def test_nor_a_whole_state_that_a_stranger_made(url, opened, server, schema, rol
     assert ours.read_state().lineage == LINEAGE
 
 
+def test_a_role_that_a_stranger_granted_to_us_is_a_strangers(
+    opened, server, schema, role, as_stranger
+):
+    """Who may create roles can make us a member of theirs; an administrator's grant counts."""
+    ours, lent = f"{role}o", f"{role}l"
+    server.run(
+        f"CREATE ROLE {ours} LOGIN PASSWORD 'ours'",
+        f"GRANT CREATE ON DATABASE postgres TO {ours}",
+        f"ALTER ROLE {role} CREATEROLE",
+    )
+    try:
+        as_stranger(f"CREATE ROLE {lent}")
+        as_stranger(f"GRANT {lent} TO {ours}")
+        server.run(f"CREATE SCHEMA {schema} AUTHORIZATION {lent}")
+        store = opened(server.url(user=ours, password="ours", schema=schema))
+        require_stranger(lambda: store.create_state(BINDING, LINEAGE), server, schema, lent)
+        server.run(f"GRANT {lent} TO {ours}")
+        store.create_state(BINDING, LINEAGE)
+        assert store.read_state().lineage == LINEAGE
+    finally:
+        names = f"{ours}, {lent}"
+        server.run(f"DROP OWNED BY {names} CASCADE", f"DROP ROLE {names}")
+
+
 @pytest.mark.parametrize("kind", ["table", "trigger", "view", "function", "operator"])
 def test_what_a_stranger_put_into_our_schema_is_not_used(
     url, opened, server, schema, role, as_stranger, kind
