@@ -102,6 +102,8 @@ def _iter_drifted_objects(
         if (
             resource.is_unsearchable
             or resource.lookup_result.problem is not None
+            # The pin is the error, and what was recorded was not read.
+            or resource.pins_another
             # Any difference may be the effect of an open call.
             or any(refusal.hides_drift for refusal in change.refusals)
         ):

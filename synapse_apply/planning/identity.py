@@ -119,7 +119,7 @@ def _wrong_pins(resources: Resources) -> Iterator[tuple[Diagnostic, list[Address
         pin, record = resource.desired.remote_id if resource.desired else None, resource.record
         if not pin:
             continue
-        if record and record.api == resource.binding.api and record.remote_id != pin:
+        if record and resource.pins_another:
             finding = error_finding(
                 "The pinned id differs from the recorded id",
                 f"{address} pins id {pin}, but the state records id {record.remote_id}.",

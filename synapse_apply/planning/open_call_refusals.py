@@ -18,6 +18,7 @@ from synapse_apply.model.plan import (
     Plan,
     Refusal,
 )
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState
 from synapse_apply.model.values import (
     ABSENT,
@@ -162,7 +163,7 @@ def acting_warnings(
     for resource in resources:
         record, told = resource.record, set[bool]()
         for call, until, beside in resource.acting:
-            is_gone = resource.observed is None
+            is_gone = resource.observed is None or _is_of_another(call, resource.observed)
             if record is None or call.makes_another in told or (is_gone and not call.makes_another):
                 continue
             is_wanted = call.makes_another or call.id in open_ids
@@ -203,6 +204,12 @@ def acting_warnings(
                 address=str(resource.address),
             )
             told.add(call.makes_another)
+
+
+def _is_of_another(call: Intent, observed: Observed) -> bool:
+    """Whether a call names another object than the live one, and so changes nothing of it."""
+    is_by_name = call.verb in {CREATE_VERB, REPLACE_VERB} or call.api != observed.api
+    return not is_by_name and call.remote_id not in {"", observed.remote_id}
 
 
 def _fields_set_back(

@@ -131,6 +131,13 @@ class ResourceState:
         return pinned or (self.record.remote_id if self.record else "")
 
     @property
+    def pins_another(self) -> bool:
+        """Whether the pinned id is of another object than the recorded one."""
+        pinned, record = self.desired.remote_id if self.desired else None, self.record
+        is_of_api = record is not None and record.api == self.binding.api
+        return bool(pinned and record and is_of_api and record.remote_id != pinned)
+
+    @property
     def recorded(self) -> Fields:
         """What was sent of each field; of an object that was imported, what was seen then."""
         return (self.record.applied or self.record.seen) if self.record else {}

@@ -1558,6 +1558,29 @@ def make_twin(site: Site, server: Server) -> str:
     return str(server.send("POST", "/plugins/", plugin["spec"])["id"])
 
 
+@on_api("v1", "v2")
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_a_pin_of_another_object_is_told_alone(make_site: MakeSite, *, is_given_up: bool) -> None:
+    """What is live under the pinned id is compared neither with the record nor with its call."""
+    site = begun(make_site)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
+    if is_given_up:
+        killed(site, site.server, "before")
+        command(site, f"state settle -t site {PLUGIN} --absent")
+    twin = {"name": "Twin", "code": "twin", "description": "two"}
+    plugin["metadata"]["id"] = str(site.server.send("POST", "/plugins/", twin)["id"])
+    path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
+    for line in ("plan -t site", "drift -t site"):
+        said = told(command(site, line, code=1))
+        assert "The pinned id differs from the recorded id" in said
+        assert "An earlier call may still act" not in said
+        assert "outside" not in said
+        assert "--adopt" not in said
+    assert not json.loads(command(site, "drift -t site --json", code=1))["resource_drift"]
+    assert ("may still act" in command(site, "state show -t site")) is is_given_up
+
+
 @pytest.mark.parametrize("is_given_up", [False, True])
 @pytest.mark.parametrize("way", ["import", "settle"])
 def test_an_import_of_another_object_ends_no_call_of_the_first(
