@@ -44,6 +44,8 @@ def make_checkout(root: Path, target: dict[str, Any], source: str = "", **enviro
         *("CI_PROJECT_DIR", "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "GITHUB_WORKSPACE", "PWD"),
         *("BUILDKITE_MESSAGE", "CHANGE_TITLE", "BITBUCKET_BRANCH", "BUILD_SOURCEBRANCHNAME"),
         *("SEMAPHORE_GIT_PR_NAME", "APPVEYOR_REPO_COMMIT_MESSAGE_EXTENDED", "ghprbPullTitle"),
+        *("bamboo_planRepository_branchName", "gitlabTriggerPhrase", "BITBUCKET_PAYLOAD", "HEAD"),
+        *("DRONE_SEMVER_PRERELEASE", "CF_BRANCH_TAG_NORMALIZED", "REF_NAME", "gitlabUserName"),
         *("GIT_CLONE_COMMIT_MESSAGE_BODY", "gitlabMergeRequestTitle", "CI_PREV_COMMIT_REF"),
     ],
 )
