@@ -43,12 +43,12 @@ WIDTH = 96
 # Parts of the schemas that have a name people know.
 WORDS = {
     "name": "name",
-    "labels": "map of texts",
-    "id": "text or integer",
+    "labels": "map of strings",
+    "id": "string or integer",
     "version": "version",
     "pointers": "list of JSON Pointers",
     "secret": "secret",
-    "secretMap": "secret, text or JSON",
+    "secretMap": "secret, string or JSON",
     "source": "folder, or `{path, ref}`",
     "envRef": "`{env: NAME}`",
     "credentialRef": "`{env: NAME}` or `{file: PATH}`",
@@ -92,13 +92,13 @@ every finding with file, line and column.
 
 ## Rules for all
 
-- Scalars are YAML 1.2: `no`, `on` and `0755` are texts. `version: 1.10` is the number 1.1:
+- Scalars are YAML 1.2: `no`, `on` and `0755` are strings. `version: 1.10` is the number 1.1:
   quote it.
 - Unknown fields, duplicate keys, tabs and text that is not UTF-8 are errors.
 - The tool never sends a field that you leave out in a create, and keeps its live value in an
   update. `""`, `[]` and `{}` are values. null is an error, except inside free-form maps.
-- `${var.NAME}` puts a declared variable in any text of `spec`, except `spec.plugin`. A text that is
-  only `${var.NAME}` takes the variable's type. `$${` writes `${`.
+- `${var.NAME}` puts a declared variable in any string of `spec`, except `spec.plugin`. A string
+  that is only `${var.NAME}` takes the variable's type. `$${` writes `${`.
 - Maps are compared key by key, lists as one value.
 - In `configuration`, keys that no manifest names keep their live values, unless `lifecycle.own`
   names them.
@@ -160,7 +160,7 @@ line and the id of its rule, in every form of report. `make docs` writes this pa
 
 ```console
 $ synapse-apply validate plugins/yolo
-Error: Version is not text
+Error: Version is not a string
   on plugins/yolo/config.yaml:3:1, field version, rule package:version
   `version` is a number (1.0) where a string is needed
   Hint: write X.Y.Z, such as 1.2.0
@@ -201,8 +201,9 @@ names of 50 characters. A larger one is an error, before any of it is read.
 
 The platform reads config.yaml at the package's root; in a zip without one, the file that ends in
 `config.yaml` and has the shortest path. It reads YAML 1.1, where an unquoted `yes` or `2026-11-26`
-is not text. The tool publishes a package unchanged. So config.yaml must have what the platform's
-own publisher would write into it first (entrypoints, types, hyperparameters found in the code).
+is not a string. The tool publishes a package unchanged. So config.yaml must have what the
+platform's own publisher would write into it first (entrypoints, types, hyperparameters found in
+the code).
 
 ## Secrets
 
@@ -220,8 +221,8 @@ line, or `# pragma: allowlist nextline secret` above it.
 tool publishes a release after the newest declared release of each plugin that fits, or after the
 plugin if none fits. If that fails, so does what needs it. `synapse-apply validate --graph` draws
 these arrows. A dependency that no manifest declares is a warning, because it may be on the backend.
-So is a declared release that does not fit: an older release may fit. Plugins that need each other
-in a circle are refused.
+So is a declared release that does not fit: an older release may fit. The plan refuses plugins that
+depend on each other in a circle.
 
 ## Rules
 """
@@ -711,8 +712,8 @@ def _takes(schema: Mapping[str, Any]) -> str:
     if kinds == ["array"] and "enum" in schema.get("items", {}):
         return f"list of {', '.join(f'`{value}`' for value in schema['items']['enum'])}"
     if kinds == ["array"]:
-        return "list of maps" if _rows_of(schema) else "list of texts"
-    words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}
+        return "list of maps" if _rows_of(schema) else "list of strings"
+    words = {"object": "map", "boolean": "`true` or `false`", "null": "null"}
     return " or ".join(words.get(kind, kind) for kind in kinds)
 
 

@@ -76,7 +76,7 @@ class AnswerShape:
             if reason:
                 return f"an object whose {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
-            (self.text_fields, str, "a text"),
+            (self.text_fields, str, "a string"),
             (self.bool_fields, bool, "a truth"),
         ):
             for name in names:

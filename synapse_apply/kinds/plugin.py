@@ -184,7 +184,7 @@ V1 = ApiBinding(
     decode=_decode_v1,
     encode=dict,
     platform_constraints={
-        "code": CreateConstraint("a text that no other plugin has"),
+        "code": CreateConstraint("a string that no other plugin has"),
         "category": CreateConstraint(_CATEGORY_RULE, choices=frozenset(CATEGORIES)),
     },
     advice_by_refused_field=dict.fromkeys(("source", "data_type", "file"), _FIRST_RELEASE_ADVICE),

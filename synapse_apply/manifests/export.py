@@ -372,7 +372,7 @@ def _to_writable(value: Any, path: FieldPath, dropped: list[LeftOutField]) -> An
 def _why_unwritable(value: Any, depth_left: int) -> str:
     """Why no manifest can hold a value, with `depth_left` levels allowed below; "" for none."""
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        return "the text holds half a character, which UTF-8 cannot encode"
+        return "the string has half of a surrogate pair, which UTF-8 cannot encode"
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
     # A digit has about three bits; converting a huge number just to count its digits takes long.

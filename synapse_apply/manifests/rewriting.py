@@ -192,7 +192,7 @@ class FieldOrigins:
             field_name = format_field_path(spot.path[spot.path.index("spec") :])
             self._refuse(
                 f"{field_name} comes from variable {name}",
-                f"Change the variable{position_note}, or write the value as text.",
+                f"Change the variable{position_note}, or write the value itself.",
                 find_nearest_position(document.positions, spot.path),
             )
 

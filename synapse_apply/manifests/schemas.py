@@ -232,7 +232,7 @@ def build_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:
 ScalarText = Callable[[Position, Any], str]
 # How each type is called, what is written for one, and which values of Python are of it.
 _TYPES: Mapping[str, tuple[str, str, frozenset[type]]] = {
-    "string": ("a string", "a text", frozenset()),
+    "string": ("a string", "a string", frozenset()),
     "integer": ("an integer", "a whole number", frozenset((int,))),
     "number": ("a number", "a number", frozenset((int, float))),
     "boolean": ("true or false", "true or false", frozenset((bool,))),
@@ -406,7 +406,9 @@ class _Problem:
         value, subject = self.value, self._subject
         needed = " or ".join(_TYPES[name][0] for name in names if name != "null")
         if value is None:
-            hint = "leave the field out" + (', or write "" for empty text' * ("string" in names))
+            hint = "leave the field out" + (
+                ', or write "" for an empty string' * ("string" in names)
+            )
             detail = f"{subject} is null where {needed} is needed"
             yield self._finding("Null is not a value", detail, hint)
         # A reference to a secret in a field that is none, which is more helpful than the type.

@@ -110,7 +110,7 @@ class _Addresses(Coder):
 
 
 SCALAR_LABELS: Mapping[Any, str] = {
-    str: "a text",
+    str: "a string",
     int: "an integer",
     float: "a number",
     bool: "a truth",

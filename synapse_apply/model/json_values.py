@@ -207,7 +207,7 @@ def decode_step(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
 
 def require_text(data: Any) -> str:
     if not isinstance(data, str):
-        raise WrongShapeError(format_type_mismatch("a text", data))
+        raise WrongShapeError(format_type_mismatch("a string", data))
     return data
 
 
@@ -225,7 +225,7 @@ def _parse(data: Any, parse: Callable[[str], T], expected: str) -> T:
 
 def require_text_key(key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"a key must be a text, not a {type(key).__name__}")
+        raise TypeError(f"a key must be a string, not a {type(key).__name__}")
     return key
 
 
@@ -237,7 +237,7 @@ def format_type_mismatch(expected_type: str, value: Any) -> str:
 JSON_TYPE_NAMES: Mapping[type, str] = {
     dict: "an object",
     list: "a list",
-    str: "a text",
+    str: "a string",
     int: "an integer",
     float: "a number",
     bool: "a truth",
@@ -274,7 +274,7 @@ def parse_strict_json(text: str | bytes) -> JsonValue:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            problem = "a text in it has half of a surrogate pair, which is no character"
+            problem = "a string in it has half of a surrogate pair, which is not a character"
             raise OddJsonError(problem) from None
     return value
 

@@ -168,48 +168,48 @@ _ALL_RULES = (
          "The platform reads config.yaml at the root. Without one it takes the file that ends in "
          "config.yaml and has the shortest path."),
     PackageRule("synapse-yaml", _WARNING, "Only a synapse.yaml",
-         "A folder's synapse.yaml is read where there is no config.yaml; publishing from a zip, or "
-         "many packages at once, looks for config.yaml alone."),
+         "The platform reads synapse.yaml only from a folder without config.yaml. Publishing a "
+         "zip, or several packages at once, requires config.yaml."),
     PackageRule("two-configs", _NOTE, "A synapse.yaml that is not read",
-         "Beside config.yaml it counts for nothing."),
+         "The platform ignores synapse.yaml next to config.yaml."),
     PackageRule("unreadable-config", _REFUSED, "config.yaml cannot be read",
          "It must be UTF-8 text of at most 1 MiB, and one YAML mapping."),
     # Fields of config.yaml, in the order of its schema.
-    PackageRule("name", _REFUSED, "Name is missing or no text",
-         "`name` is required, and a text: a number stands in quotes."),
-    PackageRule("code", _REFUSED, "Code is missing or no text",
-         "`code` is required, and a text: a number stands in quotes."),
-    PackageRule("version", _REFUSED, "Version is not text",
-         "`version` is a text. `version: 1.0` is the number 1.0 to YAML: quote it."),
+    PackageRule("name", _REFUSED, "Name is missing or not a string",
+         "`name` is required and must be a string. Quote a number."),
+    PackageRule("code", _REFUSED, "Code is missing or not a string",
+         "`code` is required and must be a string. Quote a number."),
+    PackageRule("version", _REFUSED, "Version is not a string",
+         "`version` must be a string. YAML reads `version: 1.0` as the number 1.0: quote it."),
     PackageRule("version-form", _WARNING, "Version is not X.Y.Z",
-         "The platform takes another form today and announces that it will refuse it."),
+         "The platform still accepts other forms, but has announced that it will refuse them."),
     PackageRule("empty-value", _REFUSED, "Key without a value",
-         "`description:` with nothing behind it is null, which is refused: leave the key out, or "
-         "write an empty text, list or map."),
-    PackageRule("text", _REFUSED, "Value is not text",
-         "`description`, `readme`, `wheels_dir` and `variant` are texts."),
+         "`description:` without a value is null, which the platform refuses. Remove the key, or "
+         "write an empty string, list or map."),
+    PackageRule("text", _REFUSED, "Value is not a string",
+         "`description`, `readme`, `wheels_dir` and `variant` must be strings."),
     PackageRule("category", _REFUSED, "Category is not one of the platform's",
          "The list is closed."),
     PackageRule("category-converter", _WARNING, "Category that the platform's tools refuse",
-         "The backend knows `converter`; the model of config.yaml in the platform's SDK, with "
-         "which its publisher and its agents read a package, refuses it."),
+         "The backend accepts `converter`. The platform's publisher and agents read packages "
+         "with its SDK, which refuses this category."),
     PackageRule("data-type", _REFUSED, "Data type is not one of the platform's",
-         "The list is closed; `time_series` is none."),
+         "The list is closed and does not include `time_series`."),
     PackageRule("data-type-needed", _REFUSED, "neural_net without a data type",
-         "`data_type` is required where `category` is neural_net."),
+         "`data_type` is required if `category` is neural_net."),
     PackageRule("package-manager", _REFUSED, "Package manager is not pip or uv",
-         "`package_manager` is pip or uv."),
+         "`package_manager` must be pip or uv."),
     PackageRule("shape", _REFUSED, "List or map expected",
-         "`tasks`, `tags` and `package_manager_options` are lists of texts, `env`, `runtime_env`, "
-         "`dependencies`, `requires` and `actions` maps."),
-    PackageRule("requires", _REFUSED, "Requirement is not text",
-         "`requires` has `sdk`, `python` and `cuda` as texts. `python: 3.12` is a number: "
+         "`tasks`, `tags` and `package_manager_options` must be lists of strings. `env`, "
+         "`runtime_env`, `dependencies`, `requires` and `actions` must be maps."),
+    PackageRule("requires", _REFUSED, "Requirement is not a string",
+         "`sdk`, `python` and `cuda` of `requires` must be strings. `python: 3.12` is a number: "
          "quote it."),
-    PackageRule("dependencies", _REFUSED, "Dependency is not text",
-         "`dependencies` maps the code of a plugin to a text. `1.0` is a number: quote it."),
+    PackageRule("dependencies", _REFUSED, "Dependency is not a string",
+         "`dependencies` maps a plugin's code to a string. `1.0` is a number: quote it."),
     PackageRule("specifier", _REFUSED, "Not a version specifier",
-         "Versions in `requires` and `dependencies` are specifiers as in pip (PEP 440), such as "
-         "`>=1.2,<2`."),
+         "Versions in `requires` and `dependencies` must be PEP 440 specifiers, as for pip, such "
+         "as `>=1.2,<2`."),
     PackageRule("supported-data-types", _REFUSED, "Supported data type is not the platform's",
          "`supported_data_types` (or `supported_data_type`) is a list of data types."),
     PackageRule("annotation-tools", _REFUSED, "Annotation tools are not the platform's",
@@ -223,68 +223,69 @@ _ALL_RULES = (
     PackageRule("smart-tool", _REFUSED, "Smart tool is not one of the platform's",
          "`smart_tool` is interactive, automatic or semi_automatic."),
     PackageRule("smart-tool-type", _NOTE, "smart_tool_type is not read",
-         "The platform's templates write it; what it reads is `smart_tool`."),
+         "The platform's templates write `smart_tool_type`, but the platform reads only "
+         "`smart_tool`."),
     PackageRule("action", _REFUSED, "Malformed action",
-         "The texts of an action (`entrypoint`, `description`, `input_type`, `output_type`) are "
-         "texts, `serve_options` is a map."),
-    PackageRule("action-text", _REFUSED, "Action written as plain text",
+         "`entrypoint`, `description`, `input_type` and `output_type` of an action must be "
+         "strings. `serve_options` must be a map."),
+    PackageRule("action-text", _REFUSED, "Action is a string",
          "Publishing silently drops an action that is not a map."),
     PackageRule("method", _REFUSED, "Method is not one of the platform's",
          "`method` is job, task, serve or restapi."),
     PackageRule("container", _REFUSED, "Malformed container",
-         "In `container` and `code_server` ports are 1 to 65535, `gpu` is at least 0, the numbers "
-         "of `healthcheck` are more than 0."),
-    PackageRule("dockerfile", _REFUSED, "Container without a Dockerfile of its own",
-         "What is `enabled` needs `dockerfile`, and `container` and `code_server` must not share "
-         "one."),
+         "In `container` and `code_server`, ports must be 1 to 65535, `gpu` at least 0, and the "
+         "numbers of `healthcheck` above 0."),
+    PackageRule("dockerfile", _REFUSED, "Container without a separate Dockerfile",
+         "A container or code server that is `enabled` needs `dockerfile`. The two must not "
+         "share a Dockerfile."),
     PackageRule("dockerfile-missing", _WARNING, "Dockerfile is not in the package",
          "`dockerfile` is a path in the package."),
-    PackageRule("yaml-1.1", _REFUSED, "Text that the platform reads as another type",
+    PackageRule("yaml-1.1", _REFUSED, "String that the platform reads as another type",
          "The platform reads YAML 1.1, where an unquoted `yes`, `no`, `on`, `off`, a date or "
-         "`1:30` is not text: quote it."),
+         "`1:30` is not a string: quote it."),
     PackageRule("unknown-key", _NOTE, "Key that is ignored",
-         "The platform reads over keys that it does not know; a typing error among them "
-         "goes unnoticed."),
+         "The platform ignores unknown keys, so you would not notice a typing error."),
     # Entrypoints, and the files behind them.
     PackageRule("entrypoint-form", _REFUSED, "Malformed entrypoint",
          "An entrypoint is `module.path:Name`, or `module.path.Name`."),
     PackageRule("entrypoint-none", _WARNING, "Action without an entrypoint",
-         "It cannot be run. The platform's publisher fills it in from the code; a package is "
-         "published here as it stands."),
+         "Nobody can run an action without an entrypoint. The platform's publisher adds it from "
+         "the code; synapse-apply publishes the package unchanged."),
     PackageRule("entrypoint-missing", _REFUSED, "Entrypoint is in no file of the package",
-         "The module of an entrypoint is a file of the package."),
+         "The module of an entrypoint must be a file of the package."),
     PackageRule("entrypoint-outside", _WARNING, "Entrypoint outside the package",
          "The module is neither in the package nor in a library that requirements.txt names."),
-    PackageRule("entrypoint-name", _WARNING, "Entrypoint names nothing in its file",
+    PackageRule("entrypoint-name", _WARNING, "Entrypoint names no class or function in its file",
          "The class or function does not occur in the module."),
     PackageRule("left-out", _REFUSED, "Code that is left out of the package",
-         "The module of an entrypoint is left out by an ignore rule; `env`, `build` and `dist` "
-         "are among those that are built in."),
+         "An ignore rule excludes the module of an entrypoint. Built-in rules exclude `env`, "
+         "`build` and `dist`, among others."),
     PackageRule("import-left-out", _WARNING, "Imported code that is left out of the package",
-         "A module that code of the package imports is left out by an ignore rule."),
+         "An ignore rule excludes a module that the package imports."),
     PackageRule("left-out-elsewhere", _WARNING, "Code that the platform's publisher leaves out",
-         "The platform's publisher matches ignore patterns with every part of a path, knows no `!` "
-         "and no anchors: what is published here may vanish when somebody publishes with it."),
+         "The platform's publisher matches ignore patterns against every part of a path and "
+         "supports neither `!` nor anchors. It may leave out files that synapse-apply publishes."),
     # Secrets.
     PackageRule("secret", _REFUSED, "Secret in the package",
-         "A credential of a well-known form, such as a private key or a GitHub token. Whoever can "
-         "download the release can read it."),
+         "The package contains a credential, such as a private key or a GitHub token. Everyone "
+         "who can download the release can read it."),
     PackageRule("secret-like", _WARNING, "Value that looks like a secret",
-         "A name such as `API_KEY`, `TOKEN`, `SECRET` or `PASSWORD` is given a value that looks "
+         "A name such as `API_KEY`, `TOKEN`, `SECRET` or `PASSWORD` has a value that looks "
          "random."),
     # What it needs.
     PackageRule("unpinned", _NOTE, "Requirement without a version",
-         "What is not pinned with `==` in requirements.txt may be another version at each "
-         "installation."),
-    PackageRule("dependency-itself", _REFUSED, "Plugin that needs itself",
+         "Without `==` in requirements.txt, each installation may get another version of a "
+         "requirement."),
+    PackageRule("dependency-itself", _REFUSED, "Plugin that depends on itself",
          "`dependencies` names other plugins."),
-    PackageRule("dependency-missing", _WARNING, "Plugin that is needed is not declared here",
-         "`dependencies` names a code that no manifest of the target declares; it may be there on "
-         "the backend."),
-    PackageRule("dependency-version", _WARNING, "Declared version is not the one that is needed",
-         "No declared release of the plugin fits the specifier; an older release may still exist."),
-    PackageRule("dependency-cycle", _ERROR, "Plugins that need each other",
-         "There is no order in which they could be published."),
+    PackageRule("dependency-missing", _WARNING, "Required plugin is not declared",
+         "No manifest of the target declares the plugin code in `dependencies`. The plugin may "
+         "exist on the backend."),
+    PackageRule("dependency-version", _WARNING, "Declared version does not fit the requirement",
+         "No declared release of the plugin matches the specifier. An older release may still "
+         "exist."),
+    PackageRule("dependency-cycle", _ERROR, "Plugins that depend on each other",
+         "No order exists in which you could publish them."),
     # What the manifests say of the plugin.
     PackageRule("plugin-code", _WARNING, "Plugin without a code",
          "The platform requires `code`; the embedded backend does not."),

@@ -86,7 +86,7 @@ def parse_remote_id(value: Any) -> str:
     # A tuple of types: `int | str` would be made anew for each of thousands of ids.
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         found = _JSON_TYPES.get(type(value), type(value).__name__)
-        raise ValueError(f"an id is a text or an integer, not {found}")  # noqa: TRY004
+        raise ValueError(f"an id is a string or an integer, not {found}")  # noqa: TRY004
     if isinstance(value, int):
         if value < 0 or value.bit_length() > _MAX_BITS:
             raise ValueError("an id is no negative number and has at most 128 digits")

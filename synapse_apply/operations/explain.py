@@ -36,7 +36,7 @@ def explain(name: str) -> JsonDocument:
     for part in path:
         # NAME is any name that people choose, as that of a target.
         if (schema := fields.get(part, fields.get("NAME"))) is None:
-            raise _build_not_found(part, f"no field on the way to {name}", fields)
+            raise _build_not_found(part, f"not a field in the path {name}", fields)
         facts, fields = _read_facts_and_fields(schema, root)
     below = {field: _read_facts_and_fields(schema, root)[0] for field, schema in fields.items()}
     return {"name": name, **facts, "fields": below}

@@ -309,8 +309,8 @@ class _ManifestMaker:
                 self._add_missed(candidate, f"its {owner[0]} (id {owner[1]}) was not exported")
             elif contains_masked_text(candidate.observed.spec):
                 reason = (
-                    "one of its texts repeats a secret, which no manifest may contain: "
-                    "change it in Synapse"
+                    "one of its strings repeats a secret, which no manifest may contain: change "
+                    "it in Synapse"
                 )
                 self._add_missed(candidate, reason)
             elif others and owner:

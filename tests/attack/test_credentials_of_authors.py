@@ -64,7 +64,7 @@ def test_a_text_of_a_commits_author_is_no_credential(
     }[setting]
     said = make_checkout(tmp_path, target, **{variable: "postgresql://h/db"}).run("validate", 1)
     assert "Variable of a commit's author" in said
-    assert f"names {variable}, which the forge sets to a text from the author of a commit" in said
+    assert f"names {variable}, which the forge sets to a value that the author of a commit" in said
 
 
 @pytest.mark.parametrize("variable", ["CI_JOB_JWT", "STATE_URL", "GITHUB_TOKEN", "CI_JOB_TOKEN"])

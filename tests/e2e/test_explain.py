@@ -85,7 +85,7 @@ def test_the_command_tells_type_values_and_fields() -> None:
     """Each field one level down with its type, whether it must be there, and its values."""
     said = explained("storage.spec")
     assert said.startswith("storage.spec (map, required)\n")
-    assert "\n  name (text, required)\n      The storage's name.\n" in said
+    assert "\n  name (string, required)\n      The storage's name.\n" in said
     assert "\n      One of: internal, external\n" in said
     assert "\n  config (list" not in said
     assert explained("release.spec.verify.timeout").startswith(
@@ -97,11 +97,11 @@ def test_the_command_tells_type_values_and_fields() -> None:
 def test_the_command_explains_what_a_provider_needs() -> None:
     """The kind alone, its configuration, and a field of that."""
     said = explained("storage --provider amazon_s3")
-    assert "\n  bucket_name (text, required)\n" in said
+    assert "\n  bucket_name (string, required)\n" in said
     assert "\n  secret_key (secret: {valueFrom: ...})\n" in said
     assert explained("storage.spec.configuration --provider amazon_s3") == said
     field = explained("Storage.spec.configuration.bucket_name --provider amazon_s3")
-    assert field == "amazon_s3.bucket_name (text, required)\n  The bucket.\n"
+    assert field == "amazon_s3.bucket_name (string, required)\n  The bucket.\n"
     assert "--provider goes with `storage`" in explained("release --provider smb", 64)
 
 

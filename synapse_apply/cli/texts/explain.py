@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.cli.console import Console
 from synapse_apply.model.json_types import JsonDocument
 
-_TYPES = {"object": "map", "array": "list", "string": "text", "boolean": "true or false"}
+_TYPES = {"object": "map", "array": "list", "boolean": "true or false"}
 
 
 def print_explained(console: Console, explained: JsonDocument, *, is_required: bool) -> int:

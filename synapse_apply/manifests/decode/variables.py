@@ -301,7 +301,7 @@ class _Substitution:
         for key, child in value.items():
             if "${var." in key:
                 detail = f"the key `{key}` holds a variable"
-                hint = "keys cannot contain variables: write the key as text"
+                hint = "keys cannot contain variables: write the key itself"
                 self._report((*path, key), "Variable in a key", detail, hint)
             result[key] = self.replace(child, (*path, key))
             is_complete = is_complete and result[key] is not MISSING
@@ -325,15 +325,15 @@ class _Substitution:
                 return MISSING
             if isinstance(value, (list, dict)):
                 kind = describe_value_kind(value)
-                detail = f"{match[0]} is {kind} inside a longer text"
+                detail = f"{match[0]} is {kind} inside a longer string"
                 hint = "use the variable alone, or use a string"
-                self._report(path, "Variable does not fit into a text", detail, hint)
+                self._report(path, "Variable does not fit into a string", detail, hint)
                 return MISSING
             # As JSON, so that booleans and numbers look as in YAML, not as in Python.
             pieces.append(value if isinstance(value, str) else json.dumps(value))
             length += len(pieces[-1])
             if length > _MAX_CHARACTERS:
-                detail = f"the text with its variables has more than {_MAX_CHARACTERS} characters"
+                detail = f"the string with its variables has more than {_MAX_CHARACTERS} characters"
                 self._report(path, "Text too long", detail, "use shorter variables")
                 return MISSING
         return "".join(pieces) + text[end:]

@@ -276,8 +276,8 @@ class _ProjectDecoder:
                     self._report(
                         path,
                         "Variable of a commit's author",
-                        f"`{setting}` names {ref.name}, which the forge sets to a text from the "
-                        "author of a commit or pull request, or to a folder of the checkout",
+                        f"`{setting}` names {ref.name}, which the forge sets to a value that the "
+                        "author of a commit or pull request chose, or to a folder of the checkout",
                         "name a variable that you set yourself",
                     )
                 elif setting != STATE_KEY and is_key:

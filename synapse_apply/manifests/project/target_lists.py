@@ -340,7 +340,7 @@ class _ListReader:
                     self._report_row(lists[0], (index, key), *finding)
                 elif not isinstance(value, (str, int, float)):
                     detail = f"`{key}` is {describe_value_kind(value)}, but must be a single value"
-                    hint = "a row holds texts, numbers and booleans. Omit keys without a value"
+                    hint = "a row may hold strings, numbers and booleans. Omit keys without a value"
                     self._report_row(lists[0], (index, key), "Wrong type", detail, hint)
 
     def _make_targets(self, target_list: _TargetList) -> None:
@@ -545,7 +545,7 @@ def _parse_template_node(
     }
     for key in children:
         if "${row." in str(key):
-            hint = "keys cannot contain values of rows: write the key as text"
+            hint = "keys cannot contain values of rows: write the key itself"
             report((*path, key), "Row in a key", f"the key `{key}` refers to a row", hint)
     is_same = all(child is value[key] for key, child in children.items())
     return value if is_same else _Filled(children, isinstance(value, list))

@@ -166,21 +166,21 @@ _KNOWN_MESSAGES = (
     (
         r"mapping values are not allowed",
         "unexpected `: `: the line has a second one, or the line before has none",
-        "indent like the line before, or quote the text that contains `: `",
+        "indent like the line before, or quote the string that contains `: `",
     ),
     (
         r"could not find expected ':'",
         "this line has no `KEY: VALUE`",
-        "add the `:`, or indent the line if it belongs to the text above",
+        "add the `:`, or indent the line if it belongs to the string above",
     ),
     (
         r"unexpected end of stream|while scanning a quoted scalar",
-        "a quoted text is not closed",
+        "a quoted string is not closed",
         "close the quotes",
     ),
     (
         r"document indicator",
-        "a quoted text is not closed before the next document",
+        "a quoted string is not closed before the next document",
         "close the quotes",
     ),
     (
@@ -196,7 +196,7 @@ _KNOWN_MESSAGES = (
     (r"cannot start any token", "no YAML value can start with this character", _QUOTE_HINT),
     (
         r"unknown escape|escape",
-        "an unknown escape in a double-quoted text",
+        "an unknown escape in a double-quoted string",
         "use single quotes, or write \\\\ for a backslash",
     ),
     (
@@ -205,8 +205,8 @@ _KNOWN_MESSAGES = (
         "flatten the document",
     ),
     (r"undefined tag|tag", "the tag cannot be read", "remove the tag"),
-    (r"alias|anchor", "an anchor or alias has no name", "quote the text that begins with & or *"),
-    (r"", "this is not valid YAML", "compare with the examples. Quoting the text often helps"),
+    (r"alias|anchor", "an anchor or alias has no name", "quote the string that begins with & or *"),
+    (r"", "this is not valid YAML", "compare with the examples. Quoting the string often helps"),
 )
 
 
@@ -225,7 +225,7 @@ def _explain_bad_escape(escape: str) -> tuple[str, str]:
         )
     return (
         f"{escape[:2]} comes before a number that is not a character",
-        "write the character itself, or use single quotes to keep the text unchanged",
+        "write the character itself, or use single quotes to keep the string unchanged",
     )
 
 
@@ -663,7 +663,7 @@ class _YamlReader:
         self._report(
             "Control character",
             f"the character U+{ord(match[0]):04X} is not allowed in YAML",
-            f'remove the character, or write an escape in a quoted text: "\\u{ord(match[0]):04x}"',
+            f'remove it, or write an escape in a quoted string: "\\u{ord(match[0]):04x}"',
             pack_mark(self._first_line + line, column),
         )
         return re.sub(_CONTROL_CHARACTER, "\ufffd", text)
@@ -704,14 +704,14 @@ class _YamlReader:
                 "Number with too many digits",
                 f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and the "
                 f"limit is {MAX_NUMBER_LENGTH:,}",
-                "quote it if it is text",
+                "quote it if it is a string",
                 mark,
             )
         except NotJsonNumber:
             self._report(
                 "Number that JSON cannot hold",
                 f"{text} is infinite or not a number",
-                f'quote it if it is text: "{text}"',
+                f'quote it if it is a string: "{text}"',
                 mark,
             )
         return text
@@ -723,7 +723,7 @@ class _YamlReader:
             self._report(
                 "Tags are not supported",
                 f"the tag {tag_text} requests a type that JSON lacks",
-                "remove the tag. Quote the value if it is text",
+                "remove the tag. Quote the value if it is a string",
                 mark,
             )
 
@@ -804,7 +804,7 @@ class _YamlReader:
         self._report(
             "Key is not a string",
             "found a mapping, a list or an alias, but expected a key",
-            "write text as the key, and quote it if it begins with { or [",
+            "write a string as the key, and quote it if it begins with { or [",
             mark,
         )
         return made_up
@@ -820,7 +820,7 @@ class _YamlReader:
                 f"*{name} is inside the value that it refers to"
                 if is_open
                 else f"no anchor &{name} precedes *{name} in this document",
-                f'quote it if it is text: "*{name}"',
+                f'quote it if it is a string: "*{name}"',
                 mark,
             )
             # Read as a text, so that the rest of the document is still checked.

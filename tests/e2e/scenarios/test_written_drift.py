@@ -148,7 +148,7 @@ def test_a_variable_is_told_with_its_place(site: Workplace, server: Server) -> N
     said = refused(site, "--write", "plugin/yolo")
     assert "on manifests/all.yaml:9:3, with plugin/yolo" in said
     assert "spec.author comes from variable author." in said
-    assert "Change the variable (synapse-apply.yaml:6:3), or write the value as text." in said
+    assert "Change the variable (synapse-apply.yaml:6:3), or write the value itself." in said
 
 
 def test_a_pattern_is_for_others_too(site: Workplace, server: Server) -> None:

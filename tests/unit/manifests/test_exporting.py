@@ -88,7 +88,7 @@ def test_texts_that_look_like_other_types_are_texts_for_older_readers(text: str)
     [
         ({"${var.x}": 1}, "a key of a manifest cannot contain"),
         ({"x" * 2000: 1}, "the key is too long"),
-        ({"half": "\ud800"}, "half a character"),
+        ({"half": "\ud800"}, "half of a surrogate pair"),
         ({"nan": [float("nan")]}, "not a JSON number"),
         ({"long": 10**2000}, "too long"),
     ],

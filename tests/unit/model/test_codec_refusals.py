@@ -76,17 +76,17 @@ def test_what_a_newer_minor_version_added_is_ignored():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"remote_id": 5}, "remote_id: expected a text, found an integer"),
+        ({"remote_id": 5}, "remote_id: expected a string, found an integer"),
         ({"applied": []}, "applied: expected an object, found a list"),
         ({"applied": {"k": 1}}, "applied.k: expected a JSON Pointer"),
-        ({"applied": {"/k": [{"$mac": 1}]}}, "applied./k[0].$mac: expected a text, found null"),
+        ({"applied": {"/k": [{"$mac": 1}]}}, "applied./k[0].$mac: expected a string, found null"),
         ({"applied": {"/k": {"$new": 1}}}, "applied./k: a marker this version does not know"),
         ({"seen": {"/k": {"$int": "zz"}}}, "seen./k.$int: expected a number"),
         ({"seen": {"/k": {"$map": []}}}, "seen./k.$map: expected an object, found a list"),
         ({"depends_on": ["a/b", "nothing"]}, "depends_on[1]: expected an address, KIND/NAME"),
         ({"protected": 0}, "protected: expected a truth, found an integer"),
-        ({"address": None}, "address: expected a text, found null"),
-        ({"digest": 1}, "digest: expected a text, found an integer"),
+        ({"address": None}, "address: expected a string, found null"),
+        ({"digest": 1}, "digest: expected a string, found an integer"),
     ],
 )
 def test_a_wrong_shape_says_where_and_what_was_expected(change, words):
