@@ -155,12 +155,17 @@ def known_providers() -> tuple[str, ...]:
     )
 
 
-def find_similar_provider(name: str, others: Iterable[str] = ()) -> str:
-    """The provider that is meant by a name: by the vendor's other names, else by spelling."""
+def provider_called(name: str) -> str:
+    """The provider that the vendor also calls by this name, "" for none."""
     for provider in known_providers():
         if name.lower() in read_schema(f"providers/{provider}").get("x-also-called", ()):
             return provider
-    return find_similar_word(name, (*known_providers(), *others))
+    return ""
+
+
+def find_similar_provider(name: str, others: Iterable[str] = ()) -> str:
+    """The provider that is meant by a name: by the vendor's other names, else by spelling."""
+    return provider_called(name) or find_similar_word(name, (*known_providers(), *others))
 
 
 def missing_required_keys(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.schemas import build_strict_schema, known_providers
+from synapse_apply.manifests.schemas import build_strict_schema, known_providers, provider_called
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import RULES_BY_ID
@@ -26,7 +26,8 @@ def explain(name: str) -> JsonDocument:
         return {"name": name, "level": rule.level.value, "title": rule.title, "text": rule.text}
     first, *path = name.split(".")
     providers = known_providers()
-    if (schema_name := first.lower()) not in (*_INPUT_NAMES, *providers):
+    schema_name = provider_called(first) or first.lower()
+    if schema_name not in (*_INPUT_NAMES, *providers):
         raise _build_not_found(
             first, "not a kind, a file or a provider", (*_INPUT_NAMES, *providers)
         )

@@ -99,7 +99,11 @@ def test_the_command_explains_what_a_provider_needs() -> None:
     said = explained("storage --provider amazon_s3")
     assert "\n  bucket_name (string, required)\n" in said
     assert "\n  secret_key (secret: {valueFrom: ...})\n" in said
-    assert explained("storage.spec.configuration --provider amazon_s3") == said
+    for name in ("storage.spec", "storage.spec.configuration"):
+        assert explained(f"{name} --provider amazon_s3") == said
+    # The vendor's other name.
+    assert explained("storage.spec --provider s3") == said.replace("amazon_s3 (", "s3 (", 1)
+    assert "--provider goes with `storage`" in explained("storage.spec.name --provider smb", 64)
     field = explained("Storage.spec.configuration.bucket_name --provider amazon_s3")
     assert field == "amazon_s3.bucket_name (string, required)\n  The bucket.\n"
     assert "--provider goes with `storage`" in explained("release --provider smb", 64)

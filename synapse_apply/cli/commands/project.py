@@ -164,9 +164,10 @@ def explain(*, console: Console, name: str, provider: str | None) -> int:
     from synapse_apply.library import explain
 
     if provider is not None:
-        kind, _, field = name.partition(".spec.configuration")
+        kind, _, path = name.partition(".spec")
+        field = path.removeprefix(".configuration")
         has_provider = "provider" in explain(f"{kind}.spec").get("fields", ())
-        if not has_provider or field[:1] not in {"", "."}:
+        if not has_provider or field[:1] not in {"", "."} or (field and field == path):
             raise click.UsageError(
                 "--provider goes with `storage`, `storage.spec.configuration` and its fields."
             )
