@@ -28,7 +28,8 @@ _FINDINGS_KEY = f"{__name__}.findings"
 class TargetSection:
     """What a command gave for one of several targets: exit code, document, source of reports.
 
-    `was_stopped`: a signal asked it to end, whatever its exit code says.
+    `was_stopped`: a signal asked it to end, whatever its exit code says. `told` is what the
+    sections of a command wrote for all of them.
     """
 
     target: str
@@ -36,6 +37,7 @@ class TargetSection:
     was_stopped: bool = False
     document: Mapping[str, Any] | None = None
     report_source: ReportSource | None = None
+    told: set[str] = field(default_factory=set)
 
 
 class OutputFailedError(OSError):
@@ -132,6 +134,13 @@ class Console:
     @property
     def is_stderr_colored(self) -> bool:
         return self.should_color(sys.stderr)
+
+    def write_once(self, text: str) -> None:
+        """Write output, unless a section of an earlier target has the same."""
+        told = self.section.told if self.section is not None else set()
+        if text not in told:
+            self.write_output(text)
+        told.add(text)
 
     def write_output(self, text: str) -> None:
         """Write the requested output; OutputFailedError when it cannot be written."""

@@ -148,7 +148,8 @@ class TargetsRun:
 
     def add_section(self, invocation: Invocation) -> TargetSection:
         """A new section, below its heading where text is printed."""
-        section = TargetSection(str(invocation.target))
+        told = self.sections[0].told if self.sections else set[str]()
+        section = TargetSection(str(invocation.target), told=told)
         if not self.console.as_json:
             gap = "\n" if self.sections else ""
             self.console.write_output(f"{gap}==> {section.target} <==\n")

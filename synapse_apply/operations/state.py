@@ -97,7 +97,6 @@ from synapse_apply.workspace.state_key import (
     find_or_make_shared_key,
     key_ids_of_digests,
     list_ci_key_commands,
-    new_key_lines_of,
     state_folder,
 )
 from synapse_apply.workspace.state_project import (
@@ -825,13 +824,14 @@ class CreatedState:
 
     `target` is the name of its target. `project_id` is the project that a shared one is bound to.
     `key_file` is the file in which its key was made, None where there was a key. `is_pinned`: the
-    project file names its lineage. `steps` are sentences on what is to be done so that others can
-    use it, and on who can read and write it; none for a state of this machine alone.
+    project file names its lineage; `is_of_list`: it cannot, as a list has the target. `steps` are
+    sentences on what is to be done so that others can use it; none for a state of this machine.
     """
 
     target: str
     lineage: str
     is_pinned: bool
+    is_of_list: bool = False
     project_id: ProjectId = NO_PROJECT_ID
     key: StateKey | None = None
     key_file: Path | None = None
@@ -866,7 +866,9 @@ def create_empty_state_and_missing_key(
                 ", which creates an empty state anyway.",
             ),
         )
-    created = CreatedState(target.name, lineage or str(uuid4()), bool(pinned_lineage))
+    created = CreatedState(
+        target.name, lineage or str(uuid4()), bool(pinned_lineage), target.row is not None
+    )
 
     def create_store(shared_ids: ProjectAndKeyIds) -> None:
         progress = session.last_seen_files.read_farthest(created.lineage).progress
@@ -901,12 +903,19 @@ def create_empty_state_and_missing_key(
     project_id, key = shared_key.project_id, shared_key.key
     key_id = key.key_id if key is not None else ""
     create_store(ProjectAndKeyIds(project_id.text, key_id, target.name))
+    bucket_rule = (
+        f"The state is at {store.where}. No lifecycle rule may expire current objects there: that "
+        "would destroy the state. A rule that expires old versions is fine."
+    )
     return replace(
         created,
         project_id=project_id,
         key=key,
         key_file=shared_key.key_file,
-        steps=(*_iter_sharing_steps(shared_key, target.name), *access_notes(store.where)),
+        steps=(
+            *_iter_sharing_steps(shared_key, target.name),
+            *([bucket_rule] * is_bucket_url(store.where)),
+        ),
     )
 
 
@@ -929,30 +938,17 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     if shared_key.key_file is None:
         yield f"It is bound to state key {key.key_id}, from {key.origin}."
         return
-    yield from new_key_lines_of(
-        key.key_id,
-        shared_key.key_file,
-        target_name,
-        is_found_by_commands=shared_key.is_found_by_commands,
+    lost = ""
+    if not shared_key.is_found_by_commands:
+        lost = (
+            f" No command looks there: put the key into {key_variable_of(target_name)}, or name "
+            f"the file in the project file: targets.{target_name}.state.key: {{file: PATH}}."
+        )
+    yield (
+        f"Created state key {key.key_id} in {shared_key.key_file}.{lost} Every machine and job "
+        f"needs this key, so keep a copy. {Command('state key', target=target_name)} prints how "
+        "to give it to a pipeline."
     )
-
-
-_GIT_RULE = (
-    "Everyone who can read that repository can read the state: addresses, ids and "
-    "configuration, but no secret. Everyone who can push to it can write the state, but "
-    "cannot sign it: keep the key from them."
-)
-_BUCKET_RULES = (
-    "No lifecycle rule may expire current objects there: that would destroy the state. A "
-    "rule that expires old versions is fine."
-)
-
-
-def access_notes(location: str) -> tuple[str, ...]:
-    """Where a store is, and who reads and writes it, by its location; () for most."""
-    rule = _BUCKET_RULES if is_bucket_url(location) else ""
-    rule = _GIT_RULE if is_git_url(location) else rule
-    return (f"The state is at {location}. {rule}",) if rule else ()
 
 
 def _require_unseen_place(session: TargetSession, lineage: str) -> None:

@@ -449,25 +449,14 @@ class KeyInUse:
         return list_ci_key_commands(path, self.target) if path.is_absolute() else []
 
 
-def new_key_lines_of(
-    key_id: str, key_file: Path, target_name: str, *, is_found_by_commands: bool = True
-) -> list[str]:
-    """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key.
-
-    `is_found_by_commands`: commands on this machine look there by themselves.
-    """
-    lines = [f"Created state key {key_id} in {key_file}."]
-    if not is_found_by_commands:
-        lines.append(
-            f"No command looks for the key there. Put it into {key_variable_of(target_name)}, "
-            f"or name its file in the project file: targets.{target_name}.state.key: {{file: "
-            "PATH}."
-        )
-    lines.append(
+def new_key_lines_of(key_id: str, key_file: Path, target_name: str) -> list[str]:
+    """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key."""
+    need = (
         "Every machine and job that uses this state needs this key. Keep a copy: without the "
         "key, nobody can check signatures. For a pipeline, set the key as a secret:"
     )
-    return [*lines, *(f"  {line}" for line in list_ci_key_commands(key_file, target_name))]
+    commands = [f"  {line}" for line in list_ci_key_commands(key_file, target_name)]
+    return [f"Created state key {key_id} in {key_file}.", need, *commands]
 
 
 def list_ci_key_commands(key_file: Path, target_name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -149,3 +150,27 @@ def test_changed_bytes_are_a_note_or_a_refusal_until_the_version_moves(gitops: G
     assert "# release/defect-detection@1.2.0 will be created" in moved
     assert "Plan: 1 to add, 0 to change, 0 to destroy." in moved
     assert gitops.run("plan -t prod").stdout == EMPTY
+
+
+def test_a_fleet_begins_with_the_commands_of_its_page(tmp_path: Path) -> None:
+    """Each command of the README ends with 0, one after the other; only the servers are others."""
+    folder = copied(ROOT / "examples" / "fleet", tmp_path)
+    page = (folder / "README.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    tokens = {"ACME": "acme", "BETA": "beta", "LAB": "canary-lab"}
+    with EmbeddedServer(tmp_path / "data", tokens=tokens) as server:
+        file = folder / "synapse-apply.yaml"
+        text = file.read_text()
+        for old, new in (
+            ("https://api.synapse.example", server.url),
+            ("s3://platform-states/${row.name}", ".synapse-apply/state/${row.name}.db"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        file.write_text(text)
+        given = variables(folder / "example.env") | {f"SYNAPSE_TOKEN_{one}": one for one in tokens}
+        for line in block.splitlines():
+            assert line.startswith("synapse-apply ")
+            words = line.partition("#")[0].replace("'", "").removeprefix("synapse-apply ")
+            ran = run(words, folder, given)
+    assert "1 to add" in ran.stdout

@@ -18,7 +18,6 @@ from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, Int
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
 from synapse_apply.views.json.documents import section_json
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.checkup import render_checkup_section
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import render_accepted, render_record
 from synapse_apply.views.text.terminal import render_table
@@ -60,19 +59,18 @@ def print_created_state(console: Console, created: CreatedState, offer: BackendO
         )
         return 0
     lines = [f"Created an empty state for target {name}, lineage {lineage}."]
-    if not created.is_pinned:
+    if not (created.is_pinned or created.is_of_list):
         lines.append(
             f"Pin the lineage in the project file: targets.{name}.state.lineage: {lineage}"
         )
-    asked = f"The backend's features could not be read: {sanitize(offer.unasked)}.\n"
-    if offer.rows and all(row.status is CheckStatus.OK for row in offer.rows):
-        names = (f"{row.subject}: " if row.subject else "" for row in offer.rows)
-        rows = zip(names, offer.rows, strict=True)
-        asked = f"Backend: {'; '.join(sanitize(name + row.summary) for name, row in rows)}.\n"
-    elif offer.rows:
-        asked = render_checkup_section("Backend", offer.rows, color=console.is_output_colored)
-    lines += [*created.steps, f"\n{asked}{offer.empty_state_risk}"]
-    console.write_output("".join(f"{line}\n" for line in lines))
+    asked = f"The backend's features could not be read: {offer.unasked}."
+    if offer.rows:
+        rows = [f"{row.subject}: {row.summary}".removeprefix(": ") for row in offer.rows]
+        asked = f"Backend: {'; '.join(rows)}."
+        if any(row.status is not CheckStatus.OK for row in offer.rows):
+            asked += f" {Command('doctor', target=name)} says more."
+    console.write_output("".join(f"{line}\n" for line in (*lines, *created.steps)))
+    console.write_once(f"{sanitize(asked)} {offer.empty_state_risk}\n")
     return 0
 
 

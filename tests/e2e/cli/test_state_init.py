@@ -53,10 +53,11 @@ def test_what_it_offers_is_said_as_doctor_says_it(
         out = place.run("state", "init", code=0).out
         doctor = place.run("doctor").out
     (offered,) = [line for line in out.splitlines() if line.startswith("Backend: ")]
-    told = offered.removeprefix("Backend: ").removesuffix(".").split("; ")
-    assert [one for one in told if one not in doctor] == []
+    told = offered.removeprefix("Backend: ").partition(". An empty state knows no object. ")
+    assert told[2].startswith(protection)
+    assert [one for one in told[0].split("; ") if one not in doctor] == []
     assert row in offered
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 3
     assert protection in out
     assert UNKNOWN not in out
 
@@ -170,6 +171,7 @@ def test_a_fleet_is_begun_at_once(tmp_path: Path) -> None:
         assert "--lineage works only with one target" in refused.err
         out = place.run("state", "init", "-t", "prod-*", code=0).out
         assert out.count("Created an empty state") == 2
+        assert out.count("\nBackend: v1 for ") == 1
         assert "Target prod-1 already has a state." in out
         again = place.run("state", "init", "-t", "prod-*", "--json", code=0).document
         assert [one["document"]["made"] for one in again["targets"]] == [False] * 3

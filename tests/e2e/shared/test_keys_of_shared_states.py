@@ -58,10 +58,13 @@ def test_at_a_terminal_the_key_is_the_users(team: Workplace, server: Server) -> 
     assert key.parent.stat().st_mode & 0o777 == 0o700
     assert (key.parents[1] / ".gitignore").read_text() == "*\n"
     assert f"in {key}." in shown
-    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in shown
+    assert (len(shown.strip().splitlines()), shown.count(str(key))) == (5, 1)
+    assert "`synapse-apply state key -t prod` prints how to give it to a pipeline." in shown
+    told = team.run("state", "key", code=0).out
+    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in told
     stored = "glab variable set SYNAPSE_APPLY_STATE_KEY_PROD --scope prod --protected --masked"
-    assert f"tr -d '\\n' < {key} | {stored}\n" in shown
-    assert key.read_text().strip() not in shown
+    assert f"tr -d '\\n' < {key} | {stored}\n" in told
+    assert key.read_text().strip() not in shown + told
     assert list(team.root.rglob("*.key")) == []
     text = (team.root / "synapse-apply.yaml").read_text()
     (project_id,) = re.findall(r'"?project"?: \{"?id"?: "?([0-9a-f-]{36})', text)

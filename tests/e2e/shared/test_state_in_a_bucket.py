@@ -74,6 +74,7 @@ def test_a_state_begins_in_a_bucket_and_is_all_there(
     told = project.run("state", "init")
     assert "Created an empty state" in told
     assert "No lifecycle rule may expire current objects there" in told
+    assert len(told.splitlines()) <= 6
     assert "Resources: 1 added" in project.run("apply", "--auto-approve")
     assert project.run("plan").startswith("No changes.")
     project.run("state", "backup", "before.db")
