@@ -811,6 +811,11 @@ def _change(run: Run, step: Step) -> Outcome:
         return _delete(run, step)
     if action is Action.FORGET:
         run.gate.require_permit()
+        now, uptime = run.ledger.clock.utc_now(), run.ledger.uptime()
+        for call in record.given_up if record else ():
+            left = call.seconds_left(run.settle_after, now, uptime)
+            if call.state is IntentState.ABSENT and left > 0:
+                store.keep_forgotten_call(call)
         store.remove_records(step.address, uses_up=approvals)
         _audit_without_call(run, step)
         return step.outcome(Result.DONE)

@@ -49,7 +49,7 @@ class LiveBackend(TargetSession):
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
             desired = self.manifests_alone.desired
-        records, intents = (state.records, state.open_intents) if state else ({}, ())
+        records, intents = (state.records, state.calls) if state else ({}, ())
         marks = with_named_secrets(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )

@@ -43,7 +43,7 @@ def live_reader_of_state(session: TargetSession, state: State) -> LiveReader:
         session.api,
         session.catalogue,
         session.target.api,
-        build_known_marks(session, state.records, state.open_intents),
+        build_known_marks(session, state.records, state.calls),
         session.parallelism,
     )
 
@@ -182,12 +182,14 @@ def list_acting_calls(
     now, uptime = session.clock.utc_now(), session.uptime()
     settle_after = session.target.settle_after
     open_ids = {intent.id for intent in state.open_intents}
-    given_up = (
+    given_up = [
         replace(call, address=address)  # the record may have moved since
         for address, record in state.records.items()
         for call in record.given_up
         if call.id not in open_ids and not _is_sealed(record, call)
-    )
+    ]
+    recorded = {call.id for record in state.records.values() for call in record.given_up}
+    given_up += [call for call in state.forgotten_calls if call.id not in recorded]
     return [
         (seconds, call)
         for call in (*state.open_intents, *given_up)
@@ -234,7 +236,7 @@ def keep_acting_calls(
 
     One that was given up, or whose record is gone already, goes into that of `records` for its
     object. Others stay open, or are opened again, until it is certain that they cannot act; but
-    none is opened again that was settled by hand as not done: nobody answers for it twice.
+    one that was settled by hand as not done is only kept: nobody answers for it twice.
     """
     from synapse_apply.applying.settle import ResolvedIntent
 
@@ -277,7 +279,9 @@ def keep_acting_calls(
                 session.store.write_records(record)
             if call.id in open_ids and not is_done:
                 close_known_intents(session, [ResolvedIntent(ended, record)])
-        elif call.id not in open_ids and call.state is not IntentState.ABSENT:
+        elif call.state is IntentState.ABSENT:
+            session.store.keep_forgotten_call(call)
+        elif call.id not in open_ids:
             address = address_of[call.id]
             # One call of an address is looked at; a run has the id of another kind.
             if address in open_addresses or call.verb == RUN_VERB:

@@ -131,6 +131,10 @@ class StateStore(Protocol):
         """
         ...
 
+    def keep_forgotten_call(self, call: Intent) -> None:
+        """Store a call that has ended, and whose record goes, unless it is stored already."""
+        ...
+
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None: ...
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         """The last audit entries, newest first."""

@@ -386,10 +386,20 @@ class AuditEntry:
 
 @frozen
 class State:
-    """A consistent snapshot of a state, without its audit entries."""
+    """A consistent snapshot of a state, without its audit entries.
+
+    `forgotten_calls` had ended when the record of their object went. A record of that object has
+    them as given up again.
+    """
 
     lineage: str
     serial: int
     binding: BackendIdentity
     records: Mapping[Address, Record] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
+    forgotten_calls: tuple[Intent, ...] = ()
+
+    @property
+    def calls(self) -> tuple[Intent, ...]:
+        """The calls whose secrets no record need have."""
+        return (*self.open_intents, *self.forgotten_calls)

@@ -112,7 +112,7 @@ def record_acceptance(
     )
     with session.lock_state_of_own_project("state accept"):
         # The user was asked without a lock, so the record may have changed since it was shown.
-        stored = session.store.find_record(resource.address)
+        stored = session.store.read_state().records.get(resource.address)
         known = records_on_day({stored.address: stored}, session.today) if stored else {}
         if known.get(resource.address) != acceptable.record:
             raise StateError.from_summary(

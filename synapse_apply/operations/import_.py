@@ -98,13 +98,13 @@ class _RowRecordBuilder:
         # What a call sent is known by its salt. The last one of an object is the newest.
         self._salt_by_object = {
             (call.address.kind, call.api, call.remote_id): call.salt
-            for call in state.open_intents
+            for call in state.calls
             if call.salt and call.verb != RUN_VERB
         }
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
-        self._marks = build_known_marks(session, records)
+        self._marks = build_known_marks(session, records, state.calls)
         self._address_by_object = {
             (address.kind, record.api, record.remote_id): address
             for address, record in records.items()

@@ -163,12 +163,12 @@ def _read_input(
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
-        live_reader.lists.marks = build_known_marks(session, records, state.open_intents)
+        live_reader.lists.marks = build_known_marks(session, records, state.calls)
     marks, desired = live_reader.lists.marks, session.desired
     unnamed: tuple[Diagnostic, ...] = ()
     # Plain values are hidden where a single object has a secret.
     if marks.named is not None:
-        desired, unnamed = wrap_recorded_secrets(desired, records, marks, state.open_intents)
+        desired, unnamed = wrap_recorded_secrets(desired, records, marks, state.calls)
     live_reader.store_declared_lookups(desired, records)
     undeclared, left = set(), records.keys() - session.desired.keys()
     # What a lost call may still do is told of an object as it is.

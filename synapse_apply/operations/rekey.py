@@ -173,8 +173,8 @@ class Rekey:
         )
         signer = RunSigner(keys, store.read_lineage())
         state = store.read_state()
-        for address in {*state.records, *(call.address for call in state.open_intents)}:
-            calls = [call for call in state.open_intents if call.address == address]
+        for address in {*state.records, *(call.address for call in state.calls)}:
+            calls = [call for call in state.calls if call.address == address]
             self._untold[address] = _untold_paths(state.records.get(address), calls)
         records, rekeyed_count, kept_reasons, signed_count = [], 0, list[str](), 0
         for record in state.records.values():
@@ -201,7 +201,7 @@ class Rekey:
                 records.append(new_record)
         if records:
             store.write_records(*records)
-        for intent in state.open_intents:
+        for intent in state.calls:
             reasons = [] if intent.address in state.records else kept_reasons
             if (rekeyed := self._call(intent, intent.address, reasons)) != intent:
                 store.rewrite_intent(rekeyed)

@@ -194,7 +194,8 @@ ADD_RECORD = "INSERT INTO records (address, kind, api, remote_id, record) VALUES
 DROP_RECORD = "DELETE FROM records WHERE address = ?"
 
 ALL_INTENTS = "SELECT id, intent FROM intents ORDER BY seq"
-GET_INTENT_OF_ADDRESS = "SELECT intent FROM intents WHERE address = ? ORDER BY seq LIMIT 1"
+GET_INTENT = "SELECT intent FROM intents WHERE id = ?"
+GET_INTENTS_OF_ADDRESS = "SELECT intent FROM intents WHERE address = ? ORDER BY seq"
 ADD_INTENT = (
     "INSERT INTO intents (id, seq, address, intent)"
     " VALUES (?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM intents), ?, ?)"

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +24,7 @@ from synapse_apply.model.state import (
     AuditEntry,
     BackendIdentity,
     Intent,
+    IntentState,
     ProjectAndKeyIds,
     Record,
     State,
@@ -93,14 +94,25 @@ def decode_state(rows: StateRows, location: str) -> State:
         records = [schema.decode(Record, text, location, address) for address, text in record_rows]
     records_by_address = {record.address: record for record in records}
     header = header_of(meta_row)
+    intents = [schema.decode(Intent, text, location, intent_id) for intent_id, text in intent_rows]
+    forgotten_calls = tuple(one for one in intents if one.state is not IntentState.OPEN)
+    for address, record in records_by_address.items() if forgotten_calls else ():
+        known = {call.id for call in record.given_up}
+        again = [
+            replace(call, address=address)
+            for call in forgotten_calls
+            if call.address.kind == address.kind
+            and record.is_object_of(call)
+            and call.id not in known
+        ]
+        records_by_address[address] = replace(record, given_up=(*again, *record.given_up))
     return State(
         lineage=header.lineage,
         serial=header.progress.serial,
         binding=header.identity,
         records={address: records_by_address[address] for address in sorted(records_by_address)},
-        open_intents=tuple(
-            schema.decode(Intent, text, location, intent_id) for intent_id, text in intent_rows
-        ),
+        open_intents=tuple(one for one in intents if one.state is IntentState.OPEN),
+        forgotten_calls=forgotten_calls,
     )
 
 
@@ -137,7 +149,7 @@ def build_filling_statements(state_snapshot: StateSnapshot, location: str) -> li
         key_cells = (str(address), address.kind, record.api, record.remote_id)
         record_row = (*key_cells, schema.encode(record, location))
         fill_statements.append((schema.ADD_RECORD, record_row))
-    for intent in state.open_intents:
+    for intent in state.calls:
         text = schema.encode(intent, location)
         fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
     fill_statements.extend((schema.ADD_PLAN, plan_row) for plan_row in state_snapshot.plans)

@@ -286,6 +286,15 @@ class SqlStore:
         row = (schema.encode(intent, self.where), intent.id)
         self._write_counted(lambda run: run(schema.SET_INTENT, row) is not None)
 
+    def keep_forgotten_call(self, call: Intent) -> None:
+        """Store a call that has ended, and whose record goes, unless it is stored already."""
+        row = (call.id, str(call.address), schema.encode(call, self.where))
+
+        def insert_once(run: SqlRunner) -> bool:
+            return not run(schema.GET_INTENT, row[:1]) and run(schema.ADD_INTENT, row) is not None
+
+        self._write_counted(insert_once)
+
     def close_ended_intent(
         self,
         ended_intent: Intent,
@@ -348,8 +357,10 @@ class SqlStore:
                 if run(schema.GET_RECORD, (str(new),)):
                     forget = Command("state rm", new)
                     raise fault("address taken", self.where, address=new, forget=forget)
-                for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
-                    raise open_call(old, schema.decode(Intent, text, self.where, str(old)).verb)
+                for (text,) in run(schema.GET_INTENTS_OF_ADDRESS, (str(old),)):
+                    intent = schema.decode(Intent, text, self.where, str(old))
+                    if intent.state is IntentState.OPEN:
+                        raise open_call(old, intent.verb)
             # All records, since any of them may depend on a renamed address.
             records = [
                 schema.decode(Record, text, self.where, record_address)

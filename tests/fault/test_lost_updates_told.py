@@ -66,6 +66,43 @@ def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
     assert live(site.server) == ("by hand" if on_drift == "hold" else "ten")
 
 
+@on_api("v1", "v2")
+@on_store("sqlite", "s3")
+@pytest.mark.parametrize("way", ["rm", "apply"])
+def test_what_a_settled_call_sets_is_told_after_its_object_was_forgotten(
+    make_shared_site: MakeSite, way: str
+) -> None:
+    """Until it can no longer act, the state has the call, whoever forgot the object."""
+    site = begun(make_shared_site, settle_after=300)
+    remote_id = site.records()[PLUGIN]
+    killed(site, site.server, "before")
+    declare(site, "nine")
+    command(site, f"state settle {PLUGIN} --absent -t site")
+    may_act = "A call that was settled as not done may still act"
+    if way == "rm":
+        assert may_act in command(site, f"state rm {PLUGIN} -t site")
+    else:
+        project, group = site.root / "synapse-apply.yaml", site.root / "manifests" / "group-0.yaml"
+        before = {path: path.read_text() for path in (project, group)}
+        removed = {"removed": [{"address": one} for one in (PLUGIN, "release/plugin-0@1.0.0")]}
+        project.write_text(json.dumps(json.loads(before[project]) | removed))
+        group.write_text(before[group].split(SEPARATOR)[2])
+        command(site, "apply --auto-approve -t site")
+        for path, text in before.items():
+            path.write_text(text)
+    assert PLUGIN not in site.records()
+    for line in ("state show", "state settle", f"import {PLUGIN} {remote_id}", "state show"):
+        said = told(command(site, f"{line} -t site"))
+        assert may_act in said, line
+        assert "and set description" in said, line
+    change_outside(site, site.server, "ten")
+    for line in ("plan", "drift"):
+        said = told(command(site, f"{line} -t site"))
+        assert '"ten"' in said
+        assert "who set it is not known" in said, line
+        assert "changed outside" not in said, line
+
+
 def test_what_is_kept_beside_a_change_of_git_is_told_as_what_a_call_may_undo(
     make_site: MakeSite,
 ) -> None:

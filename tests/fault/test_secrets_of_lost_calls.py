@@ -45,6 +45,11 @@ def by_import(site: Site) -> None:
     command(site, f"import {PLUGIN} {remote_id} -t site")
 
 
+def by_hand_and_import(site: Site) -> None:
+    by_hand(site)
+    by_import(site)
+
+
 @pytest.fixture
 def acted(make_shared_site: MakeSite) -> Callable[..., Site]:
     """Makes a site whose Git took a secret back, and a lost call acted on late."""
@@ -69,7 +74,7 @@ def acted(make_shared_site: MakeSite) -> Callable[..., Site]:
 
 
 @on_store("sqlite", "s3")
-@pytest.mark.parametrize("end", [by_hand, by_time, by_import])
+@pytest.mark.parametrize("end", [by_hand, by_time, by_import, by_hand_and_import])
 def test_it_is_shown_nowhere(acted: Callable[..., Site], end: Callable[[Site], None]) -> None:
     """Git has no word of it any more; the call's digest is what tells that it is a secret."""
     site = acted(end)
@@ -92,6 +97,24 @@ def test_it_is_shown_nowhere(acted: Callable[..., Site], end: Callable[[Site], N
     said += command(site, f"drift --write {PLUGIN} --dry-run -t site", code=1)
     assert ("spec.configuration.token is a secret" in said) is not code
     assert VALUE not in said
+
+
+@on_store("sqlite", "s3")
+def test_it_is_shown_nowhere_without_a_record(acted: Callable[..., Site]) -> None:
+    """Nor has the record that an import makes later its value."""
+    site = acted(lambda site: (by_hand(site), command(site, f"state rm {PLUGIN} -t site")))
+    (remote_id,) = site.server.ids()[PLUGIN]
+    said = "".join(
+        command(site, f"{line} -t site")
+        for line in (
+            "get plugin plugin-0 -o yaml",
+            f"get plugin id={remote_id} --json",
+            "plan --json",
+            f"import {PLUGIN} {remote_id}",
+            "state show --json",
+        )
+    )
+    assert VALUE.partition("s3cret")[0] not in said  # the rest is masked anyhow
 
 
 WAYS: dict[str, Callable[[Site], object]] = {
