@@ -397,7 +397,7 @@ class State:
     binding: BackendIdentity
     records: Mapping[Address, Record] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
-    forgotten_calls: tuple[Intent, ...] = ()
+    forgotten_calls: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
 
     @property
     def calls(self) -> tuple[Intent, ...]:
