@@ -21,6 +21,8 @@ from synapse_apply.model.state import BackendIdentity
 
 # The summary of the warning by which a plan tells that it may be old already.
 CONCURRENT_RUN_SUMMARY = "Another run is changing this target"
+# That of the warning of a release that a lost create or somebody else may have published.
+UNTOLD_PACKAGE_SUMMARY = "It is not known whose package is published"
 # In `extras` of a change: somebody else manages the object, which is never written.
 EXTERNAL: Mapping[str, Any] = {"external": True}
 # How the summary of a freeze begins that has an end.

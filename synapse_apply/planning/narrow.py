@@ -14,12 +14,18 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, Refusal
+from synapse_apply.model.plan import (
+    UNTOLD_PACKAGE_SUMMARY,
+    Action,
+    Change,
+    GuardViolation,
+    Plan,
+    Refusal,
+)
 from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.model.report import Report
 from synapse_apply.planning import guards
 from synapse_apply.planning.decision import CREATES
-from synapse_apply.planning.package import UNTOLD_PACKAGE
 from synapse_apply.planning.rows import (
     compute_row_digest,
     digest_for_target,
@@ -76,7 +82,9 @@ def narrow_plan(
         for change in saved.changes
     }
     waiting: set[Address] = set()
-    untold = {found.address for found in fresh.diagnostics if found.summary == UNTOLD_PACKAGE}
+    untold = {
+        found.address for found in fresh.diagnostics if found.summary == UNTOLD_PACKAGE_SUMMARY
+    }
     rows_by_address = {}
     # Fresh changes are in dependency order, so what waits is known before its dependents.
     for change in fresh.changes:

@@ -9,7 +9,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_findin
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.packages import KEPT_KEY, find_next_free_patch
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.plan import UNTOLD_PACKAGE_SUMMARY, Action, Change
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.diff import UNTOLD
@@ -18,8 +18,6 @@ from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.planning.policy import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import Series
-
-UNTOLD_PACKAGE = "It is not known whose package is published"
 
 
 def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
@@ -32,7 +30,7 @@ def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
         ):
             address = record.address
             yield warning_finding(
-                UNTOLD_PACKAGE,
+                UNTOLD_PACKAGE_SUMMARY,
                 f"{address}: this version was found after a create without an answer, and "
                 "neither the digest nor the bytes of the published package could be read.",
                 Text(

@@ -22,6 +22,7 @@ from synapse_apply.controller.rules.judging import get_causes_or_git, is_moved_r
 from synapse_apply.controller.rules.permits import ApplyBlock
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import UNTOLD_PACKAGE_SUMMARY
 
 # Which a person has to end, whatever the hour is.
 CONDITIONS_OF_PEOPLE = frozenset(
@@ -86,7 +87,7 @@ def assess_look(
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_waiting_reason(judgement, shown_block) or stricter,
+        waiting_reason=_waiting_reason(judgement, shown_block) or stricter or run.untold,
         resumes_at=shown_block.until if shown_block is not None else None,
         hold_count=len(judgement.held_rows) if run.is_acting else 0,
         held_guard_count=run.held_guard_count if run.is_acting else 0,
@@ -110,7 +111,7 @@ def assess_apply(
         # By what ends by itself soon, or never should be.
         is_unsettled=is_stopped and block is None,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_waiting_reason(judgement, block),
+        waiting_reason=_waiting_reason(judgement, block) or run.untold,
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
         held_guard_count=run.held_guard_count,
@@ -137,6 +138,11 @@ class _Run:
         rows = judgement.held_rows
         self._held_rows = [held for held in rows if held.row.action is not RowAction.GUARD]
         self.held_guard_count = len(rows) - len(self._held_rows)
+        # Of which release nobody can say whose package is live, "" of none.
+        untold = (one for one in result.findings if one.summary == UNTOLD_PACKAGE_SUMMARY)
+        self.untold = next(
+            (f"{one.address}: it is not known whose package is published" for one in untold), ""
+        )
 
     def condition(self) -> TargetCondition:
         """The state word, of those that hold the one that needs a person most."""
@@ -146,7 +152,8 @@ class _Run:
         blocked = self.block.condition if self.block is not None else None
         holding = {
             TargetCondition.FAILING: outcome.is_failure,
-            TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
+            TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows)
+            or bool(self.untold),
             TargetCondition.REFUSED: bool(judgement.refused_rows)
             or (not self.is_acting and has_refusal),
             TargetCondition.HELD: self.is_moved or (self.is_acting and self._is_held()),
@@ -170,7 +177,7 @@ class _Run:
         if self.is_moved:
             return TargetProgress.HELD
         if not self.is_acting or result.outcome is RunOutcome.IN_SYNC:
-            return TargetProgress.DONE
+            return TargetProgress.WAITING if self.untold else TargetProgress.DONE
         is_drift_alone = bool(self._held_rows) and all(map(_is_drift, self._held_rows))
         if judgement.held_rows and not is_drift_alone:
             return TargetProgress.HELD

@@ -30,6 +30,8 @@ from synapse_apply.controller.rules.permits import ApplyBlock
 from synapse_apply.controller.rules.revisions import format_held_rows
 from synapse_apply.controller.rules.targets import target_row_after_run
 from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
+from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.model.plan import UNTOLD_PACKAGE_SUMMARY
 
 AUTO = TargetRule("*", Mode.AUTO)
 GIT_ONLY = TargetRule("*", Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
@@ -128,6 +130,19 @@ def test_plans_without_rows_and_failures(rule):
         failing = look(rule, GIT, outcome=outcome)
         assert (failing.condition, failing.progress) == (C.FAILING, P.FAILING)
         assert not failing.is_apply_next
+
+
+@pytest.mark.parametrize("rule", [AUTO, OBSERVE])
+def test_a_release_that_somebody_else_may_have_published_is_not_in_sync(rule):
+    """A person has to say whose it is, also where nothing is to be done."""
+    doubt = warning_finding(UNTOLD_PACKAGE_SUMMARY, "...", address="release/a@1.0.0")
+    result = replace(make_result(outcome=RunOutcome.IN_SYNC), findings=(doubt,))
+    judgement = judge_rows((), build_apply_terms(rule, (), now=NOW, access=None))
+    found = assess_look(result, judgement, rule, None, RunCause.PUSH)
+    assert found.condition is TargetCondition.UNKNOWN
+    assert found.progress is TargetProgress.WAITING
+    assert found.waiting_reason == "release/a@1.0.0: it is not known whose package is published"
+    assert not found.is_apply_next
 
 
 @pytest.mark.parametrize(
