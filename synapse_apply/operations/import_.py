@@ -6,7 +6,7 @@ Ids and live values are recorded as seen; nothing is sent to the objects.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -75,7 +75,9 @@ def record_all_live_objects_or_none(
         session.store.write_records(*records)
         session.note_in_audit((record.address, "import", record.remote_id) for record in records)
         # Last: a create may only be closed when what it made is recorded.
-        _close_open_calls(session, {record.address: record for record in records}, lookup.shown)
+        _close_open_calls(
+            session, {record.address: record for record in records}, lookup.shown, state.records
+        )
         for seconds, call in list_acting_calls(session, session.store.read_state()):
             if call.address in inventory:
                 warn(acting_call_warning(seconds, call))
@@ -429,13 +431,17 @@ def _recorded_elsewhere(address: Address, what: str, other_address: Address) -> 
 
 
 def _close_open_calls(
-    session: TargetSession, records: Mapping[Address, Record], shown: Mapping[Address, str]
+    session: TargetSession,
+    records: Mapping[Address, Record],
+    shown: Mapping[Address, str],
+    recorded: Container[Address],
 ) -> None:
     """Close open calls of imported addresses and objects, but runs: the object is what they left.
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.
-    A package that is not `shown` is the one that a replacement sent: so says who imports it. Of a
-    create nobody can tell. A create of another natural key made another object, and stays open.
+    A package that is not `shown` is the one that a replacement sent: so says who imports what is
+    `recorded`. Of a forgotten object, and of a create, nobody can tell. A create of another natural
+    key made another object, and stays open.
     """
     own_records, intents = dict(records), session.store.read_state().open_intents
     address_of = map_calls_to_records(intents, records)
@@ -458,7 +464,8 @@ def _close_open_calls(
             closed_intent, "settled by hand: imported", moment=session.clock.utc_now()
         )
         is_ours = shown.get(record.address, intent.digest) == intent.digest
-        is_untold = is_create and record.address not in shown
+        is_known = intent.verb == REPLACE_VERB and record.address in recorded
+        is_untold = not (is_known or record.address in shown)
         own_record = replace(
             record,
             digest=(is_ours and intent.digest) or record.digest,

@@ -31,7 +31,7 @@ def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
             address = record.address
             yield warning_finding(
                 UNTOLD_PACKAGE_SUMMARY,
-                f"{address}: this version was found after a create without an answer, and "
+                f"{address}: this version was found after an upload without an answer, and "
                 "neither the digest nor the bytes of the published package could be read.",
                 Text(
                     Command("verify", address, "--bytes"),

@@ -236,6 +236,25 @@ def hold(site: Site) -> None:
     path.write_text(json.dumps(project))
 
 
+@without_a_list_of_plugins()
+def test_a_forgotten_release_is_imported_without_taking_the_new_package_for_published(
+    make_site: MakeSite,
+) -> None:
+    """Nothing shows whether the lost replacement was done, and no person has said so."""
+    site = changed(make_site(groups=1), with_config=False)
+    remote_id = record(site).remote_id
+    kill_amid(site, UPLOAD, "--allow-replace", commit="before")
+    command(site, f"state rm {RELEASE} -t site")
+    (way,) = re.findall("`synapse-apply (import [^`]*)`", command(site, "plan -t site"))
+    assert way == f"import {RELEASE} {remote_id} -t site"
+    command(site, way)
+    untold = "It is not known whose package is published"
+    for line in ("plan", "drift", "state show"):
+        assert untold in command(site, f"{line} -t site"), line
+    command(site, f"state accept {RELEASE} --auto-approve -t site")
+    assert untold not in command(site, "plan -t site")
+
+
 @pytest.mark.parametrize("by", ["plan", "settle"])
 def test_a_package_that_somebody_else_published_meanwhile_is_told(
     make_site: MakeSite, by: str

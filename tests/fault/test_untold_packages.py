@@ -95,7 +95,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     for line in ("plan", "drift", "state show", f"show {RELEASE}"):
         said = told(command(site, f"{line} -t site"))
         assert said.count(UNTOLD) == 1, said
-        assert f"{RELEASE}: this version was found after a create without an answer" in said
+        assert f"{RELEASE}: this version was found after an upload without an answer" in said
         assert f"`synapse-apply state accept {RELEASE} -t site` records that" in said
         assert "If it is not yours, publish a new version." in said
     (found,) = findings(site, "drift")
