@@ -242,15 +242,15 @@ class Call:
         """Raise RemoteError where the answered object is not the call's or is another address's."""
         intent, answered, message = self.intent, observed.remote_id, ""
         if unlike := self._names_unlike_sent(observed):
-            message = f"another object was answered (id {answered}): its {unlike} differs"
+            message = f"the answer shows another object (id {answered}): its {unlike} differs"
         elif intent.remote_id and answered != intent.remote_id:
-            message = f"id {answered} was answered, and {intent.remote_id} was meant"
+            message = f"the answer shows id {answered} instead of {intent.remote_id}"
         elif self.step.change.replaces_package and shows_other_package(observed, intent.digest):
-            message = f"id {answered} was answered with another package than was sent"
+            message = f"the answer shows id {answered} with a package that was not sent"
         # Last, because it claims: an object that is refused above must stay free for its own
         # address.
         elif owner := self.run.claims.other_owner(observed, self.step.address):
-            message = f"id {answered} was answered, which is recorded as {owner}"
+            message = f"the answer shows id {answered}, which the state records as {owner}"
         if message:
             raise RemoteError(message, request_id=request_id or None, effect=Effect.UNKNOWN)
 
@@ -700,7 +700,9 @@ class Create:
                 step,
                 cause,
                 id=observed.remote_id,
-                comparison=f"Not shown as declared: {paths}." if paths else "It is as declared.",
+                comparison=f"Fields that differ from the manifest: {paths}."
+                if paths
+                else "It matches the manifest.",
                 plan=Command("plan"),
                 adopt=Command("apply --adopt"),
             ),

@@ -93,11 +93,11 @@ class _Call:
             return f"API {step.binding.api} has no dry run"
         # A final call needs the id of an object, which a dry run of its create does not give.
         if self.verb is _Verb.SEAL and step.change.action in CREATES:
-            return "it is not there yet"
+            return "it does not exist yet"
         if self.verb in {_Verb.CREATE, _Verb.UPDATE}:
             named = {one.address for one in collect_references(step.spec)}
             if missing := sorted(named - self.run.backend.known.keys()):
-                return f"it needs {missing[0]}, which is not there yet"
+                return f"it needs {missing[0]}, which does not exist yet"
         for created in step.all_created:
             for _path, ref in secrets_to_send(created):
                 try:
@@ -206,7 +206,7 @@ class _Call:
             new_identity = "a new version" if step.type.series_field else "another name or code"
             ways_out: tuple[str, ...] = (
                 f"declare the resource under {new_identity}",
-                Text("if it is there and you know its id: ", Command("import", step.address, "ID")),
+                Text("if it exists and you know its id: ", Command("import", step.address, "ID")),
             )
         else:
             hint = advise_on_failure(

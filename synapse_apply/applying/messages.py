@@ -180,7 +180,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "the live state.",
     ),
     "dry run in doubt": _error(
-        "A dry run may have been acted on",
+        "The backend may have acted on a dry run",
         "The {call} should only be checked: {reason}, and it is not known whether the backend "
         "did it. The dry run stopped here.",
         "Check {address} in Synapse, then plan without --server-dry-run.",
@@ -252,7 +252,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     # Verification runs.
     "run of replaced": _warning(
-        "This run is no proof",
+        "This run proves nothing",
         "The package of {address} was replaced, and an agent may have kept the earlier package.",
         "Publish a new version, and verify that version.",
     ),

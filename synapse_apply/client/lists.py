@@ -178,7 +178,7 @@ def parse_page(dialect: Dialect, answer: Answer, shape: AnswerShape = ANYTHING) 
         raise failures.unexpected_answer(answer, "neither a list nor a page of one")
     for item in page.items if shape is not ANYTHING else ():
         if not isinstance(item, dict):
-            raise failures.unexpected_answer(answer, "the list holds items that are no objects")
+            raise failures.unexpected_answer(answer, "the list has items that are not objects")
         if fault := shape.find_fault(item):
             raise failures.unexpected_answer(answer, f"of an item in the list: {fault}")
     return page

@@ -121,14 +121,14 @@ class ReachableNetworks:
             return "it is not a URL"
         # urlsplit drops line breaks and tabs: what is checked would not be what is sent.
         if len(url) > _MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-            return "it is too long, or has characters that no URL has"
+            return "it is too long, or has characters that a URL cannot have"
         if parts.scheme not in {"http", "https"} or not host:
             return "it is not a URL of http or https"
         if parts.scheme == "http" and not self.allows_http:
             return "it is not https"
         # It makes a URL look as if it were of another host; no storage signs URLs that way.
         if "@" in parts.netloc:
-            return "it has a user name in it"
+            return "it contains a user name"
         for address in _addresses(host):
             if not self.allows_address(address):
                 network = classify_network_or_private_if_no_address(address)

@@ -147,14 +147,14 @@ def require_remote_id_of_answer(raw: Mapping[str, Any]) -> str:
     """The id of a server object as text; RemoteError, effect unknown, for an unusable one."""
     value = raw.get("id")
     if isinstance(value, MaskedText):
-        message = "the backend answered an object whose id repeats a secret that it was sent"
+        message = "the backend returned an object whose id repeats a secret that it received"
         raise RemoteError(message, effect=Effect.UNKNOWN)
     try:
         return parse_remote_id(value)
     except ValueError as problem:
-        message = f"the backend answered an object without an id ({describe_field_names(raw)})"
+        message = f"the backend returned an object without an id ({describe_field_names(raw)})"
         if value is not None:
-            message = f"the backend answered an object with an id that is none: {problem}"
+            message = f"the backend returned an object with an invalid id: {problem}"
         raise RemoteError(message, effect=Effect.UNKNOWN) from None
 
 
@@ -203,7 +203,7 @@ def read_observed(api: Api, binding: ApiBinding, remote_id: str, marks: SecretMa
     """Read the live object with this id; RemoteError if that fails or another one is answered."""
     observed = binding.decode(binding.read_object(api, remote_id), marks)
     if observed.remote_id != remote_id:
-        message = f"the backend answered id {observed.remote_id} where {remote_id} was asked for"
+        message = f"the backend returned id {observed.remote_id} instead of {remote_id}"
         raise RemoteError(message)
     return observed
 

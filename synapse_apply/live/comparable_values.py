@@ -240,7 +240,7 @@ def _list_changed_beside(
         return f"in API {observed.api}" if is_whole else ()
     digests = _compute_digests_beside(call, observed, secrets)
     if digests is None:
-        return "without the state key of then"
+        return "without the former state key"
     then, now = digests
     return tuple(path for path in {**then, **now} if then.get(path) != now.get(path))
 

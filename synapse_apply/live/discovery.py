@@ -68,7 +68,7 @@ class GatherQuery:
         if members not in (NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS):
             raise InputError.from_summary(
                 "Which releases?",
-                f"{members!r} is none of {NEWEST_MEMBERS}, {ALL_MEMBERS}, {NO_MEMBERS}.",
+                f"{members!r} is not one of {NEWEST_MEMBERS}, {ALL_MEMBERS}, {NO_MEMBERS}.",
             )
         named: dict[str, list[NamedObject]] = {kind: [] for kind in ids}
         for kind, ids_and_ranges in ids.items():

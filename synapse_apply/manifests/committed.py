@@ -156,7 +156,7 @@ class CommittedFolder:
             pass  # the same for the user: nothing stands there that can be read
         raise SecretUnavailable.from_summary(
             "Secret not available",
-            f"{path} is no file at {self.name}",
+            f"{path} is not a file at {self.name}",
             "The tool reads files of the project from the revision of the manifests. Choose a "
             "revision that has the file.",
         )

@@ -36,7 +36,7 @@ class _CronField:
         span, slash, step = text.partition("/")
         first, dash, last = span.partition("-")
         if slash and (not step.isascii() or not step.isdigit() or int(step) == 0):
-            raise ValueError(f"`{text}` is no step of the {self.name}")
+            raise ValueError(f"`{text}` is not a step of the {self.name}")
         if span == "*":
             low, high = self.low, self.high
         else:
@@ -53,7 +53,7 @@ class _CronField:
             return self.names.index(text.lower()) + self.low
         number = int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else -1
         if not self.low <= number <= self.high:
-            raise ValueError(f"`{text}` is no {self.name} from {self.low} to {self.high}")
+            raise ValueError(f"`{text}` is not a valid {self.name} ({self.low} to {self.high})")
         return number
 
 
@@ -101,7 +101,7 @@ class Cron:
         if not either_day_matches and all(
             min(days) > _MAX_DAYS_OF_MONTH[month - 1] for month in months
         ):
-            raise ValueError("no such day ever comes")
+            raise ValueError("no such day exists")
         # Sunday may be written as 0 or 7.
         weekdays = frozenset(day % 7 for day in weekdays)
         return cls(" ".join(fields), minutes, hours, days, months, weekdays, either_day_matches)

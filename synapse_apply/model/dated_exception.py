@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.frozen import frozen
 
 _TOLD_BEFORE = timedelta(days=7)
-DAY_HINT = "write a day of the calendar, such as 2026-12-31"
+DAY_HINT = "write a date, such as 2026-12-31"
 _REMOVE_HINT = "Remove the entry, or set a later `until:`."
 
 

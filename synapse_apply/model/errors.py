@@ -224,15 +224,15 @@ def describe_failure(failure: RemoteError) -> str:
 _ADVICE_BY_STATUS = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
-    403: "This token may not do it: check token and tenant, or ask the tenant's owner.",
-    404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
-    409: "It exists already, or its state forbids the call: look at it in Synapse first.",
+    403: "This token does not have the right: check token and tenant, or ask the tenant's owner.",
+    404: "It does not exist, or this token cannot see it: check the id, url, token and tenant.",
+    409: "It exists already, or its state forbids the call: check it in Synapse first.",
     413: "The package is too large for this backend.",
     422: "Correct the manifest, then {again}.",
     429: "The backend limits requests: {again} later, or with a lower --parallelism.",
 }
 _TOKEN_ADVICE = Text(
-    "The token is missing or wrong: ", Command("doctor"), " tells where it comes from."
+    "The token is missing or wrong: ", Command("doctor"), " shows where it comes from."
 )
 
 

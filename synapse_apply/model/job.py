@@ -143,7 +143,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
     if job_id is None or isinstance(job_id, bool | Mapping | list):
         raise ValueError("the answer names no job")
     if isinstance(job_id, MaskedText):
-        message = "the backend answered a job whose id repeats a secret that it was sent"
+        message = "the backend returned a job whose id repeats a secret that it received"
         raise RemoteError(message, effect=Effect.UNKNOWN)
     context, owner = raw.get("context"), _plugin_reference(raw)
     release = raw.get("plugin_release")

@@ -352,13 +352,13 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 def _refuse_constant(name: str) -> Any:
-    raise OddJsonError(f"it has {name}, which JSON has not")
+    raise OddJsonError(f"it has {name}, which JSON does not allow")
 
 
 def _parse_finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise OddJsonError("a number in it is beyond all that a double can hold")
+        raise OddJsonError("a number in it is too large for a double")
     return value
 
 

@@ -89,7 +89,7 @@ def parse_remote_id(value: Any) -> str:
         raise ValueError(f"an id is a string or an integer, not {found}")  # noqa: TRY004
     if isinstance(value, int):
         if value < 0 or value.bit_length() > _MAX_BITS:
-            raise ValueError("an id is no negative number and has at most 128 digits")
+            raise ValueError("an id is not negative and has at most 128 digits")
     elif not has_remote_id_form(value):
         raise ValueError(f"an id has {REMOTE_ID_RULE}")
     return str(value)

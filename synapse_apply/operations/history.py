@@ -124,9 +124,9 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
         return (exact_matches or matches)[0]
     matching_ids = ", ".join(run.plan_id for run in matches[:5])
     raise InputError.from_summary(
-        "Several plan ids begin like this"
+        "Several plan ids begin with this"
         if matches
-        else "No plan of this id called for a change here",
+        else "No plan with this id changed anything here",
         f"{plan_id}: {matching_ids}."
         if matches
         else f"{plan_id} is not in the audit of this state.",

@@ -684,7 +684,7 @@ _UNREAD_REASONS = {
     403: "its token may not list jobs",
     404: "the backend has no list of jobs",
     405: "the backend has no list of jobs",
-    429: "the backend was asked too often",
+    429: "the backend limits requests",
 }
 
 

@@ -451,7 +451,7 @@ class TargetState(PartOfTarget):
                 raise InputError.from_summary(
                     "The state has another key",
                     f"The state of target {key.target} has key {', '.join(key.state_key_ids)}, and "
-                    f"{key.key.key_id} is that of {key.key.origin}. Nothing was written.",
+                    f"{key.key.key_id} is from {key.key.origin}. Nothing was written.",
                 )
             return key, session.key_sources.place_key(key.key)
 
@@ -681,7 +681,7 @@ def close_as_not_done(
     ]
     warnings += [
         warning_finding(
-            "Two calls are one request",
+            "Two calls were one request",
             f"One request creates {address} and {half.address}: both were settled as not done.",
             address=str(half.address),
         )
@@ -772,7 +772,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
 
 def _other_job_error(address: Address, job_id: str, reason: str) -> StateError:
     return StateError.from_summary(
-        "This job is another run's",
+        "This job belongs to another run",
         f"Job {job_id} {reason}.",
         Text(
             Command("get jobs"),
@@ -932,7 +932,7 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     elif not project_id.text:
         rebind_command = Command("state rebind", target=target_name)
         yield (
-            "It is bound to no project, because the project file has no id. Run "
+            "The state is not bound to a project, because the project file has no id. Run "
             f"{rebind_command} where you can commit the change."
         )
     if shared_key.key_file is None:

@@ -294,7 +294,7 @@ class _Field:
                 origins[path] = f"was live when the tool looked up {name}; {UNTOLD}"
                 break
             if of_two_keys(call.fields.get(path), live):
-                way = "which cannot be compared without the state key of then"
+                way = "which cannot be compared without the former state key"
                 origins[path] = f"may be what {name} sent, {way}; {UNTOLD}"
                 break
         return declared_moved, drifted

@@ -187,7 +187,7 @@ def acting_warnings(
             others = f"may set back changes made to other fields since {call.sent_at}"
             may = [f"may set {names} to another value"] * bool(foreign) + [others] * bool(untold)
             if may:
-                why = untold or "without the state key of then"
+                why = untold or "without the former state key"
                 deeds.append(f"{' and '.join(may)}, which cannot be compared {why}")
             verb = REPLACE_VERB if call.digest else call.verb
             deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"

@@ -122,7 +122,7 @@ _REFUSALS: Mapping[str, _Case] = {
         ),
     ),
     "delete-sealed": _Case(
-        "it is {seal}. Deleted, {loss}",
+        "it is {seal}. If you delete it, {loss}",
         (
             "revert the change in Git: declare the resource again",
             _FORGET,

@@ -106,7 +106,8 @@ class Series:
                 warning_finding(
                     "Declared version is lower than a published one",
                     f"{declared} is declared, but {recorded} is already published.",
-                    "This takes nothing back. To publish again, declare a higher version.",
+                    "A lower version does not withdraw the higher one. To publish again, declare "
+                    "a higher version.",
                     position=resource.position((resource.type.version_field,)),
                     address=str(declared),
                 )

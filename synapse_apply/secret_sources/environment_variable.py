@@ -24,7 +24,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         return Denial(
             "Variable is never readable",
             f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
-            "keep the secret in a variable of its own",
+            "keep the secret in a separate variable",
             reason=f"{name} is never readable by valueFrom",
             remedy="Manifests may not read tokens of this tool and of CI jobs. Provide the "
             "secret in a variable with another name.",
@@ -34,7 +34,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         return Denial(
             "Variable is never readable",
             f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
-            "keep the secret in a variable of its own",
+            "keep the secret in a separate variable",
             reason=f"{name} is never readable by valueFrom: {setting} names it",
             remedy="Provide the secret in a separate variable.",
         )

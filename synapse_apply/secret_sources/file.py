@@ -41,7 +41,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
             "File is not allowed",
             f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
             " away",
-            "keep the secret in a file of its own",
+            "keep the secret in a separate file",
             reason=f"{name} is never readable by valueFrom: {setting} names it",
         )
     is_allowed = is_allowed_file(name, root, context.allow_files)

@@ -415,7 +415,7 @@ def read_valid_journal(
         if not stat.S_ISREG(file_status.st_mode):
             raise _unusable(path, "it is a folder, a link or a device, not a regular file")
         if file_status.st_size > _MAX_BYTES:
-            raise _unusable(path, "it is larger than what any run does")
+            raise _unusable(path, "it is larger than any file that a run writes")
         lines = _read_trusted_lines(path)
     except UntrustedFileError as failure:
         raise InputError(*failure.diagnostics) from None
@@ -452,7 +452,7 @@ def read_valid_journal(
     runs = [(call.lineage, call.target, call.plan_id) for call in calls]
     for number, run in enumerate(runs, start=1):
         if run != runs[0]:
-            raise _unusable(path, f"line {number} is of another run than line 1")
+            raise _unusable(path, f"line {number} belongs to another run than line 1")
     status, reason = _check_signatures(path, documents, keys or StateKeys())
     is_genuine = status is SignatureStatus.GENUINE
     if is_genuine and target and any(call.target != target for call in calls):
@@ -475,9 +475,9 @@ def _check_signatures(
             raise _bad_line(path, number) from None
         forged = ""
         if found is SignatureStatus.FORGED:
-            forged = "bears a signature that is not its own"
+            forged = "has the signature of another line"
         elif number > 1 and found is not status:
-            forged = "is not signed as the lines before it are"
+            forged = "is not signed, but the lines before it are"
         elif number > 1 and parse_key_id(signature) != parse_key_id(previous):
             forged = "is signed with another key than the lines before it"
         if forged:

@@ -112,7 +112,7 @@ class Names:
             if not suitable:
                 raise InputError.from_summary(
                     "Nothing matches the selection",
-                    f"Nothing that `{name}` fits {condition_text}.",
+                    f"No resource that matches `{name}` {condition_text}.",
                 )
             chosen_addresses.update(dict.fromkeys(suitable))
         return list(chosen_addresses)
@@ -192,7 +192,7 @@ class Names:
             words.update(self._catalogue, (address.name for address in self.addresses))
         return error_finding(
             "Nothing matches the selection",
-            f"`{name}` is not an address, name, kind or label of what is declared or recorded",
+            f"`{name}` is not an address, name, kind or label of a declared or recorded resource",
             suggest_words(name, sorted(words))
             or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
         )

@@ -319,8 +319,8 @@ def build_missing_state_error(target: Target, seen_place: SeenPlace | None = Non
     lineage = target.state.lineage or (seen_place.lineage if seen_place is not None else "")
     lineage_option = ("--lineage", lineage) if lineage else ()
     seen_text = (
-        f" One of lineage {seen_place.lineage} was there on {seen_place.seen_at}, at the last "
-        "read on this machine. Since then it was deleted, or the target's state.url was changed."
+        f" A state of lineage {seen_place.lineage} was there on {seen_place.seen_at}, when this "
+        "machine last read it. Since then it was deleted, or the target's state.url was changed."
         if seen_place is not None
         else ""
     )

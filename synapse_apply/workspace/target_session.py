@@ -141,7 +141,9 @@ class TargetSession(OfflineTarget):
 
             path = login_path_of(self.invocation.environ)
             if path is not None and is_from_commit(path):
-                return Login(LOGIN_FILE_LABEL, problem="Git tracks it, so it may be a commit's")
+                return Login(
+                    LOGIN_FILE_LABEL, problem="Git tracks it, so a commit may have created it"
+                )
             return read_login(self.invocation.environ)
 
         target = choose_and_fill_target(

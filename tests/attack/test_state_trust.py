@@ -365,7 +365,7 @@ def test_lines_of_another_file_are_refused(kept: Kept) -> None:
     lines = kept.lines
     lines[1] = other.lines[1]
     kept.write(lines)
-    assert "line 2 is of another run than line 1" in kept.recover()
+    assert "line 2 belongs to another run than line 1" in kept.recover()
 
 
 @pytest.mark.parametrize("forged", ["unsigned", "another key", "another lineage"])

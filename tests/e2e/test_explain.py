@@ -106,7 +106,7 @@ def test_the_command_explains_what_a_provider_needs() -> None:
     assert "--provider goes with `storage`" in explained("storage.spec.name --provider smb", 64)
     field = explained("Storage.spec.configuration.bucket_name --provider amazon_s3")
     assert field == "amazon_s3.bucket_name (string, required)\n  The bucket.\n"
-    assert "--provider goes with `storage`" in explained("release --provider smb", 64)
+    assert "--provider works only with `storage`" in explained("release --provider smb", 64)
 
 
 def test_the_command_suggests_what_was_meant() -> None:

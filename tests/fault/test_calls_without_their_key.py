@@ -373,13 +373,13 @@ def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
             assert re.search(
                 r"may still act until \S+, and may set configuration\.token to another value "
                 r"and may set back changes made to other fields since \S+, which cannot be "
-                r"compared without the state key of then\.",
+                r"compared without the former state key\.",
                 said,
             ), said
     if has_former:
         assert re.search(
             r"token.* may be what call \S+ of apply \S+ sent, which cannot be "
-            r"compared without the state key of then; who set it is not known",
+            r"compared without the former state key; who set it is not known",
             told(command(site, "plan -t site")),
         )
     typed = f"apply --wait --auto-approve --resend-secrets --revert-drift --only {PLUGIN}"

@@ -1061,7 +1061,7 @@ def test_what_cannot_be_compared_is_not_told_as_left_alone(make_site: MakeSite, 
         said = told(command(site, line))
         assert re.search(
             rf"may still act until {UTC}, and may set back changes made to other fields since "
-            r"\S+, which cannot be compared without the state key of then\.",
+            r"\S+, which cannot be compared without the former state key\.",
             said,
         ), said
     later = site.apply(ahead=LATER).plan.diagnostics

@@ -535,9 +535,9 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     ],
     exits=[
         ("0", "rolled back"),
-        ("1", "the answer was not `yes`, no right, or no controller answers"),
+        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
         ("4", "the plan has changed since it was shown"),
-        ("5", "the controller may not apply the revision there"),
+        ("5", "the controller may not apply the revision to the target"),
         ("7", "the answer was lost, so the outcome is unknown"),
     ],
     environment=API_ENVIRONMENT,

@@ -71,8 +71,8 @@ from synapse_apply.model.phrases import shown_path
 @click.option(
     "--pin",
     is_flag=True,
-    help="Write this version into the project file as `required_version`, also of a project that "
-    "is there: any other version then ends with an error.",
+    help="Write this version to the project file as `required_version`, even if the file already "
+    "exists. Any other version then ends with an error.",
 )
 def init(
     *,
@@ -169,7 +169,7 @@ def explain(*, console: Console, name: str, provider: str | None) -> int:
         has_provider = "provider" in explain(f"{kind}.spec").get("fields", ())
         if not has_provider or field[:1] not in {"", "."} or (field and field == path):
             raise click.UsageError(
-                "--provider goes with `storage`, `storage.spec.configuration` and its fields."
+                "--provider works only with `storage`, `storage.spec.configuration` and its fields."
             )
         name = provider + field
     parent, dot, last = name.rpartition(".")

@@ -210,10 +210,13 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 @manual_command(
     "key",
     examples=[
-        ("synapse-apply state key -t prod", "Its id, where it is, and how a pipeline gets it."),
+        (
+            "synapse-apply state key -t prod",
+            "Show the id of the key, where it is, and how a pipeline gets it.",
+        ),
         ("synapse-apply state key copy prod.key -t prod", "On the next machine: use that key."),
     ],
-    exits=[("0", "shown, or copied"), ("1", "there is no key, or it is not that of the state")],
+    exits=[("0", "shown, or copied"), ("1", "there is no key, or the state has another key")],
 )
 @options.use("json", "target")
 @click.argument("action", metavar="[show|copy]", type=click.Choice(["show", "copy"]),
@@ -352,7 +355,9 @@ def accept(
     backend.
     """
     if (undo and until) or (reason and not until):
-        raise click.UsageError("--until does not go with --undo; --reason needs --until.")
+        raise click.UsageError(
+            "--until cannot be combined with --undo, and --reason needs --until."
+        )
     if undo:
         with options.open_target(invocation) as target:
             undone = target.state.undo_accept(name)

@@ -296,7 +296,8 @@ def roll_back(
         console.write_output(_format_planned_rollback(plan))
     if not plans:
         raise InputError.from_summary(
-            "No target matches", f"The controller at {api.url} has none that matches {pattern}."
+            "No target matches",
+            f"The controller at {api.url} has no target that matches {pattern}.",
         )
     if is_asking:
         _ask_of_shown(
@@ -406,7 +407,7 @@ _MAX_VALUE_LENGTH = 2000
 _REASON_PHRASES = {
     "approval": "in mode approve, every row needs approval",
     "guard": "the guard stops the plan",
-    "approved": "the row is approved and not applied yet",
+    "approved": "the row is approved, but not applied yet",
     "applying": "the controller is applying the row",
 }
 

@@ -160,7 +160,7 @@ class PeopleActions:
         if plan != planned.digest:
             raise ActionRefused.from_summary(
                 "The plan of the rollback has changed",
-                f"{name} would not do at {rollback.commit[:12]} what was shown.",
+                f"At {rollback.commit[:12]}, {name} would no longer do what the plan showed.",
                 "Review the plan again, then decide.",
             )
         with parts.write() as writer:

@@ -120,7 +120,7 @@ class RollbackPlans:
                     raise ActionRefused.from_summary(
                         "Too many rollbacks are being planned",
                         f"The controller keeps {_MOST_PLANS} plans at a time.",
-                        "Try again in some minutes.",
+                        "Try again in a few minutes.",
                     )
                 self._begun[key] = now, self._threads.submit(self._look, planned, rule)
             _, future = self._begun[key]
@@ -167,7 +167,7 @@ def choose_rollback(
     if len(found) != 1 or left is None or mirror is None:
         raise ActionRefused.from_summary(
             "Several revisions begin with this" if len(found) > 1 else "Revision not found",
-            f"{revision} is no commit that the controller has seen as the head of {name.source}."
+            f"{revision} is not a commit that the controller has seen as the head of {name.source}."
             if not found
             else f"{revision}: {', '.join(commit[:12] for commit in found)}.",
             "The page of the source lists its revisions.",

@@ -131,7 +131,7 @@ def _postpone(parts: LoopParts, claimed: ClaimedTarget) -> None:
             due_at = parts.clock.read_wall() + MIN_POLL_SECONDS
             writer.put(replace(row, due_at=due_at))
         writer.release_claim(name, parts.holder, claimed.epoch)
-    parts.log("info", "apply postponed", target=name, reason="a newer commit is there")
+    parts.log("info", "apply postponed", target=name, reason="a newer commit exists")
 
 
 def _apply_and_record(

@@ -76,7 +76,7 @@ class _StoreCollector(Collector):
         meaning = "1 for the state that each rollout is in."
         yield _gauge("rollouts", meaning, "source rollout state", states)
         waves = [([row.source, row.name], row.wave) for row in rollouts]
-        meaning = "The wave that is open, or comes next."
+        meaning = "The open wave, or the next one."
         yield _gauge("rollout_wave", meaning, "source rollout", waves)
         yield _gauge(
             "rollout_wave_opened_timestamp_seconds",

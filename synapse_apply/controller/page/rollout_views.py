@@ -126,7 +126,7 @@ MEMBER_STATE_STYLES = styles_of(
         MemberState.CHANGING: (
             "git",
             "→",
-            "It has the revision. A check or an apply is due or runs.",
+            "It has the revision. A check or an apply is due or in progress.",
         ),
         MemberState.SOAKING: ("git", "◔", "It is healthy, but not yet for long enough."),
         MemberState.NOT_YET: ("quiet", "·", "It keeps its revision until its turn comes."),

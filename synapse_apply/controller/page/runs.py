@@ -198,7 +198,7 @@ REASON_PHRASES = {
     HoldReason.ACTION: "its action needs approval",
     HoldReason.GUARD: "a guard stops it",
     HoldReason.DEPENDENCY: "a row that it depends on is not applied",
-    HoldReason.APPROVED: "it has approvals, and is not applied yet",
+    HoldReason.APPROVED: "it is approved, but not applied yet",
     HoldReason.APPLYING: "the controller is applying it",
 }
 GUARD_PHRASE = "the guard stops the plan"

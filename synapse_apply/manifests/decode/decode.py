@@ -342,7 +342,7 @@ def _decode_exception(
     """An ignored field that ends; None (reported) where its end is no day."""
     until = entry["until"]
     if not is_day(until):
-        detail = f"`{until}` is no day of the calendar"
+        detail = f"`{until}` is not a date"
         draft.report((*entry_path, "until"), "Malformed date", detail, DAY_HINT)
         return None
     return DatedException(

@@ -510,8 +510,8 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
     first_action = format_unless_secret(describe_actions(actions[:1]))
     hint = f"add `action: {first_action}`, or another action"
     if any(name in verify for name in PAGE_FORM):
-        hint += "; parameters stand under `params` then"
-    detail = "a run needs `verify.action` where a plugin lists several actions; it lists "
+        hint += "; parameters then belong under `params`"
+    detail = "a run needs `verify.action` if the plugin lists several actions; it lists "
     draft.report(("spec", "verify"), "Missing action", detail + actions_text, hint)
     return None
 

@@ -130,7 +130,7 @@ def decode_allowed_secrets(
 def _is_valid_until(block: SettingsBlock, path: FieldPath, report_finding: ReportFinding) -> bool:
     """Whether the `until` of an entry is a day of the calendar; reports any other."""
     if not is_day(block["until"]):
-        detail = f"`{block['until']}` is no day of the calendar"
+        detail = f"`{block['until']}` is not a date"
         report_finding((*path, "until"), "Malformed date", detail, DAY_HINT)
         return False
     return True

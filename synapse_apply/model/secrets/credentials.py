@@ -118,7 +118,7 @@ _PLACEHOLDER = lazy_pattern(
 _MIN_ENTROPY_BITS, _MIN_PASSWORD_ENTROPY_BITS = 3.3, 2.75
 _MIN_SECRET_LENGTH = 8  # as in `_ASSIGNMENT`; every form is longer
 
-NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like a secret"
+NOT_SHOWN_TEXT = "this value is not shown, because it looks like a secret"
 
 
 def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
@@ -152,7 +152,7 @@ def contains_secret(text: str) -> bool:
 def format_unless_secret(value: object) -> str:
     """A value as text, or a phrase that it is not shown where it holds a secret of a known form."""
     text = str(value)
-    return "not shown, since it looks like a secret" if contains_secret(text) else text
+    return "not shown, because it looks like a secret" if contains_secret(text) else text
 
 
 def guess_secret_kind(setting_name: str, value: str) -> str:

@@ -146,7 +146,7 @@ class VaultApi:
         if content_type != "application/json":
             if answer.status >= 500:
                 raise self._problems.error("gateway", status=answer.status)
-            reason = f"it answered {answer.status}, and not with JSON"
+            reason = f"it answered {answer.status}, but not with JSON"
             raise self._problems.error("foreign server", reason=reason)
         document, reason = None, "it is not a JSON object"
         try:

@@ -323,7 +323,7 @@ def describe_path_fault(path: str) -> str:
     if any(part in {"", ".", ".."} for part in parts):
         return "a part of it is empty, `.` or `..`"
     if not all(_SEGMENT.fullmatch(part) for part in parts):
-        return "it has a character that stands in no path of a secret"
+        return "it has a character that the path of a secret cannot have"
     return ""
 
 

@@ -284,7 +284,7 @@ def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
     try:
         return _parse_rows("audit", json.loads(text))
     except (TypeError, ValueError, RecursionError):
-        raise WrongContent("has other content than a chain writes") from None
+        raise WrongContent("has content that a chain never writes") from None
 
 
 def _compute_digest(text: bytes) -> str:
@@ -321,7 +321,7 @@ def decode_object_of_number(content: bytes, number: int, signer: Signer) -> Deco
     try:
         value = _PARSERS[document["kind"]](document)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise WrongContent("has other content than a chain writes") from None
+        raise WrongContent("has content that a chain never writes") from None
     is_genuine = signer.is_genuine_or_none_if_uncheckable(_build_text_to_sign(body), signature_text)
     return Decoded(value, _compute_digest(text), is_genuine)
 

@@ -396,7 +396,9 @@ class PostgresDatabase(Database):
                 )
             raise finding from None
         except UnicodeEncodeError:
-            raise fault("unstorable", self.location, reason="a text is not valid Unicode") from None
+            raise fault(
+                "unstorable", self.location, reason="a string is not valid Unicode"
+            ) from None
 
 
 def _make_postgres_runner(connection: Connection) -> SqlRunner:

@@ -125,7 +125,7 @@ def telling_state_errors(location: str, activity: str) -> Iterator[None]:
         rule = "disk full" if is_full else "refused"
         reason = problem.strerror or ("no space left" if is_full else str(problem))
     except UnicodeEncodeError:
-        rule, reason = "unstorable", "a text is not valid Unicode"
+        rule, reason = "unstorable", "a string is not valid Unicode"
     else:
         return
     if rule == "refused":

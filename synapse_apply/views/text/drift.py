@@ -78,7 +78,7 @@ def what_drifted(object_drift: ObjectDrift) -> str:
     if object_drift.is_missing:
         return f"{object_drift.address} is gone{object_drift.origin}"
     if object_drift.replacement_id:
-        return f"{object_drift.address} was made again outside Git"
+        return f"{object_drift.address} was created again outside Git"
     return f"{object_drift.address} has changed"
 
 

@@ -65,9 +65,9 @@ def test_the_commit_is_a_label(planned):
 
 def test_what_is_not_there(told):
     """Unknown ids, ambiguous ones, other words."""
-    assert "No plan of this id" in told.run("state", "history", "show", "zzz", code=1).err
+    assert "No plan with this id" in told.run("state", "history", "show", "zzz", code=1).err
     assert (
-        "Several plan ids begin like this" in told.run("state", "history", "show", "", code=1).err
+        "Several plan ids begin with this" in told.run("state", "history", "show", "", code=1).err
     )
     for words in (["show"], ["list"], ["show", "a", "b"]):
         assert "`state history show PLAN_ID`" in told.run("state", "history", *words, code=64).err

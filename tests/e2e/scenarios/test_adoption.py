@@ -214,7 +214,7 @@ def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(ready, ser
     late = {"rules": [{"match": first_look, "do": {"status": 404}}]}  # as if made after the plan
     server.call("PUT", "_emulator/faults/", late)
     said = ready.apply(code=3)
-    assert "It is as declared." in said.text
+    assert "It matches the manifest." in said.text
     assert "`synapse-apply apply --adopt`" in said.text
     assert "release/" not in ready.run("state", "show", code=0).out
     server.call("PUT", "_emulator/faults/", late)

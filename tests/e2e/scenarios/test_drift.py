@@ -121,7 +121,9 @@ def test_a_missing_object(applied: Workplace, server: Server) -> None:
     server.call("POST", "storages/", {"name": "Raw data", "provider": "file_system",
                                       "category": "internal", "configuration": {}})  # fmt: skip
     ran = applied.run("drift", code=0)
-    assert "# storage/raw-data was made again outside Git\n  # (recorded as id 1, now 2)" in ran.out
+    assert (
+        "# storage/raw-data was created again outside Git\n  # (recorded as id 1, now 2)" in ran.out
+    )
     rule = {"match": {"path": "/plugins/1/"}, "do": {"status": 403}}
     server.call("PUT", "_emulator/faults/", {"rules": [rule]})
     ran = applied.run("drift", "--detailed-exitcode", code=1)
@@ -134,7 +136,7 @@ def test_an_object_that_was_made_anew(applied: Workplace, server: Server) -> Non
     server.call("DELETE", "_emulator/objects/storage/1/")
     server.call("POST", "storages/", {name: made[name] for name in made if name != "id"})
     ran = applied.run("drift", code=0)
-    assert "made again outside Git" in ran.out
+    assert "created again outside Git" in ran.out
     assert "`synapse-apply apply --adopt` restores the declared values." in ran.out
     applied.run("apply", "--auto-approve", code=5)
     applied.run("apply", "--auto-approve", "--adopt", code=0)

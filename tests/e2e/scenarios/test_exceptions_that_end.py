@@ -111,7 +111,7 @@ def test_validate_tells_what_has_ended(applied):
     assert (
         "Error: Malformed date\n  on manifests/storage.yaml:7:7, with storage/raw-data" in ran.text
     )
-    assert "`2021-02-29` is no day of the calendar" in ran.text
+    assert "`2021-02-29` is not a date" in ran.text
 
 
 def test_an_offline_plan_knows_the_day(applied):
@@ -264,7 +264,7 @@ def test_what_no_longer_differs_is_not_told(differing):
         (("--until", "tomorrow"), 1, "`tomorrow` is not a date"),
         (("--until", "2026-02-30"), 1, "`2026-02-30` is not a date"),
         (("--until", "2020-01-01"), 1, "is before today"),
-        (("--until", "2999-01-01", "--undo"), 64, "--until does not go with --undo"),
+        (("--until", "2999-01-01", "--undo"), 64, "--until cannot be combined with --undo"),
         (("--reason", "x"), 64, "--reason needs --until"),
     ],
 )

@@ -221,7 +221,7 @@ def test_a_target_without_vault(place, server):
         ),
         ({"path": "kv/raw-data/../other", "key": "a"}, "a part of it is empty, `.` or `..`"),
         ({"path": "kv", "key": "a"}, "it has no slash"),
-        ({"path": "kv/raw-data?version=1", "key": "a"}, "a character that stands in no path"),
+        ({"path": "kv/raw-data?version=1", "key": "a"}, "a character that the path of a secret"),
         ({"path": "kv/raw-data", "key": "a", "version": 0}, "version"),
         ({"path": "kv/raw-data"}, "key"),
     ],

@@ -126,7 +126,7 @@ def test_what_the_backend_refuses_is_a_refused_row(applied_v2: Workplace, server
     assert "(request id " in said
     assert "on manifests/plugin.yaml:" in said
     assert "* declare the resource under another name or code" in said
-    assert "* if it is there and you know its id: `synapse-apply import plugin/second ID" in said
+    assert "* if it exists and you know its id: `synapse-apply import plugin/second ID" in said
     assert "! release/second@1.0.0 cannot be created: it depends on plugin/second, " in said
     assert "Refused: 2 (see ! rows).\nPlan: 0 to add, 1 to change, 0 to destroy." in said
     document = json.loads(tried(applied_v2, server, "--json")[0])
@@ -167,7 +167,7 @@ def test_a_release_in_use_is_not_to_be_deleted(applied_v2: Workplace, server: Se
     assert "release/yolo@1.0.0 cannot be destroyed: the backend answered 409 to a dry run: " in said
     assert "The release is used by an active serve application" in said
     assert (
-        "Way out: it exists already, or its state forbids the call: look at it in Synapse first"
+        "Way out: it exists already, or its state forbids the call: check it in Synapse first"
         in said
     )
 
@@ -197,8 +197,8 @@ def test_what_waits_for_another_is_told(there: Workplace, server: Server) -> Non
     assert sent == ["PATCH /v2/plugins/1/", "POST /v2/plugins/"]
     assert "4 of 5 calls not tried: " in said
     for why in (
-        "it needs plugin/yolo, which is not there yet (release/yolo@1.1.0)",
-        "it is not there yet (release/yolo@1.0.0)",
+        "it needs plugin/yolo, which does not exist yet (release/yolo@1.1.0)",
+        "it does not exist yet (release/yolo@1.0.0)",
         "a run cannot be tried (release/yolo@1.1.0)",
         "API v1 has no dry run (storage/raw-data)",
     ):

@@ -162,7 +162,7 @@ def test_another_revision_has_its_own_file(furnished: Workplace) -> None:
     assert "No changes." in place.plan("--ref", "main", code=0).out
     repo.commit("removed")
     ran = place.plan("--ref", "change", code=1)
-    assert "secrets/prod.yaml is no file at change" in ran.text
+    assert "secrets/prod.yaml is not a file at change" in ran.text
     offline = place.plan("--offline", "--against", "git:main", code=1)
     assert "the file secrets/prod.yaml does not exist" in offline.text
 

@@ -313,7 +313,7 @@ def test_a_release_replaced_on_staging_is_no_proof(two: Any) -> None:
     there.apply("-t", "staging")
     there.write("plugins/yolo/plugin/main.py", "print('other')\n")
     there.apply("-t", "staging", "--allow-replace")
-    assert "This run is no proof" in there.run("verify", AT, "-t", "staging", code=0).text
+    assert "This run proves nothing" in there.run("verify", AT, "-t", "staging", code=0).text
     refused = there.apply(code=5).out
     assert "its package was replaced there, so no run of it proves anything" in refused
     assert "declare a new version, then apply it to staging" in refused

@@ -113,7 +113,7 @@ def test_a_commit_that_is_only_planned_does_not_choose_the_key(team: Workplace) 
     git(team.root, "commit", "-q", "-a", "-m", "another")
     team.write("secrets/state.yaml", encrypted(KEYS[0]))
     refused = team.plan("--project-from", "git:main").text
-    assert "secrets/state.yaml is no file at" in " ".join(refused.split())
+    assert "secrets/state.yaml is not a file at" in " ".join(refused.split())
 
 
 def test_going_back_to_before_a_new_key(team: Workplace) -> None:

@@ -196,7 +196,7 @@ def test_an_answer_with_another_id_is_not_believed(backend, changed):
     with_old = {**backend.world.releases[0]}
     answer = {name: with_old[name] for name in ("id", "plugin", "version", "config", "debug")}
     backend.answer_once("POST", RELEASES, 201, {**answer, "id": 999})
-    assert "id 999 was answered" in changed.apply("--allow-replace", code=7).text
+    assert "the answer shows id 999 instead of" in changed.apply("--allow-replace", code=7).text
     # Nobody can say of an upload that may still act that it was not done.
     assert "or show nowhere" in changed.run("state", "settle", ADDRESS, "--absent", code=1).text
 
@@ -207,7 +207,7 @@ def test_an_answer_with_another_package_is_not_believed(backend, changed):
     answer = {name: with_old[name] for name in ("id", "plugin", "version", "config", "debug")}
     backend.answer_once("POST", RELEASES, 201, {**answer, "meta": with_old["meta"]})
     ran = changed.apply("--allow-replace", code=7)
-    assert "was answered with another package than was sent" in ran.text
+    assert "with a package that was not sent" in ran.text
 
 
 def test_no_run_of_a_replaced_release_counts(backend, debug_project):
@@ -221,7 +221,7 @@ def test_no_run_of_a_replaced_release_counts(backend, debug_project):
     assert len([one for one in backend.requests if one.path.endswith("/run/")]) == 1
     assert NO_PROOF in place.plan("--detailed-exitcode", code=0).out
     ran = place.run("verify", ADDRESS, code=0)
-    assert "This run is no proof" in ran.text
+    assert "This run proves nothing" in ran.text
     assert read_record(place)["verification"]["result"] == "unverified"
     assert NO_PROOF in place.plan("--detailed-exitcode", code=0).out
 

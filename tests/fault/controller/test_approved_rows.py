@@ -87,7 +87,7 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     else:
         html = site.get_page("/targets/acme/dev").text
         assert re.findall(r'name="row" value="([^"]+)"', html) == [waiting["digest"]]
-        assert "it has approvals, and is not applied yet" in html
+        assert "it is approved, but not applied yet" in html
         answer = site.post_form("/targets/acme/dev/reject", row=waiting["digest"], reason=reason)
         assert answer.status_code == 303, answer.text
     rejected = site.wait_for_state("held")

@@ -46,7 +46,7 @@ def test_what_differs_is_never_taken_over(bench):
     made_meanwhile(bench, note="theirs")
     report = bench.apply(widget("w", note="x"), adopts=True)
     assert outcome(report, "widget/w").result is Result.FAILED
-    assert "Not shown as declared: note." in told(report)
+    assert "Fields that differ from the manifest: note." in told(report)
     assert "theirs" not in told(report)
     assert not bench.store.read_state().records
 
@@ -58,7 +58,7 @@ def test_a_secret_that_is_not_shown_proves_nothing(bench):
     desired = widget("w", note="a", configuration={"key": SecretRef("env", "KEY")})
     report = bench.apply(desired, adopts=True)
     assert outcome(report, "widget/w").result is Result.FAILED
-    assert "Not shown as declared: configuration.key." in told(report)
+    assert "Fields that differ from the manifest: configuration.key." in told(report)
     assert "canary" not in told(report)
 
 

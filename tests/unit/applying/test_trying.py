@@ -131,7 +131,7 @@ def test_what_needs_another_is_not_tried(bench, tried):
     """An id that nobody knows cannot be sent."""
     made = tried(widget("top"), widget("low", needs="top"))
     assert made.trial == DryRunCounts(tried=1, untried=1)
-    assert "it needs widget/top, which is not there yet (widget/low)" in words(made)
+    assert "it needs widget/top, which does not exist yet (widget/low)" in words(made)
 
 
 def test_nothing_is_sent_to_a_server_that_does_not_say_so(there, tried):
@@ -178,7 +178,10 @@ def test_a_delete_that_was_done_is_found_out(there, tried):
 
 @pytest.mark.parametrize(
     ("look", "summary"),
-    [(403, "A dry run may have been acted on"), (0, "The backend did not confirm a dry run")],
+    [
+        (403, "The backend may have acted on a dry run"),
+        (0, "The backend did not confirm a dry run"),
+    ],
 )
 def test_a_later_answer_that_does_not_say_so(bench, tried, look, summary):
     """The object is looked up; a look that fails is no proof either way."""

@@ -110,5 +110,5 @@ def test_items_that_are_no_objects(server, client, ask):
     """A list of names is not the API's: an error in words, not an exception of ours later."""
     server.then(answer(200, ["raw-data", "other"]))
     given = ("yolo",) if ask == "list_plugin_releases" else ()
-    with pytest.raises(ClientError, match="items that are no objects"):
+    with pytest.raises(ClientError, match="items that are not objects"):
         getattr(client, ask)(*given)

@@ -257,7 +257,7 @@ GUARD = GuardViolation(
     "missing_all", "all 3 recorded objects are missing", "This looks like another tenant."
 )
 WARNING = warning_finding(
-    "A secret stands in plain text",
+    "A secret is in plain text",
     "The value of secret_access_key is written in the manifest.",
     "use {valueFrom: {env: NAME}}",
     position=Position("manifests/storages.yaml", 9, 24),

@@ -94,7 +94,7 @@ def test_5000_changes_fit(budget):
     found = sections(text)
     if budget.limit > 10_000:
         assert len(found["Drift, not from this change"]) == 3
-        assert "A secret stands in plain text" in text
+        assert "A secret is in plain text" in text
     for block in re.findall(r"(?ms)^(`{3,})diff$(.*?)^\1$", text):
         assert block[1].rstrip().endswith("}")
 

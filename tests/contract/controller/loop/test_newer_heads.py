@@ -62,9 +62,7 @@ def test_a_newer_commit_that_no_poll_saw_is_looked_at_and_the_older_not_applied(
     assert list_applied(world) == []
     assert list_commits_looked_at(world, "prod") == ["c1", "c2"]
     assert world.get_target("prod").wanted_commit == "c2"
-    assert (
-        'apply postponed target=acme/prod reason="a newer commit is there"' in world.log.getvalue()
-    )
+    assert 'apply postponed target=acme/prod reason="a newer commit exists"' in world.log.getvalue()
     assert [message for message in world.inbox.describe() if "drift" in message] == []
 
 

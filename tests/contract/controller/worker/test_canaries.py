@@ -237,7 +237,7 @@ def test_a_file_of_the_project_is_read_from_the_commit(look, site):
     """Where it is committed; else it is not there, since nothing is checked out."""
     site.upstream.commit({"committed": "value-0123456789"})
     found, missing = look("{file: committed}"), look("{file: missing}")
-    assert "missing is no file at" in missing
+    assert "missing is not a file at" in missing
     assert found.count(NOT_COMPARED) > missing.count(NOT_COMPARED)
 
 
