@@ -49,7 +49,7 @@ def open_target(
       to it
     - `project`: the project file, instead of the one that is found from `folder` (`--project`)
     - `files`: manifests, or folders of them, instead of the project's (`-f`)
-    - `variables`: values of variables, as texts (`--var`)
+    - `variables`: values of variables, as strings (`--var`)
     - `var_files`: YAML files of values (`--var @FILE`)
     - `strict`: warnings of manifests are errors (`--strict`)
     - `environ`: credentials, secrets and state keys come from here alone, instead of `os.environ`

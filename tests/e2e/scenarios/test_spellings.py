@@ -71,7 +71,10 @@ def test_drift_is_accepted_by_pattern(applied: Workplace, server: Server) -> Non
     ran = applied.run("drift", "--write", "*", code=0)
     assert "description: By hand" in (applied.root / "manifests/plugin.yaml").read_text()
     assert "storage/raw-data" not in ran.out
-    assert "No resource that matches `*` has drifted" in applied.run("drift", "--write", "*", code=1).err
+    assert (
+        "No resource that matches `*` has drifted"
+        in applied.run("drift", "--write", "*", code=1).err
+    )
 
 
 def test_verify_takes_the_plugins_name(applied: Workplace) -> None:
