@@ -242,6 +242,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.plan_arguments import PlanArguments
+        from synapse_apply.operations.settle import Settling, record_signed_journals
 
         arguments = PlanArguments.of(locals())
         if confirm is not None and auto_approve:
@@ -266,9 +267,9 @@ class OpenTarget:
                 session, options, observer, confirm=confirm,
                 all_or_nothing=all_or_nothing, may_adopt=adopt is True,
             )  # fmt: skip
+            if plan is None:
+                record_signed_journals(session, apply_run.observer.show_warnings)
             if wait:
-                from synapse_apply.operations.settle import Settling
-
                 Settling(session, apply_run.observer.wait).wait_until_certain(options.selected)
             if plan is None:
                 return apply_run.plan_and_apply()

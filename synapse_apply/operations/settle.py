@@ -25,7 +25,7 @@ from synapse_apply.live.open_intents import (
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
-from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
@@ -322,49 +322,81 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
     contradicts the state; the file is not removed then. The caller must have asked the user about
     a file that the state key did not sign.
     """
+    with session.lock_state_of_own_project("state record"):
+        return _record_under_lock(session, path, content)
+
+
+def record_signed_journals(
+    session: TargetSession, tell: Callable[[tuple[Diagnostic, ...]], None]
+) -> None:
+    """Record what runs before could not, of each file that the state key signed; `tell` says it.
+
+    Takes the state's lock where there is such a file. Any other file is left to `state record`.
+    """
+    store, told = session.store, list[Diagnostic]()
+    journals = session.journals(store.read_lineage())
+    warned = journals.warn(store.read_state, only_genuine=True)
+    if not (warned and journals.unrecorded(store.read_state())):
+        return
+    with session.lock_state_of_own_project("state record"):
+        # Read again under the lock: the run that wrote a file may have held it.
+        for path, content in journals.unrecorded(store.read_state()):
+            recovered = _record_under_lock(session, path, content)
+            calls = [
+                f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
+                for intent in recovered.recorded_intents
+            ]
+            summary = "The state has what an earlier run could not record"
+            detail = f"Recorded from {path}: {format_short_list(calls)}."
+            told += [Diagnostic(Severity.NOTE, summary, detail), *recovered.findings]
+    others = tuple(one for one in session.diagnostics if one not in warned)
+    left = journals.warn(store.read_state, only_genuine=True)
+    session.diagnostics = (*others, *left)
+    tell(tuple(told))
+
+
+def _record_under_lock(
+    session: TargetSession, path: Path, content: JournalContent
+) -> RecoveredCalls:
     recorded_intents, known_intents, found = [], [], list[Diagnostic]()
     settle_after = session.target.settle_after
-    with session.lock_state_of_own_project("state record"):
-        for ended_call in content.calls:
-            state = session.store.read_state()
-            if ended_call.lineage != state.lineage:
-                raise InputError.from_summary(
-                    "This file belongs to another state",
-                    f"{path} belongs to lineage {ended_call.lineage}; this state has "
-                    f"lineage {state.lineage}.",
-                    "Name the target whose apply wrote it.",
-                )
-            is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
-            settled = None if is_open else ended_call.settle_given_up(state, settle_after)
-            if not (is_open or settled):
-                _require_same_object(path, ended_call, state)
-                if ended_call.is_told_by_records(state):
-                    known_intents.append(ended_call.intent)
-                    continue
-            if not is_open:
-                # A backup from before the call was restored, or it was given up meanwhile. What
-                # approved it may be used up already.
-                intent = ended_call.intent
-                used_ids = session.store.list_used_approvals(intent.approvals)
-                left_ids = tuple(each for each in intent.approvals if each not in used_ids)
-                session.store.open_intent_and_use_up_its_approvals(
-                    replace(intent, approvals=left_ids)
-                )
-            ended, own = ended_call.intent, state.records.get(ended_call.intent.address)
-            record = settled or ended_call.record
-            # What was forgotten meanwhile, or is another object now, its call does not record.
-            is_object = is_open and ended.verb not in {CREATE_VERB, RUN_VERB}
-            if is_object and (own is None or not own.is_object_of(ended)):
-                record, hint = own, ResolvedIntent(ended, own).import_hint
-                told = (
-                    f"The outcome of {ended.verb} of {ended.address} is recorded, but not "
-                    "the object."
-                )
-                found.append(warning_finding("An object was forgotten", told, hint))
-            session.store.close_ended_intent(ended, record, ended_call.audit_entry)
-            # The object may have another address by now.
-            address = settled.address if settled else ended.address
-            recorded_intents.append(replace(ended, address=address))
+    for ended_call in content.calls:
+        state = session.store.read_state()
+        if ended_call.lineage != state.lineage:
+            raise InputError.from_summary(
+                "This file belongs to another state",
+                f"{path} belongs to lineage {ended_call.lineage}; this state has "
+                f"lineage {state.lineage}.",
+                "Name the target whose apply wrote it.",
+            )
+        is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
+        settled = None if is_open else ended_call.settle_given_up(state, settle_after)
+        if not (is_open or settled):
+            _require_same_object(path, ended_call, state)
+            if ended_call.is_told_by_records(state):
+                known_intents.append(ended_call.intent)
+                continue
+        if not is_open:
+            # A backup from before the call was restored, or it was given up meanwhile. What
+            # approved it may be used up already.
+            intent = ended_call.intent
+            used_ids = session.store.list_used_approvals(intent.approvals)
+            left_ids = tuple(each for each in intent.approvals if each not in used_ids)
+            session.store.open_intent_and_use_up_its_approvals(replace(intent, approvals=left_ids))
+        ended, own = ended_call.intent, state.records.get(ended_call.intent.address)
+        record = settled or ended_call.record
+        # What was forgotten meanwhile, or is another object now, its call does not record.
+        is_object = is_open and ended.verb not in {CREATE_VERB, RUN_VERB}
+        if is_object and (own is None or not own.is_object_of(ended)):
+            record, hint = own, ResolvedIntent(ended, own).import_hint
+            told = (
+                f"The outcome of {ended.verb} of {ended.address} is recorded, but not the object."
+            )
+            found.append(warning_finding("An object was forgotten", told, hint))
+        session.store.close_ended_intent(ended, record, ended_call.audit_entry)
+        # The object may have another address by now.
+        address = settled.address if settled else ended.address
+        recorded_intents.append(replace(ended, address=address))
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
     return RecoveredCalls(tuple(recorded_intents), tuple(known_intents), tuple(found))

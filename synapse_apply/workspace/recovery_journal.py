@@ -139,6 +139,19 @@ class JournalContent:
         """Whether all of it was signed with the state key in use."""
         return self.signature_status is SignatureStatus.GENUINE
 
+    def ends_open_calls(self, state: State) -> bool:
+        """Whether it is genuine, and has nothing but calls that the state has as open or knows."""
+        open_ids = {one.id for one in state.open_intents}
+        opened = [call.intent.id in open_ids for call in self.calls]
+        return (
+            self.is_genuine
+            and any(opened)
+            and all(
+                call.lineage == state.lineage and (is_open or call.is_known(state))
+                for call, is_open in zip(self.calls, opened, strict=True)
+            )
+        )
+
 
 _UNUSABLE = JournalContent((), SignatureStatus.STRANGE, "it is not what a run writes")
 
@@ -297,6 +310,13 @@ class Journals:
     keys: StateKeys
     lineage: str
 
+    def unrecorded(self, state: State) -> tuple[tuple[Path, JournalContent], ...]:
+        """The files that an apply records: signed with the state key, of calls that are open.
+
+        One with another call is a person's to judge: its object may be forgotten on purpose.
+        """
+        return tuple(file for file in self._read_all() if file[1].ends_open_calls(state))
+
     def warn(
         self, read_state: Callable[[], State], *, only_genuine: bool = False
     ) -> tuple[Diagnostic, ...]:
@@ -311,10 +331,13 @@ class Journals:
                 state = read_state() if self.lineage and content.calls else None
                 if state is not None and all(call.is_known(state) for call in content.calls):
                     continue
+                hint = Text("Before you apply: ", command, ".")
+                if state is not None and content.ends_open_calls(state):
+                    hint = Text("The next ", Command("apply"), " records them, or ", command, ".")
                 told = (
                     "An earlier run could not record what it did",
                     f"{path} lists calls that were done and that the state does not have yet.",
-                    Text("Before you apply: ", command, "."),
+                    hint,
                 )
             elif only_genuine:
                 break

@@ -136,3 +136,42 @@ def test_a_file_that_is_not_ours_changes_nothing(make_site: MakeSite, server: Se
         assert "Error: " in command(site, f"state record -t site {name}", code=1)
         assert (site.root / name).exists() == (text is not None)
     assert site.records() == before
+
+
+@on_api("v1", "v2")
+def test_the_next_apply_records_it_and_goes_on(
+    api: str, make_site: MakeSite, server: Server
+) -> None:
+    """Of calls that are still open, where the state key signed the file; a plan says so."""
+    for nth in (1, 3):  # a storage and a plugin
+        site, _, _ = lose_state_during(make_site, server, nth)
+        (site.root / "lost.db").replace(state_of(site))
+        file = one_file(site)
+        assert "The next `synapse-apply apply -t site` records them" in command(
+            site, "plan -t site"
+        )
+        assert file.exists()
+        said = command(site, "apply -t site --auto-approve")
+        assert f"Recorded from {file}: create of " in said
+        assert "An earlier run could not record what it did" not in said
+        assert not file.exists()
+        converged(site, server)
+
+
+def test_the_next_apply_leaves_other_files_alone(make_site: MakeSite, server: Server) -> None:
+    """A call that is not open, as its object may be forgotten on purpose; and an unsigned file."""
+    site, _, _ = lose_state_during(make_site, server, 3)
+    (site.root / "lost.db").replace(state_of(site))
+    file = one_file(site)
+    signed = file.read_text()
+    line = json.loads(signed)
+    file.write_text(json.dumps({name: line[name] for name in line if name != "signature"}) + "\n")
+    site.apply()
+    assert file.exists()
+    file.write_text(signed)
+    assert "Recorded from " in command(site, "apply -t site --auto-approve")
+    converged(site, server)
+    address = line["intent"]["address"]
+    file.write_text(signed)
+    command(site, f"state rm {address} -t site")
+    assert "Before you apply: " in command(site, "plan -t site")
