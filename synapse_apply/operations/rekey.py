@@ -132,8 +132,14 @@ class Rekey:
                 with TemporaryDirectory(prefix="synapse-apply-") as folder:
                     copy_path = Path(folder) / "state.db"
                     session.store.write_backup(str(copy_path))
-                    if unverified is None:
-                        self.find_unverified()  # what came while the lock was taken
+                    # It has the newest entry: nothing that came since somebody agreed is signed.
+                    if self.find_unverified() != unverified:
+                        raise StateError.from_summary(
+                            "The state has new entries that nobody has checked",
+                            "They were written after this command read the state. It has signed "
+                            "nothing.",
+                            "Run the command again, and check what it says of the state.",
+                        )
                     with (
                         closing(make_unopened_sqlite_store(copy_path)) as copy,
                         copy.lock("state rekey"),

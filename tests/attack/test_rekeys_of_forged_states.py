@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from e2e.scenarios.conftest import copied_once, place, serve, server
 from e2e.scenarios.workplace import Ran, Server, Workplace, project, sample
 from git_repositories import git
 from installed import environment
+
+from synapse_apply import open_target
+from synapse_apply.model.errors import StateError
 
 __all__ = ["copied_once", "place", "serve", "server"]
 
@@ -138,6 +142,25 @@ def test_at_a_terminal_it_is_a_question_of_its_own(clone: Workplace, remote: Pat
     assert code == 1, shown
     assert "Sign the entries of target prod without verifying them?" in shown
     assert git(remote, "rev-parse", REF).strip() == tip
+
+
+def test_what_is_pushed_after_the_question_is_not_signed(clone: Workplace, remote: Path) -> None:
+    """Somebody agreed to what was there."""
+    shown, former = list[str](), key_id(remote)
+    keys = {"SYNAPSE_APPLY_STATE_KEY": NEW, "HOME": str(clone.root.parent / "fresh")}
+
+    def agree(_: object) -> bool:
+        shown.append(git(remote, "rev-parse", REF).strip())
+        forge(remote, f"{former}:{'0' * 64}")
+        time.sleep(5.1)  # what was read stays good enough for 5 s
+        return True
+
+    with (
+        open_target("prod", folder=clone.root, environ={**clone.environ, **keys}) as target,
+        pytest.raises(StateError, match="new entries that nobody has checked"),
+    ):
+        target.state.rekey(confirm_unverified=agree)
+    assert [git(remote, "rev-parse", f"{REF}~1").strip()] == shown
 
 
 def test_the_rotation_of_the_page(clone: Workplace, remote: Path) -> None:
