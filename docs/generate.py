@@ -405,7 +405,8 @@ def provider(file: Path) -> str:
     schema = _load(file)
     heading = f"\n### {file.name.partition('.')[0]}\n\n"
     if "properties" not in schema:
-        return f"{heading}Its keys are not documented: any are taken, each value is a secret.\n"
+        secrecy = "the tool accepts any key and treats every value as a secret"
+        return f"{heading}Its keys are not documented: {secrecy}.\n"
     text = table(list(_properties(schema, (), ""))) + alternatives(schema)
     words = schema.get("x-vocabularies")
     if words:

@@ -174,15 +174,15 @@ _MESSAGES: Mapping[str, _Message] = {
     # Dry runs.
     "dry run acted on": _error(
         "The backend acted on a dry run",
-        "The {call} should only be checked, but the backend did it: {reason}. The dry run "
+        "The backend should only check the {call}, but carried it out: {reason}. The dry run "
         "stopped here.",
         "Plan without --server-dry-run, which this backend does not support. The new plan shows "
         "the live state.",
     ),
     "dry run in doubt": _error(
         "The backend may have acted on a dry run",
-        "The {call} should only be checked: {reason}, and it is not known whether the backend "
-        "did it. The dry run stopped here.",
+        "The backend should only check the {call}: {reason}. It is unknown whether the backend "
+        "carried the call out. The dry run stopped here.",
         "Check {address} in Synapse, then plan without --server-dry-run.",
     ),
     # Warnings of calls.
@@ -264,7 +264,8 @@ _MESSAGES: Mapping[str, _Message] = {
     # Dry runs.
     "dry run not done": _warning(
         "The backend did not confirm a dry run",
-        "The {call} should only be checked: {reason}. The backend did not do it, and the dry "
+        "The backend should only check the {call}: {reason}. It did not carry the call out, and "
+        "the dry "
         "run stopped here.",
     ),
     "not tried": _warning(

@@ -188,12 +188,12 @@ _ALL_RULES = (
          "write an empty string, list or map."),
     PackageRule("text", _REFUSED, "Value is not a string",
          "`description`, `readme`, `wheels_dir` and `variant` must be strings."),
-    PackageRule("category", _REFUSED, "Category is not one of the platform's",
+    PackageRule("category", _REFUSED, "Unknown category",
          "The list is closed."),
     PackageRule("category-converter", _WARNING, "Category that the platform's tools refuse",
          "The backend accepts `converter`. The platform's publisher and agents read packages "
          "with its SDK, which refuses this category."),
-    PackageRule("data-type", _REFUSED, "Data type is not one of the platform's",
+    PackageRule("data-type", _REFUSED, "Unknown data type",
          "The list is closed and does not include `time_series`."),
     PackageRule("data-type-needed", _REFUSED, "neural_net without a data type",
          "`data_type` is required if `category` is neural_net."),
@@ -210,17 +210,17 @@ _ALL_RULES = (
     PackageRule("specifier", _REFUSED, "Not a version specifier",
          "Versions in `requires` and `dependencies` must be PEP 440 specifiers, as for pip, such "
          "as `>=1.2,<2`."),
-    PackageRule("supported-data-types", _REFUSED, "Supported data type is not the platform's",
+    PackageRule("supported-data-types", _REFUSED, "Unknown supported data type",
          "`supported_data_types` (or `supported_data_type`) is a list of data types."),
-    PackageRule("annotation-tools", _REFUSED, "Annotation tools are not the platform's",
+    PackageRule("annotation-tools", _REFUSED, "Unknown annotation tool",
          "`supported_annotation_tools` maps annotation categories to lists of tools; both lists "
          "are closed."),
-    PackageRule("annotation-category", _REFUSED, "Annotation category is not one of the platform's",
+    PackageRule("annotation-category", _REFUSED, "Unknown annotation category",
          "The list is closed. The platform's guide shows `object_detection`, which its own SDK "
          "refuses."),
-    PackageRule("annotation-type", _REFUSED, "Annotation type is not one of the platform's",
+    PackageRule("annotation-type", _REFUSED, "Unknown annotation type",
          "The list is closed."),
-    PackageRule("smart-tool", _REFUSED, "Smart tool is not one of the platform's",
+    PackageRule("smart-tool", _REFUSED, "Unknown smart tool",
          "`smart_tool` is interactive, automatic or semi_automatic."),
     PackageRule("smart-tool-type", _NOTE, "smart_tool_type is not read",
          "The platform's templates write `smart_tool_type`, but the platform reads only "
@@ -230,7 +230,7 @@ _ALL_RULES = (
          "strings. `serve_options` must be a map."),
     PackageRule("action-text", _REFUSED, "Action is a string",
          "Publishing silently drops an action that is not a map."),
-    PackageRule("method", _REFUSED, "Method is not one of the platform's",
+    PackageRule("method", _REFUSED, "Unknown method",
          "`method` is job, task, serve or restapi."),
     PackageRule("container", _REFUSED, "Malformed container",
          "In `container` and `code_server`, ports must be 1 to 65535, `gpu` at least 0, and the "
@@ -289,7 +289,7 @@ _ALL_RULES = (
     # What the manifests say of the plugin.
     PackageRule("plugin-code", _WARNING, "Plugin without a code",
          "The platform requires `code`; the embedded backend does not."),
-    PackageRule("plugin-category", _WARNING, "Plugin without a category of the platform",
+    PackageRule("plugin-category", _WARNING, "Plugin without a category",
          "The platform requires `category`, one of a closed list; the embedded backend does not."),
 )  # fmt: skip
 RULES_BY_ID = {rule.id: rule for rule in _ALL_RULES}

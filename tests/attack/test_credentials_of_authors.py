@@ -63,7 +63,7 @@ def test_a_text_of_a_commits_author_is_no_credential(
         "sops": {"sops": {"gcp_kms": {"keys": ["projects/p"], "credentials": named}}},
     }[setting]
     said = make_checkout(tmp_path, target, **{variable: "postgresql://h/db"}).run("validate", 1)
-    assert "Variable of a commit's author" in said
+    assert "Variable set by a commit's author" in said
     assert f"names {variable}, which the forge sets to a value that the author of a commit" in said
 
 

@@ -103,7 +103,9 @@ def test_the_command_explains_what_a_provider_needs() -> None:
         assert explained(f"{name} --provider amazon_s3") == said
     # The vendor's other name.
     assert explained("storage.spec --provider s3") == said.replace("amazon_s3 (", "s3 (", 1)
-    assert "--provider goes with `storage`" in explained("storage.spec.name --provider smb", 64)
+    assert "--provider works only with `storage`" in explained(
+        "storage.spec.name --provider smb", 64
+    )
     field = explained("Storage.spec.configuration.bucket_name --provider amazon_s3")
     assert field == "amazon_s3.bucket_name (string, required)\n  The bucket.\n"
     assert "--provider works only with `storage`" in explained("release --provider smb", 64)

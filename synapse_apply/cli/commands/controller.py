@@ -525,7 +525,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     examples=[
         (
             'synapse-apply controller rollback acme/prod 1a2b3c4 --reason "incident 4711"',
-            "Show what it does, and ask.",
+            "Show what the rollback does, and ask.",
         ),
         (
             "synapse-apply controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve",
@@ -547,7 +547,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 @add_target_or_pattern_argument
 @click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
 @add_reason_option
-@click.option("--auto-approve", is_flag=True, help="Show what it does, and do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Show what the rollback does, and do not ask.")
 def rollback(
     *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
 ) -> int:

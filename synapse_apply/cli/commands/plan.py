@@ -80,7 +80,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 @click.option(
     "--offline",
     is_flag=True,
-    help="Use neither the state, the backend nor secrets. Compare the manifests with what "
+    help="Do not use the state, the backend or secrets. Compare the manifests with what "
     "--against names.",
 )
 @click.option(

@@ -332,7 +332,7 @@ class _Checks:
             if header.lower() in _RESERVED_HEADERS:
                 self._error(
                     path,
-                    "The header already has a meaning",
+                    "The header is reserved",
                     f"clients, or servers on the way, set {header}",
                     "use a header that only the proxy sets, such as X-User",
                 )

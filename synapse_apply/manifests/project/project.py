@@ -275,7 +275,7 @@ class _ProjectDecoder:
                 if is_text_of_authors(ref.name):
                     self._report(
                         path,
-                        "Variable of a commit's author",
+                        "Variable set by a commit's author",
                         f"`{setting}` names {ref.name}, which the forge sets to a value that the "
                         "author of a commit or pull request chose, or to a folder of the checkout",
                         "name a variable that you set yourself",

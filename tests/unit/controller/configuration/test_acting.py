@@ -173,8 +173,8 @@ def test_a_rule_of_may_that_does_not_fit_is_told_alone(may):
     [
         ("X-Groups", "x-user", "Two uses of one header"),
         ("X-Secret", "X-User", "Two uses of one header"),
-        ("X-User", "Authorization", "The header already has a meaning"),
-        ("X-Secret", "Cookie", "The header already has a meaning"),
+        ("X-User", "Authorization", "The header is reserved"),
+        ("X-Secret", "Cookie", "The header is reserved"),
         ("{env: OPS}", "{env: PROXY}", "Two identities share one secret"),
         ("{env: OPS}", "{env: OPS}, other: {env: OPS}", "Two identities share one secret"),
         ("{env: OPS}", "{env: OPS}, other: {env: OTHER}", "The token has no rights"),
