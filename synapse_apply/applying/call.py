@@ -78,6 +78,8 @@ class Call:
 
     `fields` are those that become ours by it; secrets are SecretRefs. The step is as it is recorded
     once the call is done. `is_untold`: nothing tells whether what was found has the sent package.
+    `is_found`: nobody saw an answer, and the object was found as it was sent. `put_back` are fields
+    that were changed outside, with whose they were before.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Call:
         `before` are the live values of what an update changes, `beside` digests of others that its
         body has.
         """
-        self.run, self.step, self.fields, self.is_untold = run, step, fields, False
+        self.run, self.step, self.fields = run, step, fields
+        self.is_untold = self.is_found = False
+        self.put_back: Mapping[FieldPath, str] = {}
         series, version = step.series
         package = step.package if verb == CREATE_VERB or step.change.replaces_package else None
         approvals = run.gate.approvals.get(step.address, ()) if uses_approvals else ()
@@ -351,7 +355,9 @@ class Call:
         if not applied.keys() >= self.fields.keys():
             # Also what a PATCH left out, as it was so already.
             applied = {**with_macs(self.fields, step.salt, run.secrets), **applied}
-        record = record_after_call(step, self.intent, observed, run, self.fields, applied)
+        record, self.put_back = record_after_call(
+            step, self.intent, observed, run, self.fields, applied, is_found=self.is_found
+        )
         closed = replace(self.intent, state=IntentState.DONE, remote_id=observed.remote_id)
         if self.is_untold:
             record = replace(record, doubted=self.intent.digest or "")
@@ -369,6 +375,7 @@ class Call:
         may_act = seal is None or self.intent.verb != seal.verb
         if self.intent.verb == CREATE_VERB:  # the upload of a debug release replaces its package
             may_act = self.intent.digest is not None and self.step.type.acts_again(self.intent)
+        self.is_found = True
         cause = self.cause(failure)
         what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
         rule = "recovered: untold" if self.is_untold else "recovered"
@@ -419,6 +426,7 @@ class Call:
         """Record an outcome, and return it; UNKNOWN where a done call could not be recorded."""
         ledger = self.run.ledger
         entry = ledger.entry(closed, label, request_id or outcome.request_id)
+        entry = replace(entry, put_back=self.put_back)
         # The answer is there: recording it waits for the disk, and must not keep others from
         # calling.
         self.run.gate.slot.release_slot()
@@ -666,6 +674,7 @@ class Create:
         (observed,) = hits
         # Another run, or an earlier call of ours whose answer was lost, has published the package.
         if digest and published_digest(observed) == digest:
+            call.is_found = True
             warning = messages.finding("published already", step.address, cause=cause)
             return call.done(observed, failure.request_id, (warning,))
         if owner := run.claims.other_owner(observed, step.address):

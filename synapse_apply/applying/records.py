@@ -13,7 +13,14 @@ from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired, Observed
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, Intent, Record
+from synapse_apply.model.state import (
+    CREATE_VERB,
+    FOUND,
+    REPLACE_VERB,
+    Acceptance,
+    Intent,
+    Record,
+)
 from synapse_apply.model.values import (
     ABSENT,
     PLAIN_TYPES,
@@ -134,12 +141,64 @@ def _fields_seen(step: Step, observed: Observed, ours: Fields, secrets: Secrets)
     }
 
 
+def trace_origins(
+    record: Record, seen: Fields, ours: Fields, set_by: Mapping[FieldPath, str] | None = None
+) -> dict[FieldPath, str]:
+    """The origins of what is seen now: of `set_by`, as they were, or "" where it has changed since.
+
+    Those of `ours` are kept where an answer does not show them.
+    """
+    rest = record.origins.get((), "")
+    origins = {path: by for path, by in record.origins.items() if path in seen or path in ours}
+    for path, value in seen.items():
+        if not is_same_value(record.seen.get(path, ABSENT), value):
+            origins[path] = ""
+    origins |= set_by or {}
+    kept = {path: by for path, by in origins.items() if by != rest}
+    return {(): rest, **kept} if rest else kept
+
+
+def _origins_after_update(
+    step: Step, intent: Intent, record: Record, sent: Fields, answered: Fields, origin: str
+) -> tuple[dict[FieldPath, str], dict[FieldPath, str]]:
+    """Which fields an update has set, by their origin, and which it has put back, by the former.
+
+    Somebody may have set a field to what is sent just before the call.
+    """
+    held = {change.path for change in step.change.held}
+    named = {change.path for change in step.change.fields} - held
+    by_a_call = {change.path for change in step.change.fields if change.origin}
+    set_by: dict[FieldPath, str] = {}
+    put_back: dict[FieldPath, str] = {}
+    for path in named | ({*intent.before} & {*sent}) - held:
+        compare = step.type.require_rule_of_field(path).compare
+        was, seen = intent.before.get(path, ABSENT), record.seen.get(path, ABSENT)
+        is_sent_already = path in sent and is_same_value(was, sent[path], compare)
+        is_hidden = isinstance(was, WithheldSecret) or of_two_keys(was, seen)
+        has_drifted = not is_hidden and not is_same_value(was, seen, compare)
+        is_changed = not is_sent_already and not is_same_value(was, answered.get(path, ABSENT))
+        if path in named or is_changed:
+            set_by[path] = f"{FOUND}{intent.id}" if is_sent_already else origin
+        was_ours = path in record.seen or path in record.applied
+        if has_drifted and was_ours and not is_sent_already and path not in by_a_call:
+            put_back[path] = record.origin(path)
+    return set_by, put_back
+
+
 def record_after_call(
-    step: Step, intent: Intent, observed: Observed, run: Run, sent: Fields, sent_as_macs: Fields
-) -> Record:
+    step: Step,
+    intent: Intent,
+    observed: Observed,
+    run: Run,
+    sent: Fields,
+    sent_as_macs: Fields,
+    *,
+    is_found: bool = False,
+) -> tuple[Record, Mapping[FieldPath, str]]:
     """The record after a create or an update that succeeded, by its intent and what was sent.
 
-    `sent` has secrets as references, `sent_as_macs` has their MACs.
+    With the fields that were put back, each with its origin before. `sent` has secrets as
+    references, `sent_as_macs` has their MACs. `is_found`: nobody saw the answer.
     """
     previous, applied = step.record, dict(sent_as_macs)
     # Values applied to an object that is gone do not hold for the new one.
@@ -161,6 +220,14 @@ def record_after_call(
         for call in (same_object.given_up if same_object else ())
     )
     _keep_held_drift(step, previous, applied, last_seen)
+    origin = f"{FOUND}{intent.id}" if is_found else intent.id
+    origins: dict[FieldPath, str] = {(): origin}
+    put_back: dict[FieldPath, str] = {}
+    if same_object is not None:
+        set_by, put_back = _origins_after_update(
+            step, intent, same_object, sent_as_macs, last_seen, origin
+        )
+        origins = trace_origins(same_object, last_seen, applied, set_by)
     now = run.ledger.clock.utc_now()
     record = Record(
         address=step.address,
@@ -184,10 +251,11 @@ def record_after_call(
         given_up=given_up if same_object else (previous.calls_by_name if previous else ()),
         replaced_at=same_object.replaced_at if same_object else "",
         doubted=same_object.doubted if same_object else "",
+        origins=origins,
     )
     if intent.verb == REPLACE_VERB:
-        return with_package_replaced(record, intent.digest, intent.files, now)
-    return record
+        record = with_package_replaced(record, intent.digest, intent.files, now)
+    return record, put_back
 
 
 def with_package_replaced(
@@ -316,7 +384,13 @@ def record_where_agreed(step: Step, record: Record, run: Run) -> Record:
         _put_back(record, path, applied, last_seen)
     _keep_held_drift(step, record, applied, last_seen)
     accepted = _still_accepted(record, applied, last_seen)
-    return replace(agreed, applied=applied, seen=last_seen, accepted=accepted)
+    return replace(
+        agreed,
+        applied=applied,
+        seen=last_seen,
+        accepted=accepted,
+        origins=trace_origins(record, last_seen, applied),
+    )
 
 
 def is_still_set(step: Step, observed: Observed, path: FieldPath) -> bool:
@@ -393,7 +467,8 @@ def revert_acceptance(record: Record) -> Record:
                 del side[field_path]
     applied.update(record.accepted.applied)
     seen.update(record.accepted.seen)
-    return replace(record, applied=applied, seen=seen, accepted=None)
+    origins = trace_origins(record, seen, applied)
+    return replace(record, applied=applied, seen=seen, accepted=None, origins=origins)
 
 
 def _at_or_below(fields: Fields, path: FieldPath) -> dict[FieldPath, Any]:

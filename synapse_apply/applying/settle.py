@@ -18,6 +18,7 @@ from synapse_apply.applying.lookup import published_digest
 from synapse_apply.applying.records import (
     is_as_sent,
     names_lacking,
+    trace_origins,
     with_last_run,
     with_mac,
     with_package_replaced,
@@ -43,7 +44,15 @@ from synapse_apply.model.job import RUN_VERB, Job, LastRun, RunStatus, parse_job
 from synapse_apply.model.ports import Secrets, StateStore
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, Uptime
+from synapse_apply.model.state import (
+    CREATE_VERB,
+    FOUND,
+    REPLACE_VERB,
+    Intent,
+    IntentState,
+    Record,
+    Uptime,
+)
 from synapse_apply.model.values import (
     ABSENT,
     Fields,
@@ -396,12 +405,16 @@ class IntentResolver:
             elif isinstance(sent, Mac) and path not in applied:
                 # Recorded as ours, so that it is sent again, or dropped when no longer declared.
                 applied[path] = replace(sent, digest=Mac.UNSEEN)
+        found = f"{FOUND}{intent.id}"
+        changed = [path for path in intent.fields if last_seen.get(path) != base.seen.get(path)]
         for name in kind.identity_fields:
             if (value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
                 last_seen[(name,)] = value
                 # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
                     applied.setdefault((name,), value)
+        last_seen = {path: value for path, value in last_seen.items() if value is not ABSENT}
+        unlike = {path: "" for path in last_seen if str(path[0]) in unlike_names}
         untold = {
             path
             for path in intent.fields
@@ -420,7 +433,10 @@ class IntentResolver:
                 base,
                 remote_id=live.remote_id,
                 applied=applied,
-                seen={path: value for path, value in last_seen.items() if value is not ABSENT},
+                seen=last_seen,
+                origins={(): found} | unlike
+                if is_create
+                else trace_origins(base, last_seen, applied, dict.fromkeys(changed, found)),
                 natural_key=intent.natural_key or base.natural_key,
                 updated_at=self.now,
                 unkept=names_lacking(kind, applied, live),

@@ -7,6 +7,7 @@ import json
 from dataclasses import field
 from functools import cached_property
 from threading import Lock
+from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType, SeriesMember
 from synapse_apply.model.address import Address
@@ -162,6 +163,7 @@ class Actor:
         is_own = plan_id == intent.plan_id
         settler = ", ".join(filter(None, (self.who, f"{self.command} {plan_id}".strip())))
         sender = self.facts if is_own else intent.sender
+        facts: dict[str, Any] = {name: sender.get(name, "") for name in _SENDER_FACTS}
         return AuditEntry(
             at=moment,
             dirty=self.dirty[:_MAX_DIRTY_FILES] if is_own else (),
@@ -173,13 +175,15 @@ class Actor:
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
             settled_by="" if is_own else settler,
-            **{name: sender.get(name, "") for name in _SENDER_FACTS},
+            call=intent.id,
+            **facts,
         )
 
     def build_state_audit_entry(
         self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
     ) -> AuditEntry:
         """The audit entry of a change of the state without a call, such as a rename."""
+        facts: dict[str, Any] = {name: self.facts.get(name, "") for name in _SENDER_FACTS}
         return AuditEntry(
             at=moment,
             dirty=self.dirty[:_MAX_DIRTY_FILES],
@@ -189,7 +193,7 @@ class Actor:
             remote_id=remote_id,
             request_id="",
             result="done",
-            **{name: self.facts.get(name, "") for name in _SENDER_FACTS},
+            **facts,
         )
 
 

@@ -53,6 +53,7 @@ Manifests and packages
   explain     project               Explain a field of a manifest or of the project file.
 Live objects and jobs
   get         show                  Show or list live plugins, releases, storages and jobs.
+  blame       show                  Show where each live value of an object comes from.
   run         jobs                  Run a plugin and follow its job.
   verify      plan                  Run a release to check that it works.
   jobs        jobs:group            Follow the log of a job, or stop it.

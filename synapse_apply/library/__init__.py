@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveObject
     from synapse_apply.manifests.rewriting import Rewrite
     from synapse_apply.operations.accept_difference import AcceptableResource
+    from synapse_apply.operations.blame import Blame, FieldBlame, ValueOrigin
     from synapse_apply.operations.bump import BumpResult
     from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles, ExportReport
@@ -50,6 +51,7 @@ _VALUES_BY_HOME = {
     "live.live_backend": "LiveObject",
     "manifests.rewriting": "Rewrite",
     "operations.accept_difference": "AcceptableResource",
+    "operations.blame": "Blame FieldBlame ValueOrigin",
     "operations.bump": "BumpResult",
     "operations.doctor": "BackendOffer",
     "operations.export": "ExportReport ExportedFiles",
@@ -67,14 +69,15 @@ _VALUES_BY_HOME = {
 _HOME_BY_VALUE = {
     value: home for home, values in _VALUES_BY_HOME.items() for value in values.split()
 }
-__all__ = ["AcceptableResource", "BackendOffer", "BumpResult", "BytesResult", "ComparedBytes",
-           "CreatedState", "EndedCall", "ExportReport", "ExportedFiles", "FileChange",
-           "JournalContent", "KeyInUse", "LiveObject", "OpenCalls", "OpenTarget",
-           "PackageDifference", "PackageInside", "PackageListing", "PackageQuery", "Rebinding",
-           "RecoveredCalls", "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
-           "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
-           "TargetPackages", "TargetState", "WrittenZip", "explain", "is_saved_plan",
-           "open_target", "open_targets"]  # fmt: skip
+__all__ = ["AcceptableResource", "BackendOffer", "Blame", "BumpResult", "BytesResult",
+           "ComparedBytes", "CreatedState", "EndedCall", "ExportReport", "ExportedFiles",
+           "FieldBlame", "FileChange", "JournalContent", "KeyInUse",
+           "LiveObject", "OpenCalls", "OpenTarget", "PackageDifference", "PackageInside",
+           "PackageListing", "PackageQuery", "Rebinding", "RecoveredCalls", "RekeyResult",
+           "ResourceSides", "RestoredState", "Rewrite", "SettledCall", "SettledCalls",
+           "StartedRun", "StateExchange", "TargetJobs", "TargetLive", "TargetPackages",
+           "TargetState", "ValueOrigin", "WrittenZip", "explain", "is_saved_plan", "open_target",
+           "open_targets"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.state import Record
     from synapse_apply.operations.apply import Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
+    from synapse_apply.operations.blame import Blame
     from synapse_apply.operations.history import PastRun
     from synapse_apply.operations.jobs import TargetJobs
     from synapse_apply.operations.resource_sides import ResourceSides
@@ -147,16 +148,23 @@ class OpenTarget:
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         `create_state` is as in `plan`.
         """
-        from synapse_apply.operations.plan import plan
-        from synapse_apply.operations.resource_sides import ResourceSides
-        from synapse_apply.planning.plan_input import PlanOptions
+        from synapse_apply.operations.resource_sides import read_sides
 
         name = require_text("name", name)
         with self._connection.ready(read_only=not create_state) as session:
-            address = session.names.choose(name)
-            options = PlanOptions().with_target_rules(session.target)
-            plan_result = plan(session, options, addresses_to_read=(address,))
-            return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
+            return read_sides(session, name)[1]
+
+    def blame(self, name: str, field: str = "") -> Blame:
+        """Where each live value of an object comes from; `field` is one of them, or a map of some.
+
+        `name` is as in `find_resource`. Writes nothing. StateError where the object is not live or
+        was not read, InputError for a field that it has not.
+        """
+        from synapse_apply.operations.blame import blame
+
+        name, field = require_text("name", name), require_text("field", field)
+        with self._connection.ready(read_only=True) as session:
+            return blame(session, name, field)
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,

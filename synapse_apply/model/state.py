@@ -126,7 +126,9 @@ class Record:
     has them. `given_up` are calls of this object whose answer nobody saw, the newest last: one
     may still act. `replaced_at`: when another package took the place of the first one under this
     id, "" where none did. `doubted`: the digest of a package that was sent without an answer, where
-    nothing shows whether the object that was found has it. Times are RFC 3339 UTC.
+    nothing shows whether the object that was found has it. `origins` says by whom each field that
+    was seen is as it is (`FOUND` and its like before an id), at the empty path for all others: ""
+    where nobody knows. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -151,6 +153,9 @@ class Record:
     given_up: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
     replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
     doubted: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    origins: Mapping[FieldPath, str] = field(
+        default_factory=dict, metadata={OMITTED_BY_DEFAULT: True}
+    )
 
     def with_given_up(self, intent: Intent, settle_after: float) -> Record:
         """A copy that remembers a call without an answer.
@@ -182,6 +187,10 @@ class Record:
             applied=self.applied if is_done else self.doubt_secrets(intent),
             given_up=(*others, replace(intent, approvals=(), files={})),
         )
+
+    def origin(self, path: FieldPath) -> str:
+        """By whom a field is as it was seen, "" where nobody knows."""
+        return self.origins.get(path, self.origins.get((), ""))
 
     @property
     def is_package_untold(self) -> bool:
@@ -236,6 +245,9 @@ MAX_ACTING = 50
 DIRTY_SUFFIX = "-dirty"
 
 
+# An origin of a field is the id of the call that set it. Behind FOUND it is that of a call which
+# sent what was found later, behind ACCEPTED the plan id of a `state accept`.
+FOUND, ACCEPTED = "found:", "accepted:"
 # Begins the ids of approvals that are the rows of saved plans: each is done once by its plan.
 PLAN_ROW_PREFIX = "plan-row."
 
@@ -365,6 +377,8 @@ class AuditEntry:
     earlier versions. `dirty` are the first files of the checkout that differ from the commit.
     `trace` is the run's TRACEPARENT (W3C Trace Context). All that is of the run that sent the call;
     `settled_by` says who found out how it ended, by which command and plan, if another one did.
+    `call` is the id of the call's intent. `put_back` has the fields that were changed outside and
+    that it changed again, each with its origin before that.
     """
 
     at: str
@@ -382,6 +396,10 @@ class AuditEntry:
     dirty: tuple[str, ...] = ()
     trace: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
     settled_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    call: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    put_back: Mapping[FieldPath, str] = field(
+        default_factory=dict, metadata={OMITTED_BY_DEFAULT: True}
+    )
 
 
 @frozen

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
-from synapse_apply.applying.records import accept_paths, record_of_both_sides
+from synapse_apply.applying.records import accept_paths, record_of_both_sides, trace_origins
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, is_at_or_below
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.resource import Observed
-from synapse_apply.model.state import Acceptance, Record
+from synapse_apply.model.state import ACCEPTED, Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.apply import step_of
 from synapse_apply.operations.drift import require_no_open_call
@@ -130,9 +131,18 @@ def record_acceptance(
         accepted = _merge_acceptance(acceptable)
         if accepted is not None:
             accepted = replace(accepted, until=until, reason=reason)
-        record = replace(record, accepted=accepted, doubted="")
+        plan_id = str(uuid4())
+        # What a call of ours may have set, nobody changed outside.
+        outside = [one.path for one in acceptable.differing_fields if not one.origin]
+        set_by = {
+            path: f"{ACCEPTED}{plan_id}"
+            for path, value in record.seen.items()
+            if is_at_or_below(path, outside) and acceptable.record.seen.get(path) != value
+        }
+        origins = trace_origins(acceptable.record, record.seen, record.applied, set_by)
+        record = replace(record, accepted=accepted, doubted="", origins=origins)
         session.store.write_records(record)
-        session.note_in_audit([(resource.address, "accept", record.remote_id)])
+        session.note_in_audit([(resource.address, "accept", record.remote_id)], plan_id)
     return record
 
 

@@ -23,9 +23,10 @@ from synapse_apply.model.values import (
     WithheldSecret,
     flatten,
 )
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.views.text.values import SECRET_TYPES
-from synapse_apply.workspace.target_session import PlanResult
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 SAME, DIFFERENT = "same", "different"
 NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not checked"
@@ -152,6 +153,14 @@ class ResourceSides:
         """The fields of the live object; none where it is not there, or could not be read."""
         observed = self.resource.observed
         return flatten(observed.spec) if observed else {}
+
+
+def read_sides(session: TargetSession, name: str) -> tuple[PlanResult, ResourceSides]:
+    """The sides of one resource, and the plan that has read no other."""
+    address = session.names.choose(name)
+    options = PlanOptions().with_target_rules(session.target)
+    plan_result = plan(session, options, addresses_to_read=(address,))
+    return plan_result, ResourceSides.from_plan_result(plan_result, address, session.typed_target)
 
 
 def _withhold_new_secrets(resource: ResourceState) -> ResourceState:

@@ -167,6 +167,13 @@ def diff_resource(
     return diff
 
 
+def explain_given_up(resource: ResourceState, path: FieldPath) -> str:
+    """Which given-up call has or may have set a live value that is not as it was seen; "" none."""
+    comparison = _Comparison(resource, resource.record, False, False)
+    _Field(comparison, path).attribute(False, True)
+    return comparison.origins.get(path, "")
+
+
 class _Comparison:
     """The sides of one object as nested maps, and the differences found so far."""
 

@@ -1,4 +1,4 @@
-"""The commands that only show: `show`, `get`, `mcp`."""
+"""The commands that only show: `show`, `get`, `blame`, `mcp`."""
 
 from __future__ import annotations
 
@@ -244,6 +244,36 @@ def _get_jobs(
     empty = "The plugin has no such jobs, or does not exist." if plugin else ""
     jobs = target.jobs.iter_jobs(plugin=plugin, **filters)
     return cli.jobs.print_jobs_table(console, jobs, empty or "No job matches.")
+
+
+@manual_command(
+    "blame",
+    examples=[
+        (
+            "synapse-apply blame storage/raw-data",
+            "Show commit, author, call and apply of each live value.",
+        ),
+        (
+            "synapse-apply blame storage/raw-data configuration.region --json",
+            "Print what is known of one field, for a script.",
+        ),
+    ],
+    exits=[("0", "shown"), ("1", "the object is not live or could not be read")],
+)
+@options.use("json", "targets", "project_from", "file", "variables")
+@click.argument("address", shell_complete=typed.complete_addresses)
+@click.argument("field", metavar="[FIELD]", required=False, default="")
+def blame(*, console: Console, invocation: Invocation, address: str, field: str) -> int:
+    """Show where each live value of an object comes from.
+
+    For a value that an apply sent: the commit that declares it and its author, the call, its
+    request, the plan, who applied and who approved. For a change outside: between which times, and
+    how often it was put back this week. Nobody can tell who did that. FIELD limits the output to a
+    field, or to those of a map. Secrets show as `(sensitive)`.
+    """
+    with options.open_target(invocation) as target:
+        result = target.blame(address, field)
+    return cli.objects.print_blame(console, result)
 
 
 @manual_command(

@@ -1,4 +1,4 @@
-"""What is printed of single objects: by `get`, `show` and `verify --bytes`."""
+"""What is printed of single objects: by `get`, `show`, `blame` and `verify --bytes`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from synapse_apply.views.json.documents import (
     object_document,
     record_document,
 )
-from synapse_apply.views.redaction import tree_of_paths, unflatten_redacted
-from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.redaction import plain_json, tree_of_paths, unflatten_redacted
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import format_last_run_or_empty, render_live_object
 from synapse_apply.views.text.terminal import measure_width, render_table
 from synapse_apply.views.text.values import SECRET_TYPES, SENSITIVE_TEXT, format_value_inline
 
 if TYPE_CHECKING:
-    from synapse_apply.library import ComparedBytes, LiveObject, ResourceSides
+    from synapse_apply.library import Blame, ComparedBytes, FieldBlame, LiveObject, ResourceSides
 
 _COLUMNS = {
     "plugin": ("name", "code", "version"),
@@ -194,6 +194,51 @@ def _format_value(value: Any, cell_width: int) -> str:
     while measure_width(text) >= cell_width:
         text = text[:-1]
     return f"{text}…"
+
+
+def print_blame(console: Console, blame: Blame) -> int:
+    """Print each field with its value, and where that comes from; returns the exit code."""
+    if console.as_json:
+        console.write_or_keep_document(build_blame_document(blame))
+    else:
+        lines = [f"# {sanitize(str(blame.address))} (live as id {sanitize(blame.remote_id)})"]
+        for field in blame.fields:
+            value = "(gone)" if field.live is ABSENT else format_value_inline(field.live)
+            lines += [f"{sanitize(field.name)} = {value}", f"    {sanitize(field.sentence)}"]
+        console.write_output(escape_ci_commands("\n".join(lines) + "\n"))
+    console.write_findings(blame.findings)
+    return Exit.OK
+
+
+def build_blame_document(blame: Blame) -> JsonDocument:
+    """The document of `blame --json` (blame.schema.json); null is not known, or a secret."""
+    return {
+        "format_version": "1.0",
+        "address": str(blame.address),
+        "id": blame.remote_id,
+        "fields": [_build_blame_row(field) for field in blame.fields],
+        "diagnostics": [finding.to_json() for finding in blame.findings],
+    }
+
+
+def _build_blame_row(field: FieldBlame) -> JsonDocument:
+    who, approved_by = field.people
+    of_call = ("call", "at", "verb", "plan_id", "request_id", "run")
+    of_field = ("commit", "file", "line", "changed_by", "author")
+    return {
+        "path": format_json_pointer(field.path),
+        "value": plain_json(field.live),
+        "sensitive": isinstance(field.live, SECRET_TYPES),
+        "origin": field.origin.value,
+        "sentence": field.sentence,
+        **{name: getattr(field.call, name, None) or None for name in of_call},
+        "who": who or None,
+        "approved_by": approved_by or None,
+        **{name: getattr(field, name) or None for name in of_field},
+        "changed_outside_after": field.after or None,
+        "changed_outside_before": field.before or None,
+        "put_back_this_week": field.times,
+    }
 
 
 _RESULT_TEXTS = {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
 
 _DIGEST_LENGTH = 24
-_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty", "trace"})
+_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty", "trace", "call", "put_back"})
 
 
 def print_created_state(console: Console, created: CreatedState, offer: BackendOffer) -> int:

@@ -1,0 +1,97 @@
+"""`blame` says of each live value where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+from e2e.scenarios.canaries import CANARIES, leaks
+from e2e.scenarios.test_drift import SECRET, outside
+from e2e.scenarios.workplace import STORAGE, Server, Workplace
+from installed import ROOT
+from jsonschema import Draft202012Validator
+
+SCHEMA = json.loads((ROOT / "schemas" / "v1" / "blame.schema.json").read_text(encoding="utf-8"))
+
+
+def commit(place: Workplace, author: str) -> str:
+    """Commit everything; gives the commit."""
+    names = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": "a@x", "GIT_COMMITTER_NAME": "Bot",
+             "GIT_COMMITTER_EMAIL": "b@x", "GIT_CONFIG_GLOBAL": os.devnull}  # fmt: skip
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "change"), ("rev-parse", "HEAD")):
+        done = subprocess.run(["git", *words], cwd=place.root, env={**os.environ, **names},
+                              check=True, capture_output=True, text=True)  # fmt: skip
+    return done.stdout.strip()
+
+
+def fields(place: Workplace, *typed: str) -> dict[str, dict[str, object]]:
+    document = place.run("blame", *typed, "--json", code=0).document
+    Draft202012Validator(SCHEMA).validate(document)
+    return {field["path"]: field for field in document["fields"]}
+
+
+def test_a_value_of_a_commit_that_somebody_changed(applied: Workplace, server: Server) -> None:
+    """Commit and author, the call and its plan; between which times, and that it was put back."""
+    commit(applied, "Ann Author")
+    applied.edit("manifests/plugin.yaml", "Finds things", "Finds cars")
+    ours = commit(applied, "Bob Author")
+    applied.apply()
+    outside(server, description="Finds trees")
+    text = applied.run("blame", "plugin/yolo", "description", code=0).out
+    assert text.startswith('# plugin/yolo (live as id 1)\ndescription = "Finds trees"\n')
+    assert "changed outside between 20" in text
+    assert "Author" not in text
+    applied.apply()
+    one = fields(applied, "plugin/yolo", "description")["/description"]
+    assert (one["origin"], one["value"], one["put_back_this_week"]) == ("sent", "Finds cars", 1)
+    assert (one["changed_by"], one["author"]) == (ours, "Bob Author")
+    assert (one["file"], one["verb"]) == ("manifests/plugin.yaml", "update")
+    sentence = applied.run("blame", "plugin/yolo", "description", code=0).out
+    assert (
+        f"declared by commit {ours[:12]} of Bob Author (manifests/plugin.yaml:7); sent" in sentence
+    )
+    assert ", put back 20" in sentence
+    outside(server, description="Finds trees")
+    assert "; put back once this week\n" in applied.run("blame", "plugin/yolo", code=0).out
+
+
+def test_a_value_from_elsewhere_has_no_author(applied: Workplace) -> None:
+    """The commit of a line with an alias is not that of its value."""
+    applied.edit("manifests/plugin.yaml", "name: Yolo", "name: &name Yolo")
+    applied.edit("manifests/plugin.yaml", "description: Finds things", "description: *name")
+    commit(applied, "Ann Author")
+    applied.apply()
+    one = fields(applied, "plugin/yolo", "description")["/description"]
+    assert (one["value"], one["author"], one["changed_by"]) == ("Yolo", None, None)
+    assert one["file"] == "manifests/plugin.yaml"
+
+
+def test_a_map_and_an_unknown_field(applied: Workplace) -> None:
+    """FIELD is one field, or a map of some; a wrong one is named with one that it resembles."""
+    assert [*fields(applied, "plugin/yolo", "configuration.parameters")] == [
+        "/configuration/parameters/quality/default",
+        "/configuration/parameters/quality/type",
+    ]
+    ran = applied.run("blame", "plugin/yolo", "descripton", code=1)
+    assert "There is no such field" in ran.err
+    assert "description" in ran.err
+
+
+def test_no_secret_is_shown(applied: Workplace) -> None:
+    """A secret shows as sensitive, with what sent it."""
+    applied.environ["RAW_KEY"] = CANARIES["env"]
+    applied.write("manifests/storage.yaml", STORAGE, SECRET)
+    applied.apply()
+    ran = applied.run("blame", "storage/s3", code=0)
+    assert "configuration.secret_access_key = (sensitive)" in ran.out
+    one = fields(applied, "storage/s3")["/configuration/secret_access_key"]
+    assert (one["value"], one["sensitive"]) == (None, True)
+    assert not leaks(ran.text.encode())
+    assert "sha256" not in ran.text
+
+
+def test_an_object_that_is_not_there(applied: Workplace) -> None:
+    """What is declared and not applied has no live value."""
+    applied.write("manifests/more.yaml", STORAGE.replace("raw-data", "more").replace("Raw", "More"))
+    assert "There is no live object" in applied.run("blame", "storage/more", code=1).err
