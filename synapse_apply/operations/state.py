@@ -344,37 +344,25 @@ class TargetState(PartOfTarget):
                 raise NotApproved.from_summary(
                     "The state was not replaced", "confirm returned False."
                 )
-            kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
-                str(path),
-                require_restorable,
-                str(state_folder(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
-                lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
-            )
-            warnings: list[Diagnostic] = []
-            if replaced is not None and replaced.binding == identity:
-                restored = session.store.read_state().records
-                known = {(a.kind, one.api, one.remote_id) for a, one in restored.items()}
-                if lacking := [
-                    f"{address} (id {record.remote_id})"
-                    for address, record in replaced.records.items()
-                    if (address.kind, record.api, record.remote_id) not in known
-                    and address not in restored
-                ]:
-                    warning = warning_finding(
-                        "The backup lacks records of the replaced state",
-                        f"{format_short_list(lacking)}. The objects may still exist, and apply "
-                        "could create them again.",
-                        Text(Command("import ADDRESS ID"), " records an object again."),
-                        target=target.name,
+            with session.store.lock("state restore", repair=True):
+                shown, replaced = replaced, None
+                with suppress(StateError):
+                    replaced = session.store.read_state()
+                if confirm is not None and replaced != shown:
+                    raise StateError.from_summary(
+                        "The state changed after it was shown",
+                        "Another run wrote to it meanwhile. Nothing was replaced.",
+                        "Run the command again.",
                     )
-                    warnings.append(warning)
-                addresses = {intent.address for intent in replaced.open_intents}
-                kept = list_acting_calls(session, replaced, with_answered=True)
-                addresses.update(call.address for _, call in kept)
-                if addresses:
-                    with session.store.lock("state restore"):
-                        restored = session.store.read_state().records
-                        warnings += keep_acting_calls(session, replaced, addresses, restored)
+                kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
+                    str(path),
+                    require_restorable,
+                    str(state_folder(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
+                    lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
+                )
+                warnings = list[Diagnostic]()
+                if replaced is not None and replaced.binding == identity:
+                    warnings += _keep_calls_of_replaced(session, replaced)
             if difference := exchange.lineage_difference:
                 undo_command = Command("state restore", kept_location, target=target.name)
                 warning = warning_finding(
@@ -993,6 +981,34 @@ class StateExchange:
             f"{current_state.lineage} and {here}, the backup has lineage {backup.lineage} "
             f"and {there}."
         )
+
+
+def _keep_calls_of_replaced(session: TargetSession, replaced: State) -> list[Diagnostic]:
+    """Keep the calls of a replaced state that may still act in the locked one; the warnings.
+
+    One is of records that the new state lacks.
+    """
+    restored, warnings = session.store.read_state().records, list[Diagnostic]()
+    known = {(a.kind, one.api, one.remote_id) for a, one in restored.items()}
+    if lacking := [
+        f"{address} (id {record.remote_id})"
+        for address, record in replaced.records.items()
+        if (address.kind, record.api, record.remote_id) not in known and address not in restored
+    ]:
+        warning = warning_finding(
+            "The backup lacks records of the replaced state",
+            f"{format_short_list(lacking)}. The objects may still exist, and apply "
+            "could create them again.",
+            Text(Command("import ADDRESS ID"), " records an object again."),
+            target=session.target.name,
+        )
+        warnings.append(warning)
+    addresses = {intent.address for intent in replaced.open_intents}
+    kept = list_acting_calls(session, replaced, with_answered=True)
+    addresses.update(call.address for _, call in kept)
+    if addresses:
+        warnings += keep_acting_calls(session, replaced, addresses, restored)
+    return warnings
 
 
 # A backup of another backend is refused, and so is another lineage than the pinned one. Without

@@ -110,13 +110,14 @@ class SqlStore:
         self._now = now
 
     @contextmanager
-    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
+    def lock(self, operation: str, timeout: float = 0.0, *, repair: bool = False) -> Iterator[None]:
         """Hold the lock during the block, in which every thread of this process may write.
 
-        LockHeld if it is not free within `timeout` seconds. If the lock is lost when the block
-        raises, LockLost replaces that error, which is only a consequence.
+        With `repair` also that of a state that is missing or damaged, for a restore. LockHeld if it
+        is not free within `timeout` seconds. If the lock is lost when the block raises, LockLost
+        replaces that error, which is only a consequence.
         """
-        with self._acquire_and_hold_lock(operation, timeout) as lease:
+        with self._acquire_and_hold_lock(operation, timeout, repair=repair) as lease:
             try:
                 yield
             except (SynapseApplyError, RemoteError):

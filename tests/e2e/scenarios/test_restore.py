@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import Server, Workplace
+from e2e.scenarios.workplace import STORAGE, Server, Workplace
+
+from synapse_apply import open_target
+from synapse_apply.model.errors import StateError
 
 OTHER = "http://127.0.0.1:9"
 LINEAGE = "11111111-2222-4333-8444-555555555555"
@@ -169,3 +172,23 @@ def test_objects_that_the_backup_does_not_know_are_named(there: Workplace) -> No
     assert "`synapse-apply import ADDRESS ID` records an object again." in text
     there.run("import", "storage/more", "2", code=0)
     there.unchanged()
+
+
+def test_what_another_run_wrote_after_the_question_is_not_lost(there: Workplace) -> None:
+    """Its calls may be open: nothing is replaced, and the next question shows what is there now."""
+    there.write(
+        "manifests/second.yaml", STORAGE.replace("raw-data", "second").replace("Raw data", "Second")
+    )
+
+    def agree(_: object) -> bool:
+        there.apply()
+        return True
+
+    with open_target("prod", folder=there.root, environ=there.environ) as target:
+        with pytest.raises(StateError, match="The state changed after it was shown"):
+            target.state.restore("prod.bak", confirm=agree)
+        there.run("state", "show", "storage/second", code=0)
+        restored = target.state.restore("prod.bak", confirm=lambda _: True)
+    (warning,) = restored.warnings
+    assert warning.summary == "The backup lacks records of the replaced state"
+    assert "storage/second" in warning.detail
