@@ -308,11 +308,15 @@ def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:
 
 @frozen
 class RecoveredCalls:
-    """Calls that were recorded now, and those that the state had already, and warnings."""
+    """Calls that were recorded now, and those that the state had already, and warnings.
+
+    `given_up_ids` are of recorded calls that were given up before: records keep their values.
+    """
 
     recorded_intents: tuple[Intent, ...]
     known_intents: tuple[Intent, ...]
     findings: tuple[Diagnostic, ...] = ()
+    given_up_ids: frozenset[str] = frozenset()
 
 
 def record_journal(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:
@@ -359,6 +363,7 @@ def _record_under_lock(
     session: TargetSession, path: Path, content: JournalContent
 ) -> RecoveredCalls:
     recorded_intents, known_intents, found = [], [], list[Diagnostic]()
+    given_up_ids = set[str]()
     settle_after = session.target.settle_after
     for ended_call in content.calls:
         state = session.store.read_state()
@@ -396,10 +401,18 @@ def _record_under_lock(
         session.store.close_ended_intent(ended, record, ended_call.audit_entry)
         # The object may have another address by now.
         address = settled.address if settled else ended.address
+        given_up_ids.update(
+            call.id
+            for call in (state.records[address].given_up if settled else ())
+            if call.id == ended.id and not call.makes_another
+            if call.state is not IntentState.DONE
+        )
         recorded_intents.append(replace(ended, address=address))
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
-    return RecoveredCalls(tuple(recorded_intents), tuple(known_intents), tuple(found))
+    return RecoveredCalls(
+        tuple(recorded_intents), tuple(known_intents), tuple(found), frozenset(given_up_ids)
+    )
 
 
 def _require_same_object(path: Path, ended_call: EndedCall, state: State) -> None:

@@ -752,8 +752,12 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 
         recovered_calls = target.state.record_calls(file, confirm=show_and_confirm)
     for intent in recovered_calls.recorded_intents:
+        is_given_up = intent.id in recovered_calls.given_up_ids
         console.write_output(
-            f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"
+            f"Recorded {'the outcome of ' * is_given_up}{intent.verb} of {intent.address} "
+            f"(id {intent.remote_id or 'none'})."
+            + " The call was given up before, and the record keeps its values." * is_given_up
+            + "\n"
         )
     console.write_output(
         f"Recorded: {len(recovered_calls.recorded_intents)}. Known before: "
