@@ -315,9 +315,9 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...]) -> int:
     """List the targets of a controller. Targets that need a person come first.
 
-    For each target, the command shows the commit that is live and the commit that the target is to
-    have. It reads the controller's store, even while the controller runs. With --url, it reads the
-    controller's HTTP API instead.
+    For each target, the command shows the live commit and the target revision. It reads the
+    controller's store, even while the controller runs. With --url, it reads the controller's
+    HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()
@@ -598,8 +598,8 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 
     On a terminal, the command shows every row and then asks. A non-interactive run names each row
     by its digest, so that you approve only rows that you have reviewed. An approval ends when the
-    row changes, when it is used, and after seven days. A pattern approves only one sort of row:
-    that a target now means another backend.
+    row changes, when it is used, and after seven days. A pattern approves only rows
+    that say that a target now means another backend.
     """
     api = cli.controller.open_controller_api(console, url)
     chosen = cli.controller.choose_rows_by_target(

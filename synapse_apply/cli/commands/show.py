@@ -189,10 +189,10 @@ def get(
     lists plugins, and API v1 lists releases only by plugin. Jobs are listed page by page, newest
     first if the backend can sort them.
 
-    Secrets show as `(sensitive)`, and as null in JSON. Secret are the fields that the schema of a
-    storage's provider marks, the whole configuration if the provider is unknown, and the fields in
-    `lifecycle.sensitive`. With -o yaml, each object has the form of a manifest. To write files, use
-    `export`.
+    Secrets show as `(sensitive)`, and as null in JSON. The secret fields are those that the schema
+    of a storage's provider marks, the whole configuration if the provider is unknown, and the
+    fields in `lifecycle.sensitive`. With -o yaml, each object has the form of a manifest. To write
+    files, use `export`.
     """
     # The kind's prefix and the name; `KIND/NAME` may be one word.
     word, slash, name_in_word = kind.partition("/")

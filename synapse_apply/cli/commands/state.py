@@ -327,7 +327,7 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
 @click.option("--undo", is_flag=True, help="Undo what was accepted for this resource.")
 @click.option("--until", metavar="DAY", default="", help="The last day (UTC) of the acceptance.")
 @click.option(
-    "--reason", metavar="TEXT", default="", help="The reason for the acceptance until then."
+    "--reason", metavar="TEXT", default="", help="The reason for the acceptance; needs --until."
 )
 @click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def accept(

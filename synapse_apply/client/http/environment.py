@@ -83,7 +83,7 @@ def _normalize_base_url(base_url: str) -> str:
         spell_host(str(parts.hostname))
     except ValueError:
         # Percent codes in it would be resolved on the way: it would be another host.
-        detail = "Its host is neither a name nor an address without a zone."
+        detail = "Its host must be a name, or an IP address without a zone."
         raise InputError.from_summary("The backend's URL cannot be used", detail, hint) from None
     if "@" in parts.netloc:
         detail = "It contains a user name or password."

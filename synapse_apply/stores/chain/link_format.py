@@ -280,7 +280,7 @@ def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
     """The rows of an audit object; WrongContent if it does not have this digest."""
     text = _decompress_if_zlib(content)
     if _compute_digest(text) != digest:
-        raise WrongContent("differs from what the snapshot names")
+        raise WrongContent("differs from the object that the snapshot names")
     try:
         return _parse_rows("audit", json.loads(text))
     except (TypeError, ValueError, RecursionError):
