@@ -411,6 +411,14 @@ class TargetState(PartOfTarget):
         with self._connection.state_alone() as session:
             file = session.project.file if pin else None
             setting = ("targets", session.target.name, "state", "lineage")
+            if file is not None and session.target.row is not None:
+                raise InputError.from_summary(
+                    "A target from a list cannot be pinned",
+                    f"Target {session.target.name} is made from a row and a template, which all "
+                    "targets of the list share. No state was created.",
+                    "Leave out --pin.",
+                    position=session.target.position,
+                )
             if file is not None:  # nothing is made where it could not be pinned
                 write_setting(file, setting, str(uuid4()), only_check=True)
             created = create_empty_state_and_missing_key(

@@ -173,4 +173,8 @@ def test_a_fleet_begins_with_the_commands_of_its_page(tmp_path: Path) -> None:
             assert line.startswith("synapse-apply ")
             words = line.partition("#")[0].replace("'", "").removeprefix("synapse-apply ")
             ran = run(words, folder, given)
-    assert "1 to add" in ran.stdout
+        assert "1 to add" in ran.stdout
+        shutil.rmtree(folder / ".synapse-apply")
+        refused = run("state init -t acme --pin", folder, given, 1).stderr
+        assert refused.startswith("Error: A target from a list cannot be pinned\n")
+        assert run("state show -t acme", folder, given, 1).stderr
