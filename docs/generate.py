@@ -555,6 +555,7 @@ def metrics_page() -> str:
     page = (DOCS / "controller-reference.md").read_text(encoding="utf-8")
     nothing = SimpleNamespace(
         list_configured_sources=list,
+        list_restoring_targets=list,
         list_rollouts=list,
         unsent=lambda: ((), ()),
         target_page=lambda *_: SimpleNamespace(targets=()),

@@ -102,6 +102,25 @@ class Rollback:
 
 
 @frozen
+class RestoredField:
+    """A field that somebody changes outside Git, and how often it was restored.
+
+    `field` is null for the object itself. `is_always` says that no brake holds for it; `is_held`
+    that it waits for a person, `next_at` when it may be restored again: null for no brake.
+    """
+
+    address: str
+    field: Text
+    count: int
+    since: Moment
+    last_at: Moment
+    next_at: Time = ""
+    is_held: bool = False
+    is_always: bool = False
+    by: Text = ""
+
+
+@frozen
 class Target:
     name: str
     source: str = ""
@@ -128,6 +147,7 @@ class Target:
     is_claimed: bool = False
     running_jobs: RunningJobs | None = None
     rollback: Rollback | None = None
+    restored: tuple[RestoredField, ...] = ()
     path: str = ""
 
 

@@ -69,7 +69,10 @@ class PlannedRow:
     verification that is not there yet; `is_outcome_unknown` one for an open call of which nobody
     knows whether it had an effect; with `is_waiting`, too, it is only too early to tell. `summary`
     is one line for people. `also` is what it does beside `action`: what is adopted is updated with
-    it, a release is verified after it.
+    it, a release is verified after it. `fields` are the fields that an update changes, "" for an
+    object that is created or deleted; none where a late call of ours set one. `is_always_restored`:
+    one of them is a lock, or a rule of the policy names it. `changed_by` is who else made the last
+    call of its object, "" where that is not known.
     """
 
     digest: str
@@ -84,6 +87,9 @@ class PlannedRow:
     is_outcome_unknown: bool = False
     summary: str = ""
     also: tuple[RowAction, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+    fields: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+    is_always_restored: bool = field(default=False, metadata={OMITTED_BY_DEFAULT: True})
+    changed_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
     @property
     def actions(self) -> tuple[RowAction, ...]:
@@ -110,6 +116,20 @@ class Claim:
 
 
 @frozen
+class FieldBrake:
+    """A field of an object that is not restored now.
+
+    `until` is the wall-clock time at which it may be, None where a person decides. `reason` is a
+    phrase.
+    """
+
+    address: str
+    field: str
+    until: float | None
+    reason: str
+
+
+@frozen
 class ApplyTerms:
     """What of a target's plan may be done without asking again.
 
@@ -117,7 +137,9 @@ class ApplyTerms:
     `approvals` has, for each row digest that enough people have approved, the ids of these
     approvals; they are used up where the row is done. `rejected` are the digests of rows that a
     person has said are not to be done: none of them is, whatever else permits it. `owners` has the
-    target that manages the object, by each address whose object another one manages.
+    target that manages the object, by each address whose object another one manages. `brakes` are
+    fields that were restored often. `is_live`: all that Git asks for was live since its inputs
+    changed, so that what is to be done again was undone by somebody else.
     """
 
     causes: frozenset[RowCause] = frozenset()
@@ -125,6 +147,8 @@ class ApplyTerms:
     approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
     owners: Mapping[str, str] = field(default_factory=dict)
+    brakes: tuple[FieldBrake, ...] = ()
+    is_live: bool = False
 
 
 class HoldReason(Enum):
@@ -140,6 +164,8 @@ class HoldReason(Enum):
     """A guard stops the plan, or it is that guard."""
     DEPENDENCY = "dependency"
     """It needs a row that is not done."""
+    BRAKE = "brake"
+    """It was restored often, and `brake: hold` is set for a field of it."""
     APPROVED = "approved"
     """It has approvals, and is not done yet: a pause, a window, a verification. Never stored."""
     APPLYING = "applying"
@@ -173,7 +199,8 @@ class Judgement:
     `permitted_rows` are done; `used_approvals` are the approvals that they use up, by row digest,
     and `overridden_guards` the guards that are approved. `held_rows` wait for a person.
     `refused_rows` cannot be done, and nobody can approve them; those that only wait for something
-    are in `waiting_rows` instead, with what needs them, and with a guard that ends by itself.
+    are in `waiting_rows` instead, with what needs them, and with a guard that ends by itself. The
+    first row that waits for a brake is done at `braked_until`, None where none waits for one.
     """
 
     permitted_rows: tuple[PlannedRow, ...] = ()
@@ -182,3 +209,4 @@ class Judgement:
     held_rows: tuple[HeldRow, ...] = ()
     refused_rows: tuple[PlannedRow, ...] = ()
     waiting_rows: tuple[PlannedRow, ...] = ()
+    braked_until: float | None = None

@@ -296,9 +296,10 @@ class TargetProgress(Enum):
     FAILING = "failing"
 
 
-# In `due_detail` of a target whose pause or rollback has ended.
+# In `due_detail` of a target whose pause, rollback or brake has ended.
 END_OF_PAUSE = "the end of a pause"
 END_OF_ROLLBACK = "the end of a rollback"
+END_OF_BRAKE = "the end of a brake"
 
 
 class RunCause(Enum):
@@ -366,6 +367,46 @@ class Rollback:
 
 
 @frozen
+class RestoredField:
+    """How often a field of an object was restored that somebody changes outside of Git.
+
+    `field` is "" for the object itself. `times` are when, oldest first, as far as they count; `by`
+    is who else writes it, "" where that is not known. `is_always` says that no brake holds for it.
+    `next_at` is when a brake lets it be restored again, 0 for no brake; `is_held` that a person
+    decides.
+    """
+
+    address: str
+    field: str
+    times: tuple[float, ...]
+    by: str = ""
+    is_always: bool = False
+    next_at: float = 0.0
+    is_held: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people: "description of plugin/yolo"."""
+        return f"{self.field} of {self.address}" if self.field else self.address
+
+    @property
+    def count(self) -> int:
+        return len(self.times)
+
+    @property
+    def since(self) -> float:
+        return self.times[0]
+
+    @property
+    def last_at(self) -> float:
+        return self.times[-1]
+
+    @property
+    def is_braked(self) -> bool:
+        return self.is_held or self.next_at > 0
+
+
+@frozen
 class TargetRow:
     """What is known of a target, and when it is looked at next.
 
@@ -391,7 +432,9 @@ class TargetRow:
     process ended before it could record it. `binding` is what its rule was given for, None while
     that is not known, and `found_binding` what its last look that had a plan was made of.
     `rollback` is there while a person has rolled it back: then the wanted commit and digest are
-    those of the rollback, and heads do not move them.
+    those of the rollback, and heads do not move them. `restored` are the fields that were restored
+    lately, `live_digest` is the digest of the inputs that were last seen to be live, "" where an
+    apply has begun with others since.
     """
 
     name: TargetName
@@ -428,6 +471,13 @@ class TargetRow:
     found_binding: Binding | None = None
     due_detail: str = ""
     rollback: Rollback | None = None
+    restored: tuple[RestoredField, ...] = ()
+    live_digest: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """As in ApplyTerms."""
+        return bool(self.live_digest) and self.live_digest == self.wanted_digest
 
     @property
     def applying(self) -> tuple[str, ...]:

@@ -117,6 +117,14 @@ class FixedPause:
 
 
 @frozen
+class BrakeHold:
+    """Fields that wait for a person once they were restored often; "" matches all."""
+
+    kind: str = ""
+    field: str = ""
+
+
+@frozen
 class TargetRule:
     """What holds for the targets whose name matches `pattern` (fnmatch, case-sensitive).
 
@@ -125,8 +133,8 @@ class TargetRule:
     them may be an author of the commits between the applied and the wanted one. Where there are
     `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
     takes the default. `create_state` makes the state of a target that never had one. `hosts` narrow
-    those of the source for these targets. `stricter_by` says of a rule that was merged with others
-    whose they are.
+    those of the source for these targets. `brake_holds` are the fields for which a brake holds
+    (`brake: hold`). `stricter_by` says of a rule that was merged with others whose they are.
     """
 
     pattern: str = field(metadata={AT: ""})
@@ -140,6 +148,7 @@ class TargetRule:
     prune: bool | None = None
     create_state: bool = False
     hosts: tuple[str, ...] = ()
+    brake_holds: tuple[BrakeHold, ...] = field(default=(), metadata={AT: "brake"})
     position: Position | None = field(default=None, compare=False)
     stricter_by: str = field(default="", compare=False)
 
@@ -172,6 +181,18 @@ class Source:
 
 
 @frozen
+class Brake:
+    """A field that was restored `after` times `within` some seconds is restored more rarely.
+
+    At last it is restored once in `at_most_every` seconds.
+    """
+
+    after: int = 3
+    within: Seconds = DAY
+    at_most_every: Seconds = HOUR
+
+
+@frozen
 class Defaults:
     """What holds where a source or a target says nothing else. Times are in seconds.
 
@@ -192,6 +213,7 @@ class Defaults:
     status_spacing: Seconds = 10.0
     status_check: Seconds = HOUR
     prune: bool = False
+    brake: Brake = Brake()
 
 
 class Event(Enum):

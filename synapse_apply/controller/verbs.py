@@ -71,8 +71,8 @@ RESUME = Verb(
     Subject.SCOPE,
     Right.PAUSE,
     "resume",
-    "The pause or rollback has ended: the controller continues.",
-    "{scope} is no longer paused or rolled back.",
+    "The pause, rollback or brake has ended: the controller continues.",
+    "{scope} is no longer paused, rolled back or braked.",
 )
 APPROVE = Verb(
     "approve",

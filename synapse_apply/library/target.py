@@ -581,6 +581,37 @@ class OpenTarget:
         changes = (replace(c, of_git=True) if c.address in drifted else c for c in plan.changes)
         return replace(plan, changes=tuple(changes))
 
+    def find_guarded(self, plan: Plan) -> set[Address]:
+        """The updates of a plan that lock an object, or change what a policy rule is about."""
+        from synapse_apply.planning.policy import list_named_fields
+
+        def is_guarded(change: Change) -> bool:
+            seal = session.select_binding(change.address.kind).final_call
+            names = list_named_fields(session.target.policy, change.address)
+            return any(
+                one.path[0] in names or (seal is not None and seal.makes_change(one))
+                for one in change.fields
+            )
+
+        with self._connection.ready(read_only=True) as session:
+            return {one.address for one in plan.changes if one.fields and is_guarded(one)}
+
+    def find_last_writers(self, plan: Plan, who: str) -> dict[Address, str]:
+        """Who made the last call of each change that Git asks for, as the state's audit has it.
+
+        `who` is left out, and whom the newest 1,000 entries do not have.
+        """
+        from synapse_apply.model.plan import Cause
+
+        wanted = {each.address for each in plan.changes if each.field_causes - {Cause.DRIFT}}
+        if not wanted:
+            return {}
+        with self._connection.ready(read_only=True) as session:
+            entries = session.store.list_audit_entries_newest_first()
+        last = {entry.address: entry.who for entry in reversed(entries)}
+        names = {address: last.get(str(address), "") for address in wanted}
+        return {address: name for address, name in names.items() if name.partition(",")[0] != who}
+
     def apply_permitted(
         self, choose: Callable[[Plan], PermittedRows], *, run_id: str, who: str, operation: str,
         permit: CallPermit | None = None, prune: bool = False, allow_locked: bool = False,

@@ -75,8 +75,22 @@ class PolicyCase(NamedTuple):
 PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
 
 
-def is_listed(name: str) -> PolicyTest:
-    """A test that a declared field has one of the values that the rule lists."""
+@frozen
+class PolicyCheck:
+    """A built-in check; with `only_changes` it does not judge unchanged resources.
+
+    With `needs_series` it compares a new resource with all live members of its series. `field` is
+    the field that it is about, "" for none.
+    """
+
+    run_test: PolicyTest
+    only_changes: bool = False
+    needs_series: bool = False
+    field: str = ""
+
+
+def is_listed(name: str) -> PolicyCheck:
+    """A check that a declared field has one of the values that the rule lists."""
 
     def test(case: PolicyCase) -> PolicyViolation | None:
         value, allowed = case.value(name), case.rule.values
@@ -92,13 +106,13 @@ def is_listed(name: str) -> PolicyTest:
             (name,),
         )
 
-    return test
+    return PolicyCheck(test, field=name)
 
 
 def field_test(
     name: str, is_violation: Callable[[Any], bool], reason: str, remedy: str
-) -> PolicyTest:
-    """A test of a field's declared value, ABSENT where the manifest leaves it out."""
+) -> PolicyCheck:
+    """A check of a field's declared value, ABSENT where the manifest leaves it out."""
 
     def test(case: PolicyCase) -> PolicyViolation | None:
         value = case.value(name)
@@ -106,7 +120,7 @@ def field_test(
             return None
         return PolicyViolation(reason, remedy, (name,))
 
-    return test
+    return PolicyCheck(test, field=name)
 
 
 def literal_secret(case: PolicyCase) -> PolicyViolation | None:
@@ -159,58 +173,38 @@ def not_newer_version(case: PolicyCase) -> PolicyViolation | None:
     return PolicyViolation(reason, f"declare a higher {name}", (name,))
 
 
-@frozen
-class PolicyCheck:
-    """A built-in check; with `only_changes` it does not judge unchanged resources.
-
-    With `needs_series` it compares a new resource with all live members of its series.
-    """
-
-    run_test: PolicyTest
-    only_changes: bool = False
-    needs_series: bool = False
-
-
 # Rows over generic tests: `allowed-providers` is `is_listed("provider")` for every kind that has
 # the field, so that the engine names no kind. Changes are judged; what stays as it is gets one
 # warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a manifest
 # could write itself one.
 CHECKS: Mapping[str, PolicyCheck] = {
     "no-plaintext-secret": PolicyCheck(literal_secret),
-    "stable-release": PolicyCheck(
-        field_test(
-            "is_stable",
-            lambda value: value is not True,
-            "is_stable must be true",
-            "declare `is_stable: true`",
-        )
+    "stable-release": field_test(
+        "is_stable",
+        lambda value: value is not True,
+        "is_stable must be true",
+        "declare `is_stable: true`",
     ),
-    "changelog": PolicyCheck(
-        field_test(
-            "changelog",
-            lambda value: value is ABSENT or (isinstance(value, str) and not value.strip()),
-            "it needs a changelog",
-            "declare `changelog:`",
-        )
+    "changelog": field_test(
+        "changelog",
+        lambda value: value is ABSENT or (isinstance(value, str) and not value.strip()),
+        "it needs a changelog",
+        "declare `changelog:`",
     ),
-    "no-public-plugins": PolicyCheck(
-        field_test(
-            "is_public",
-            lambda value: value is True,
-            "is_public is true: every tenant would see this object",
-            "do not declare `is_public: true`",
-        )
+    "no-public-plugins": field_test(
+        "is_public",
+        lambda value: value is True,
+        "is_public is true: every tenant would see this object",
+        "do not declare `is_public: true`",
     ),
-    "no-debug-releases": PolicyCheck(
-        field_test(
-            "debug",
-            lambda value: value is True,
-            "debug is true: another upload would replace the published package",
-            "do not declare `debug: true`",
-        )
+    "no-debug-releases": field_test(
+        "debug",
+        lambda value: value is True,
+        "debug is true: another upload would replace the published package",
+        "do not declare `debug: true`",
     ),
-    "allowed-providers": PolicyCheck(is_listed("provider")),
-    "allowed-categories": PolicyCheck(is_listed("category")),
+    "allowed-providers": is_listed("provider"),
+    "allowed-categories": is_listed("category"),
     "version-grows": PolicyCheck(not_newer_version, only_changes=True, needs_series=True),
     "required-labels": PolicyCheck(missing_labels),
     # Nothing may be created, changed, deleted or forgotten.
@@ -311,6 +305,12 @@ def add_policy_findings(
         )
         decision = replace(decision, diagnostics=(*decision.diagnostics, warning))
     return decision
+
+
+def list_named_fields(policy: Policy, address: Address) -> set[str]:
+    """The fields of a resource that rules are about which refuse other values."""
+    rules = (one for one in policy.rules if one.check in CHECKS and one.is_denying)
+    return {CHECKS[one.check].field for one in rules if one.applies_to(address)} - {""}
 
 
 def forbids_replaceable(resource: ResourceState, policy: Policy) -> bool:

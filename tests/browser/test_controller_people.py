@@ -44,7 +44,8 @@ def opened(site: ServedPage, opens: Opened) -> Opened:
 def list_paths(site: ServedPage) -> list[str]:
     """Pages with forms, and those on what people did."""
     apply = site.store.newest_runs(people.STAGING, 2)[1]
-    return [HELD, "/targets/vision/lab", build_run_path(apply.id), "/audit"]
+    lab, braked = "/targets/vision/lab", "/targets/acme/prod-us"
+    return [HELD, lab, braked, build_run_path(apply.id), "/audit"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -114,6 +115,17 @@ def test_a_target_is_paused_with_the_keyboard(opened, site):
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".notice.done")).to_contain_text("the controller continues")
     assert site.loop.people.calls[1] == ("resume", "proxy:ann", "vision/*")
+
+
+def test_a_brake_is_ended(opened, site):
+    """By the button beside the fields that were restored often."""
+    page = opened("/targets/acme/prod-us", user="kim")
+    expect(page.get_by_text("Restored often")).to_be_visible()
+    page.get_by_role("button", name="Restore now").click()
+    expect(page.locator(".notice.done")).to_contain_text(
+        "The pause, rollback or brake has ended: the controller continues."
+    )
+    assert site.loop.people.calls == [("resume", "proxy:kim", "acme/prod-us")]
 
 
 def test_a_reader_is_offered_nothing(opened):

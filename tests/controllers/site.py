@@ -94,7 +94,7 @@ sources:
     targets:
       "*": {mode: observe, interval: INTERVAL}
 defaults: {interval: 1s, jitter: 0, retry: {first: 1s, most: 1s}, timeout: 5m,
-           second_look: 1s, status_spacing: 1s, status_check: 1s}
+           second_look: 1s, status_spacing: 1s, status_check: 1s, brake: {at_most_every: 1s}}
 notify:
   - {webhook: {url: {env: HOOK_URL}, secret: {env: HOOK_SECRET}}, on: [failed, recovered, held, drift]}
 listen: 127.0.0.1:PORT

@@ -484,7 +484,7 @@ def pause(
     examples=[
         (
             "synapse-apply controller resume acme/prod",
-            ("End the pause or the rollback of a target."),
+            ("End the pause, the rollback or the brake of a target."),
         ),
         (
             "synapse-apply controller resume 'acme/*'",
@@ -496,8 +496,8 @@ def pause(
         (
             "1",
             (
-                "the pause or rollback does not exist, you lack the right, or the controller does "
-                "not answer"
+                "there is no such pause, rollback or brake, you lack the right, or the controller "
+                "does not answer"
             ),
         ),
         ("7", "the answer was lost, so the outcome is unknown"),
@@ -508,8 +508,9 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set. Name each pause by the pattern that it was set with.
 
-    If there is no such pause, the command ends the rollbacks of matching targets. To end a pause in
-    controller.yaml, change controller.yaml.
+    If there is no such pause, the command ends the rollbacks of matching targets, and without
+    these their brakes: what was restored often is restored now. To end a pause in controller.yaml,
+    change controller.yaml.
     """
     api = cli.controller.open_controller_api(console, url)
 

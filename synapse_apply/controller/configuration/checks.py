@@ -59,7 +59,7 @@ _GREATEST_PORT = 65535
 _MIN_SECONDS = 1.0
 _DURATION_KEYS = {
     *("interval", "first", "most", "timeout", "keep", "poll", "duration"),
-    *("second_look", "status_spacing", "status_check", "soak"),
+    *("second_look", "status_spacing", "status_check", "soak", "within", "at_most_every"),
 }
 _LONGEST_WINDOW = 366 * DAY
 # Browsers or servers set these by themselves, or they carry other credentials.
@@ -90,6 +90,7 @@ def further_findings(
     checks = _Checks(value, controller, positions, now)
     checks.check_listen(is_access_known=is_access_known)
     checks.check_durations(value, ())
+    checks.check_brake()
     checks.check_channels()
     for source in controller.sources.values():
         checks.check_source(source)
@@ -152,6 +153,18 @@ class _Checks:
             elif parse_duration(item) < _MIN_SECONDS:
                 detail = f"`{format_field_path(below)}` is {item}"
                 self._error(below, "Too short", detail, "use at least 1s")
+
+    def check_brake(self) -> None:
+        """A brake that lets go before its longest wait has come would brake nothing."""
+        brake, path = self._controller.defaults.brake, ("defaults", "brake", "within")
+        if brake.within < brake.after * brake.at_most_every:
+            self._error(
+                path,
+                "The brake would end by itself",
+                f"{brake.after} times in {brake.within:g} s are more than one in "
+                f"{brake.at_most_every:g} s",
+                "set `within` to at least `after` times `at_most_every`",
+            )
 
     def check_channels(self) -> None:
         """Each channel is one thing."""
@@ -241,6 +254,13 @@ class _Checks:
                     "`create_state` has no effect in this mode",
                     "the mode is observe, which creates nothing",
                     "set `mode: approve` or `mode: auto`, or remove `create_state`",
+                )
+            if "brake" in rule and mode == Mode.OBSERVE.value:
+                self._warn(
+                    (*path, "brake"),
+                    "`brake` has no effect in this mode",
+                    "the controller restores nothing in mode observe",
+                    "set `mode: auto`, or remove `brake`",
                 )
             for index, window in enumerate(rule.get("windows", ())):
                 self._check_window(window, (*path, "windows", index))

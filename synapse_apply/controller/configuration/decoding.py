@@ -20,6 +20,7 @@ from synapse_apply.controller.settings import (
     HOUR,
     MINUTE,
     Access,
+    BrakeHold,
     Channel,
     Controller,
     ForgeStatus,
@@ -116,6 +117,7 @@ class _Decoder:
             Channel: self._channel,
             Access: self._access,
             Rollout: self._rollout,
+            tuple[BrakeHold, ...]: self._brake_holds,
         }
 
     def settings(
@@ -185,6 +187,11 @@ class _Decoder:
             repository=str(settings["repository"]),
             api_url=settings.get("api_url", DEFAULT_API_URLS[forge]).rstrip("/"),
         )
+
+    def _brake_holds(self, data: Any, path: FieldPath) -> tuple[BrakeHold, ...]:
+        """`hold`, for all fields, or a list of those."""
+        listed = [{}] if data == "hold" else data["hold"]
+        return tuple(self.settings(BrakeHold, one, path) for one in listed)
 
     def _channel(self, data: Mapping[str, Any], path: FieldPath) -> Any:
         kind, index = "webhook" if "webhook" in data else "slack", path[-1]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller import verbs
+from synapse_apply.controller.loop.brakes import describe_brakes, release_brakes
 from synapse_apply.controller.loop.deciding import find_strictest_rule, find_target_rule
 from synapse_apply.controller.loop.hourly import (
     make_targets_due_soon,
@@ -174,7 +175,7 @@ class PeopleActions:
     def resume_scope_or_refuse(self, who: str, scope: str) -> None:
         """End the pause of this scope, or else the rollbacks of targets that it matches.
 
-        Refused where there is none of both.
+        Where there is none of both, their brakes; refused where there is none either.
         """
         parts = self._parts
         with parts.write() as writer:
@@ -188,11 +189,11 @@ class PeopleActions:
                 detail = f"paused by {pause.who}"
                 self._append_audit_and_log(writer, who, verbs.RESUME, scope, detail)
             else:
-                ended = end_rollbacks(parts, writer, scope)
+                ended = end_rollbacks(parts, writer, scope) or release_brakes(parts, writer, scope)
                 if not ended:
                     raise self._build_no_pause_error(scope, now)
                 for row in ended:
-                    detail = row.rollback.phrase if row.rollback else ""
+                    detail = row.rollback.phrase if row.rollback else describe_brakes(row)
                     self._append_audit_and_log(writer, who, verbs.RESUME, str(row.name), detail)
         if pause is None or not is_pause_active(pause, now):
             self._mark_changed([row.name for row in ended])

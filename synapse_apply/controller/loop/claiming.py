@@ -130,6 +130,8 @@ def look_by_worker_and_wait(
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
         create_state=create_state,
+        is_live=row.is_live,
+        own_name=parts.who,
     )
     return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(order))
 
@@ -187,7 +189,8 @@ def record_begin_of_apply(
     with parts.write() as writer:
         row = parts.store.find_target(name)
         if row is not None and writer.is_claim_own(name, parts.holder, epoch):
-            writer.put(replace(row, begun_apply=begun))
+            live_digest = row.live_digest if row.is_live else ""
+            writer.put(replace(row, begun_apply=begun, live_digest=live_digest))
         writer.append_audit(begun.began_at, parts.who, "begin apply", str(name), detail)
 
 

@@ -19,6 +19,7 @@ from synapse_apply.controller.rules.access import (
     list_rights,
     name_to_readers,
 )
+from synapse_apply.controller.rules.brakes import list_brakes
 from synapse_apply.controller.rules.judging import (
     build_moved_row,
     is_stricter,
@@ -241,6 +242,8 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     terms = build_apply_terms(
         rule, approvals, now=now, access=access, authors=authors, rejected=rejected
     )
+    brakes = list_brakes(row, rule, parts.settings.defaults.brake, now)
+    terms = replace(terms, brakes=tuple(brakes), is_live=row.is_live)
     approvers = {
         digest: count_approvals_of_row(
             rule, approvals, digest, now=now, access=access, authors=authors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from synapse_apply.controller.loop.brakes import count_restored, is_known_drift
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision, end_approval
 from synapse_apply.controller.loop.parts import LoopParts
@@ -104,6 +105,7 @@ class RunRecord:
         after = record_evidence(
             parts, writer, after, self._claimed, run, self._decision, self._assessment
         )
+        after = count_restored(parts, writer, row, after, self._run, self._decision)
         writer.put(after)
         writer.mark_approvals_used(self._result.used_approvals, run.id, run.ended_at)
         self._end_approvals(writer, last)
@@ -119,6 +121,9 @@ class RunRecord:
         # A warning of the plan is no reason for what is told.
         error = next((finding for finding in run_row.findings if finding.is_error), None)
         events = list_target_events(row, after)
+        # Of what was restored often people are told once.
+        if is_known_drift(parts, after, self._decision):
+            events = [event for event in events if event is not Event.DRIFT]
         # What a person has to decide is more than before, though the word is the same.
         new_holds = {one.row_digest for one in holds} - {one.row_digest for one in holds_before}
         if not events and after.state is TargetCondition.HELD and new_holds:

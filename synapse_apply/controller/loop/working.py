@@ -192,6 +192,8 @@ def apply_by_worker(
         project_from=choose_pin(parts, row),
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
+        is_live=row.is_live,
+        own_name=parts.who,
     )
     cause, now = RunCause.APPROVED if approvers else row.due_cause, parts.clock.read_wall()
     begun = BegunApply(run_id, row.wanted_commit, cause, now, approvers, tuple(used))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -65,6 +66,15 @@ class _StoreCollector(Collector):
         )
         held = [([source.name], self._held_rows(source)) for source in sources]
         yield _gauge("held_rows", "Rows that wait for approval.", "source", held)
+        braked = Counter(
+            target.name.source
+            for target in self._store.list_restoring_targets()
+            for one in target.restored
+            if one.is_braked
+        )
+        fields = [([source.name], braked[source.name]) for source in sources]
+        meaning = "Fields that are restored ever more rarely, or wait for a person."
+        yield _gauge("braked_fields", meaning, "source", fields)
         for name, meaning, field in _SOURCE_GAUGES:
             values = [([source.name], getattr(source, field)) for source in sources]
             yield _gauge(name, meaning, "source", values)

@@ -20,7 +20,7 @@ from synapse_apply.controller.page.run_documents import (
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import TargetFilter
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, RevisionRow, TargetName
+from synapse_apply.controller.rows import ApprovalRow, HoldRow, RevisionRow, TargetName, TargetRow
 from synapse_apply.controller.rules.access import (
     ApprovalCount,
     add_approved_rows,
@@ -39,6 +39,7 @@ SHOWN_RUNS = 30
 SHOWN_TARGETS = 100
 # The command and the API have the rest.
 MAX_SHOWN_HOLDS = 500
+MAX_SHOWN_FIELDS = 20
 
 
 def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
@@ -150,7 +151,8 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     """What a reader of a target's page is told of people's part in it, and what they may do.
 
     `held_rows` are the first of `held_count`. `pauses` are those that people have set and that hold
-    now, and whether the reader may end each. `pause_scopes` are the scopes that they may pause,
+    now, and whether the reader may end each. `restored` are the first fields that were restored
+    often. `pause_scopes` are the scopes that they may pause,
     with their words; `notice` says what they have just done, "" for nothing.
     """
     now, source = visitor.now, visitor.settings.sources.get(name.source)
@@ -168,6 +170,10 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         for pause in visitor.store.list_pauses()
         if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
     ]
+    can_end = can_pause and all(pause.scope != str(name) for pause in pauses)
+    target = visitor.store.find_target(name) or TargetRow(name)
+    after = visitor.settings.defaults.brake.after
+    restored = [one for one in target.restored if one.count >= after]
     holds = list_decidable_rows(visitor, name)
     held = HeldRows(visitor, name)
     windows = held.rule.windows if held.rule else ()
@@ -183,7 +189,11 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
             for pause in pauses
         ],
         # A pause of this scope would be ended first.
-        "can_end_rollback": can_pause and all(pause.scope != str(name) for pause in pauses),
+        "can_end_rollback": can_end,
+        "restored": restored[:MAX_SHOWN_FIELDS],
+        "can_end_brake": can_end
+        and target.rollback is None
+        and any(one.is_braked for one in restored),
         "fixed_pause": fixed_pause,
         "window": compute_window_state(windows, now) if windows else None,
         "pause_scopes": scopes if can_pause else {},
@@ -198,6 +208,7 @@ REASON_PHRASES = {
     HoldReason.ACTION: "its action needs approval",
     HoldReason.GUARD: "a guard stops it",
     HoldReason.DEPENDENCY: "a row that it depends on is not applied",
+    HoldReason.BRAKE: "it was restored often, and `brake: hold` is set",
     HoldReason.APPROVED: "it is approved, but not applied yet",
     HoldReason.APPLYING: "the controller is applying it",
 }

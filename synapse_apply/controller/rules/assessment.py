@@ -41,8 +41,9 @@ class Assessment:
 
     `is_unsettled` says that an apply did not settle what there still is to do: it is tried later.
     `is_settling` says that an open call is too young to tell whether it had an effect.
-    `resumes_at` is the wall-clock time at which something is done that waits for a window or the
-    end of a pause, None where nothing waits for a time. `waiting_reason` is as in TargetRow.
+    `resumes_at` is the wall-clock time at which something is done that waits for a window, the end
+    of a pause or a brake, None where nothing waits for a time; `braked_until` is that of a brake.
+    `waiting_reason` is as in TargetRow.
     """
 
     condition: TargetCondition
@@ -54,6 +55,7 @@ class Assessment:
     resumes_at: float | None = None
     hold_count: int = 0
     held_guard_count: int = 0
+    braked_until: float | None = None
 
 
 def assess_look(
@@ -88,7 +90,8 @@ def assess_look(
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
         waiting_reason=_waiting_reason(judgement, shown_block) or stricter or run.untold,
-        resumes_at=shown_block.until if shown_block is not None else None,
+        resumes_at=_find_first_end(shown_block, judgement),
+        braked_until=judgement.braked_until,
         hold_count=len(judgement.held_rows) if run.is_acting else 0,
         held_guard_count=run.held_guard_count if run.is_acting else 0,
     )
@@ -112,7 +115,8 @@ def assess_apply(
         is_unsettled=is_stopped and block is None,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
         waiting_reason=_waiting_reason(judgement, block) or run.untold,
-        resumes_at=block.until if block is not None else None,
+        resumes_at=_find_first_end(block, judgement),
+        braked_until=judgement.braked_until,
         hold_count=len(judgement.held_rows),
         held_guard_count=run.held_guard_count,
     )
@@ -197,6 +201,11 @@ class _Run:
             leaves_drift and _is_drift(row) and row.reason is not HoldReason.GUARD
             for row in self._held_rows
         )
+
+
+def _find_first_end(block: ApplyBlock | None, judgement: Judgement) -> float | None:
+    ends = (block.until if block is not None else None, judgement.braked_until)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _is_drift(held_row: HeldRow) -> bool:

@@ -25,6 +25,7 @@ from synapse_apply.controller.planned_rows import (
 )
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetRow
+from synapse_apply.controller.rules.brakes import find_row_brake
 from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
@@ -33,6 +34,7 @@ from synapse_apply.model.secrets.secret_rules import spell_host
 from synapse_apply.model.state import BackendIdentity
 
 POLICY_GUARD_PREFIX = "policy:"
+BRAKE_RULE = "brake"
 REJECTED_PHRASE = "a person rejected it"
 # What has no cause of its own (a verification, an adoption) is there because Git asks for it.
 _CAUSES_WITHOUT_ONE = (RowCause.GIT,)
@@ -50,7 +52,8 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     and all that it needs is permitted or not in the plan. A guard that these rows violate and that
     is not approved stops all of them; that of a policy stops them in any case. They are held, or
     wait where all that stops them ends by itself. A row that a person has rejected is held, also
-    where it would wait: so it is still known when it could be done.
+    where it would wait: so it is still known when it could be done. What was restored often waits
+    for its brake, or for a person.
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
@@ -63,6 +66,24 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     ]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
+    brakes = {(one.address, one.field): one for one in terms.brakes}
+    braked: dict[int, PlannedRow] = {}
+    ends = list[float]()
+    for row in doable_rows:
+        is_asked = id(row) in holds or row.digest in terms.approvals
+        brake = None if is_asked else find_row_brake(row, brakes, is_live=terms.is_live)
+        if brake is None:
+            continue
+        # Nothing of it is a matter of the revision, which was live.
+        drifted = replace(row, causes=(RowCause.DRIFT,))
+        if brake.until is None:
+            holds[id(row)] = HeldRow(drifted, HoldReason.BRAKE, brake.reason)
+            continue
+        ends.append(brake.until)
+        waiting_rows.append(row)
+        braked[id(row)] = replace(
+            drifted, refusal=BRAKE_RULE, refusal_reason=brake.reason, is_waiting=True
+        )
     dependents = _rows_by_need(row for row in doable_rows if id(row) not in holds)
     stopped_rows = [*(hold.row for hold in holds.values()), *refused_rows]
     for row, needed_address in _iter_dependents(stopped_rows, dependents):
@@ -102,7 +123,8 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
         overridden_guards=tuple(guard.address for guard in overridden_guards),
         held_rows=tuple(holds[id(row)] for row in rows if id(row) in holds),
         refused_rows=tuple(refused_rows),
-        waiting_rows=tuple(row for row in rows if id(row) in waiting_ids),
+        waiting_rows=tuple(braked.get(id(row), row) for row in rows if id(row) in waiting_ids),
+        braked_until=min(ends, default=None),
     )
 
 
@@ -285,6 +307,7 @@ def merge_rules(rule: TargetRule, other: TargetRule) -> TargetRule:
         approvals=max(rule.approvals, other.approvals),
         not_author=rule.not_author or other.not_author,
         windows=rule.windows or other.windows,
+        brake_holds=tuple(dict.fromkeys((*rule.brake_holds, *other.brake_holds))),
         pause=max(pauses, key=lambda pause: pause.until or float("inf"), default=None),
         prune=min(rule.prune, other.prune, key=(False, None, True).index),
         create_state=rule.create_state and other.create_state,

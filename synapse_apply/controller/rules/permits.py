@@ -67,7 +67,10 @@ def compute_permit(
 
 def _list_judging_settings(rule: TargetRule) -> tuple[object, ...]:
     """All of a rule by which rows are judged; windows and pauses are asked by the time."""
-    return rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune
+    return (
+        *(rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune),
+        rule.brake_holds,
+    )
 
 
 CONFIGURATION = "controller.yaml"

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
+    END_OF_BRAKE,
     END_OF_PAUSE,
     END_OF_ROLLBACK,
     Rollback,
@@ -239,6 +240,7 @@ def target_row_after_run(
         looked_number=begun.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,
         applied_commit=begun.wanted_commit if is_live else row.applied_commit,
+        live_digest=begun.wanted_digest if is_live else row.live_digest,
         applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
         backend_host=result.backend_host or row.backend_host,
@@ -260,6 +262,8 @@ def target_row_after_run(
     # What a block ends with, where that is why.
     is_window = assessment.condition is TargetCondition.WAITING
     detail = "a window that opened" if is_window else END_OF_PAUSE
+    if assessment.braked_until is not None and assessment.braked_until == assessment.resumes_at:
+        detail = END_OF_BRAKE
     return replace(updated, due_at=due_at, due_cause=cause, due_detail=detail)
 
 

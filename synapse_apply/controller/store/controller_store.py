@@ -538,6 +538,11 @@ class ControllerStore:
         rest = f"WHERE is_gone = 0 AND {_IS_ROLLED_BACK} ORDER BY source, target"
         return self._select_rows(TARGETS, rest)
 
+    def list_restoring_targets(self) -> Sequence[TargetRow]:
+        """Targets of which something was restored lately, by name; none that is gone."""
+        rest = "WHERE is_gone = 0 AND restored <> '[]' ORDER BY source, target"
+        return self._select_rows(TARGETS, rest)
+
     def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
         """Targets that somebody works on at `now`, by name."""
         rest = "WHERE holder <> '' AND lease_until > ? ORDER BY source, target"

@@ -43,11 +43,11 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 8
+STORE_FORMAT = 9
 # Changes of the format only add until a later version removes; a version that would harm what a
-# newer one wrote is shut out by this number. One of format 6 would let two
-# targets manage one object.
-OLDEST_WRITING_FORMAT = 7
+# newer one wrote is shut out by this number. One of format 8 would restore
+# what waits for a person since it was restored often.
+OLDEST_WRITING_FORMAT = 9
 
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
@@ -210,6 +210,7 @@ def upgrade_tables_if_older_without_commit(
         (6, _from_5_to_6),
         (7, _from_6_to_7),
         (8, _from_7_to_8),
+        (9, _from_8_to_9),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -217,6 +218,11 @@ def upgrade_tables_if_older_without_commit(
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
     return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
+
+
+def _from_8_to_9(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 8, which did not count what was restored."""
+    yield from _add_columns(connection, dialect, TARGETS)
 
 
 def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from synapse_apply.controller.worker.look import (
     build_result_of_failure,
     build_result_of_plan,
     exception_finding,
+    mark_restored_rows,
     open_ordered_target,
     refuse_owned,
 )
@@ -57,10 +58,15 @@ class RowsUnderLock:
         self.result: RunResult | None = None
         self.judgement = Judgement()
 
-    def choose_permitted_rows(self, plan: Plan) -> PermittedRows:
-        """What the terms permit of a plan; InputError for too many rows, or another binding."""
+    def choose_permitted_rows(
+        self, plan: Plan, mark: Callable[[RunResult], RunResult]
+    ) -> PermittedRows:
+        """What the terms permit of a plan; InputError for too many rows, or another binding.
+
+        `mark` adds what only the target knows of them.
+        """
         plan = refuse_owned(plan, self._terms.owners, self._name)
-        self.result = build_result_of_plan(plan)
+        self.result = mark(build_result_of_plan(plan))
         if self._binding not in {None, self.result.binding}:
             # Not even the state is written: the look before was at something else.
             detail = f"It now means {self.result.binding}; at the check it meant {self._binding}."
@@ -93,7 +99,8 @@ def apply_permitted_rows(
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
                 lambda plan: rows.choose_permitted_rows(
-                    target.mark_drift_of_commits(plan, order.live_commit)
+                    target.mark_drift_of_commits(plan, order.live_commit),
+                    lambda result: mark_restored_rows(result, target, plan, order),
                 ),
                 run_id=order.run_id,
                 who=order.who,

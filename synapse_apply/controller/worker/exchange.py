@@ -36,7 +36,8 @@ class Order:
 
     `timeout` is in seconds; `prune` deletes what is no longer declared. `closed` are the
     credentials of earlier commits, which manifests may not read, with the hosts that each may go to
-    as a token, () for no limit; `live_commit` is `applied_commit` of a TargetRow.
+    as a token, () for no limit; `live_commit` is `applied_commit` of a TargetRow, `is_live` as in
+    ApplyTerms. `own_name` is what the audit of the state calls this controller.
 
     An apply has `terms`: it plans under the lock, and does what they permit of that. `run_id` is
     the plan id of state and audit. `who` stands in the audit of the state: `controller:NAME`, and
@@ -62,6 +63,8 @@ class Order:
     binding: Binding | None = None
     closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     live_commit: str = ""
+    is_live: bool = False
+    own_name: str = ""
     folder: str = ""
     project_from: str = ""
     variables: tuple[str, ...] = ()
@@ -172,6 +175,8 @@ MAX_JOBS, MAX_JOB_TEXT_CHARACTERS = 20, 130
 MAX_PLAN_CHARACTERS = 32 * 1024 * 1024
 MAX_REPORT_CHARACTERS = 8 * 1024 * 1024
 MAX_FINDINGS = 1000
+# Of a row: those that are restored are counted each.
+MAX_FIELDS = 50
 MAX_ROWS = 20_000
 MAX_CLAIMS = 200_000
 # All in all: a guard names the rows that it counts, a row what it depends on.
@@ -262,4 +267,6 @@ def _is_plausible_row(row: PlannedRow) -> bool:
         and len(row.refusal_reason) <= MAX_REASON_CHARACTERS
         and len(row.summary) <= MAX_SUMMARY_CHARACTERS
         and (row.refusal or not (row.is_outcome_unknown or row.refusal_reason))
+        and len(set(row.fields)) == len(row.fields) <= MAX_FIELDS
+        and all(len(text) <= MAX_NAME_CHARACTERS for text in (*row.fields, row.changed_by))
     )

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from synapse_apply.controller.source.committed_project import read_committed_tar
 from synapse_apply.controller.worker.child import Child, Conversation
 from synapse_apply.controller.worker.exchange import (
     MAX_CLAIMS,
+    MAX_FIELDS,
     MAX_JOB_TEXT_CHARACTERS,
     MAX_JOBS,
     MAX_NAME_CHARACTERS,
@@ -96,6 +97,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
             is_behind = target.has_work_without_permission(plan)
             plan = target.mark_drift_of_commits(plan, order.live_commit)
             result = build_result_of_plan(plan, target.token_origin)
+            result = mark_restored_rows(result, target, plan, order)
             result = replace(result, is_state_behind=is_behind)
             # A backend that did not answer is not asked for more.
             if not plan.has_errors:
@@ -105,6 +107,29 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         result = build_result_of_failure((exception_finding("A check"),))
     return replace(result, created_lineage=created)
+
+
+def mark_restored_rows(
+    result: RunResult, target: OpenTarget, plan: Plan, order: Order
+) -> RunResult:
+    """A result with what of its rows only the target tells: see PlannedRow."""
+    guarded = {str(address) for address in target.find_guarded(plan)}
+    # Whom the state names for a row is asked where all was live: else Git is the cause.
+    writers = target.find_last_writers(plan, order.own_name) if order.is_live else {}
+    names = {str(address): who for address, who in writers.items()}
+    return _mark_rows(result, guarded, names)
+
+
+def _mark_rows(result: RunResult, guarded: Collection[str], names: Mapping[str, str]) -> RunResult:
+    rows = (
+        replace(
+            row,
+            is_always_restored=row.address in guarded,
+            changed_by=_format_limited_line(names.get(row.address, ""), MAX_NAME_CHARACTERS),
+        )
+        for row in result.rows
+    )
+    return replace(result, rows=tuple(rows))
 
 
 def open_ordered_target(
@@ -189,7 +214,9 @@ def refuse_owned_in_result(result: RunResult, owners: Mapping[str, str], name: s
     """What a look found, with those refusals; of a plan that was not kept, in its rows alone."""
     try:
         plan = refuse_owned(plan_from_json(json.loads(result.plan_json)), owners, name)
-        told = build_result_of_plan(plan)
+        guarded = {row.address for row in result.rows if row.is_always_restored}
+        names = {row.address: row.changed_by for row in result.rows}
+        told = _mark_rows(build_result_of_plan(plan), guarded, names)
     except (WrongShapeError, ValueError, RecursionError, InputError):
         rows = tuple(
             replace(row, refusal=OWNER_RULE, refusal_reason=f"{owners[row.address]} manages it")
@@ -384,7 +411,17 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
         summary=_format_limited_line(_summarize(change), MAX_SUMMARY_CHARACTERS),
         also=actions[1:],
+        fields=_list_row_fields(change),
     )
+
+
+def _list_row_fields(change: Change) -> tuple[str, ...]:
+    if change.action in {Action.CREATE, Action.RECREATE, Action.DELETE}:
+        return ("",)
+    if change.action is not Action.UPDATE or any(field.origin for field in change.fields):
+        return ()
+    names = (format_field_path(field.path) for field in change.fields[:MAX_FIELDS])
+    return tuple(dict.fromkeys(_format_limited_line(name, MAX_NAME_CHARACTERS) for name in names))
 
 
 def _list_row_actions(change: Change) -> tuple[RowAction, ...]:

@@ -16,6 +16,7 @@ from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
     PauseRow,
+    RestoredField,
     RevisionProgress,
     Rollback,
     RunCause,
@@ -203,6 +204,25 @@ def test_a_program_that_lacks_columns_of_this_version_can_insert(store, run_besi
     run_beside("DELETE FROM sources")
     with store.write() as writer:
         writer.put(TargetRow(PROD))
+
+
+def test_a_store_of_format_8_can_count_what_was_restored(store, run_beside):
+    """Nothing is counted in it, and no inputs are known to be live."""
+    known = TargetRow(PROD, wanted_commit="c1")
+    with store.write() as writer:
+        writer.put(known)
+    run_beside("ALTER TABLE targets DROP COLUMN restored")
+    run_beside("ALTER TABLE targets DROP COLUMN live_digest")
+    run_beside("UPDATE meta SET value = '8' WHERE key = 'format'")
+    store.close()
+    assert f"format 8 to {STORE_FORMAT}" in store.create_or_upgrade()
+    assert list(store.list_restoring_targets()) == []
+    assert store.find_target(PROD) == known
+    restored = RestoredField("plugin/a", "description", (1.0, 2.0), "ann@laptop", next_at=9.0)
+    with store.write() as writer:
+        writer.put(replace(known, restored=(restored,), live_digest="d1"))
+    (row,) = store.list_restoring_targets()
+    assert (row.restored, row.live_digest) == ((restored,), "d1")
 
 
 def test_a_store_of_format_7_can_accept_a_push(store, run_beside):

@@ -141,7 +141,7 @@ def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
     assert ask(tmp_path, server, "pause", "a/b", "--reason", "x", "--for", "soon").returncode == 64
     assert (
         ask(tmp_path, server, "resume", "acme/*").stdout
-        == "acme/* is no longer paused or rolled back.\n"
+        == "acme/* is no longer paused, rolled back or braked.\n"
     )
 
 

@@ -32,6 +32,7 @@ from synapse_apply.controller.rows import (
     ChangeCounts,
     HoldRow,
     PauseRow,
+    RestoredField,
     RevisionEnd,
     RevisionRow,
     RolloutRow,
@@ -127,6 +128,10 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         writer.put(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
+                      restored=tuple(
+                          RestoredField(text, text, (1.0, 2.0, 3.0 + number), text, number == 1, number)
+                          for number in range(3)
+                      ),
                       failures=3, backend_host=text, waiting_reason=text, hold_count=9,
                       running_jobs=RunningJobsSeen((RunningJob(text, text, text, 3.0, 1.0),),
                                                    is_cut=True, unread_reason=text, seen_at=1.0))

@@ -7,6 +7,7 @@ import pytest
 from support.core import error_finding, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
+from unit.controller.page.people_samples import list_proxy_headers
 
 from synapse_apply.controller.rows import (
     MessageRow,
@@ -253,3 +254,44 @@ def test_targets_of_one_cause_stand_together_at_any_size(empty_page):
     assert "and 394 more A variable is not set" in texts[1]
     assert "and 114 more Rows of their plans need approval" in texts[-1]
     assert "60 more targets need attention" in read_text(html)
+
+
+def test_a_target_says_what_was_restored_often(page, held_page):
+    """How often, since when, by whom, and when it is restored again; who may pause can end it."""
+    path = "/targets/acme/prod-us"
+    html = page.get(path).text
+    text = read_text(html)
+    for said in (
+        "Restored often : somebody changes these fields outside Git.",
+        "description of plugin/yolo: 4 times, first 1 h ago ; controller:other changes it, too.",
+        "changes it, too. The controller may restore it in 20 min .",
+        "storage/raw-data: 3 times, first 15 min ago . It waits for a person.",
+        "category of plugin/yolo: 3 times, first 9 s ago . It is always restored at once.",
+    ):
+        assert said in text
+    assert "name of plugin/yolo" not in text
+    button = "Restore now"
+    assert button not in html
+    assert button in held_page.get(path, **list_proxy_headers("ann", "sre")).text
+    assert button not in held_page.get(path, **list_proxy_headers("mina")).text
+
+
+def test_what_was_restored_often_is_in_json_and_metrics(page):
+    (target,) = page.get("/api/v1/targets?target=acme/prod-us").json()["items"]
+    first, second, third, last = target["restored"]
+    assert first == {
+        "address": "plugin/yolo",
+        "field": "description",
+        "count": 4,
+        "since": "2026-11-27T06:00:00Z",
+        "last_at": "2026-11-27T06:46:40Z",
+        "next_at": "2026-11-27T07:20:00Z",
+        "is_held": False,
+        "is_always": False,
+        "by": "controller:other",
+    }
+    assert (second["field"], second["is_held"], second["next_at"]) == (None, True, None)
+    assert (third["is_always"], last["count"], last["by"]) == (True, 1, None)
+    metrics = page.get("/metrics").text
+    assert 'synapse_apply_braked_fields{source="acme"} 2.0' in metrics
+    assert 'synapse_apply_braked_fields{source="vision"} 0.0' in metrics

@@ -1,5 +1,7 @@
 """Two replicas on one database: the leader is killed amid an apply, and the other one goes on."""
 
+from typing import Any
+
 from controllers.fleet_site import FleetSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
@@ -69,3 +71,58 @@ def test_a_rollback_outlives_the_leader(tmp_path, postgres):
         wait_for({"t0": "in sync", "t1": "in sync"})
         site.check_all_run(leader)
         site.check_fleet_laws()
+
+
+def test_a_brake_outlives_the_leader(tmp_path, postgres):
+    """Whichever replica applies next, it counts on, and holds what awaits a person."""
+    with FleetSite(
+        tmp_path,
+        interval="1s",
+        server=postgres,
+        target_count=2,
+        storages=2,
+        rule="mode: auto, brake: hold",
+        texts={"brake: {at_most_every: 1s}": "brake: {at_most_every: 1h}"},
+    ) as site:
+        good = site.run_git("rev-parse", "HEAD")
+        first, second = site.start_replica("first"), site.start_replica("second")
+        site.wait_for_end(good, "success")
+        leader = site.find_leader()
+        site.port = (second if leader is first else first).port
+
+        def list_rows() -> list[dict[str, Any]]:
+            rows = site.ask_backend("GET", "/_emulator/objects/storage/")["results"]
+            return [row for row in rows if row["tenant"] == "t0"]
+
+        def delete_one() -> None:
+            (row,) = (row for row in list_rows() if row["body"]["name"] == "S 0")
+            site.ask_backend("DELETE", f"/_emulator/objects/storage/{row['id']}/")
+
+        def read_target() -> dict[str, Any]:
+            (target,) = site.get("/api/v1/targets?target=acme/t0")["items"]
+            return dict(target)
+
+        def wait_for(state: str, count: int) -> None:
+            wait_until(
+                lambda: (read_target()["state"], len(list_rows())) == (state, count),
+                SECONDS,
+                f"{count} objects, {state}",
+            )
+
+        for number in range(3):
+            if number == 2:
+                site.kill_process(leader)
+                site.wait_for_another_leader(leader)
+            delete_one()
+            wait_for("in sync", 3)
+        delete_one()
+        wait_for("held", 2)
+        (hold,) = site.get("/api/v1/holds?target=acme/t0")["items"]
+        assert hold["reason"] == "brake"
+        looked_at = read_target()["looked_at"]
+        wait_until(lambda: read_target()["looked_at"] != looked_at, SECONDS, "another check")
+        wait_for("held", 2)
+        site.act("resume", scope="acme/t0")
+        wait_for("in sync", 3)
+        site.check_all_run(leader)
+        site.check_no_secret()

@@ -61,6 +61,8 @@ def describe(findings: list[Diagnostic]) -> list[tuple[str, int, bool]]:
         'mode: auto, windows: [{cron: "* 9 * * *", duration: 1m}, {cron: "0 0 29 2 *", duration: 2d}]',
         "mode: auto, paused: {reason: x, until: 2026-12-24T18:00:00+09:00}",
         "paused: {reason: x}",
+        "mode: auto, brake: hold",
+        "mode: approve, brake: {hold: [{kind: plugin}, {field: configuration.base_path}]}",
     ],
 )
 def test_what_is_right_has_no_finding(rule):
@@ -72,6 +74,7 @@ def test_what_is_right_has_no_finding(rule):
     [
         ("mode: approve, auto: {causes: [git]}", "`auto` has no effect in this mode", False),
         ("auto: {causes: [git]}", "`auto` has no effect in this mode", False),
+        ("brake: hold", "`brake` has no effect in this mode", False),
         (
             'mode: auto, windows: [{cron: "0 25 * * *", duration: 1h}]',
             "Invalid cron expression",
@@ -114,6 +117,11 @@ def test_what_is_wrong_with_a_rule(rule, summary, is_error):
         "mode: auto, auto: {causes: []}",
         "mode: approve, approvals: 0",
         "mode: auto, windows: []",
+        "mode: auto, brake: held",
+        "mode: auto, brake: {hold: []}",
+        "mode: auto, brake: {hold: [{}]}",
+        "mode: auto, brake: {hold: [{kind: plugn}]}",
+        "mode: auto, brake: {hold: [{kind: plugin, fields: [name]}]}",
         "mode: auto, paused: {until: 2026-12-24T18:00:00Z}",
         "mode: auto, paused: {reason: x, until: 2026-12-24T18:00:00}",
         "mode: auto, paused: {reason: x, until: 2026-12-24}",
@@ -125,6 +133,24 @@ def test_what_the_schema_refuses(rule):
     assert finding.is_error
     assert finding.position is not None
     assert finding.position.line == RULE_LINE
+
+
+@pytest.mark.parametrize(
+    ("brake", "summaries"),
+    [
+        ("{after: 5, within: 12h, at_most_every: 2h}", []),
+        ("{after: 3, within: 3h, at_most_every: 1h}", []),
+        ("{within: 2h}", ["The brake would end by itself"]),
+        ("{at_most_every: 9h}", ["The brake would end by itself"]),
+        ("{at_most_every: 0.1s}", ["Too short"]),
+        ("{after: 0}", ["Value out of range"]),
+        ("hold", ["Wrong type"]),
+    ],
+)
+def test_what_is_wrong_with_the_figures_of_a_brake(brake, summaries):
+    """It must not end before its longest wait has come."""
+    findings = read(old="public_url:", new=f"defaults: {{brake: {brake}}}\npublic_url:")
+    assert [finding.summary for finding in findings] == summaries
 
 
 def test_a_rule_that_does_not_fit_hides_no_other():

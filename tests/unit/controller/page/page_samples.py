@@ -13,6 +13,7 @@ from synapse_apply.controller.ports import ActionRefused, LoopHealth
 from synapse_apply.controller.rows import (
     ChangeCounts,
     PauseRow,
+    RestoredField,
     RevisionEnd,
     RevisionRow,
     RunCause,
@@ -71,6 +72,17 @@ SETTINGS = Controller(
     listen_port=0,
     public_url="https://synapse-apply.acme.example",
 )
+
+# A field that waits, one that waits for a person, one that never waits, and one restored once.
+RESTORED = (
+    RestoredField(
+        "plugin/yolo", "description", (NOW - HOUR, NOW - 1000, NOW - 900, NOW - 800),
+        "controller:other", next_at=NOW + 20 * MINUTE,
+    ),
+    RestoredField("storage/raw-data", "", (NOW - 900, NOW - 800, NOW - 700), is_held=True),
+    RestoredField("plugin/yolo", "category", (NOW - 9, NOW - 8, NOW - 7), is_always=True),
+    RestoredField("plugin/yolo", "name", (NOW - 60,)),
+)  # fmt: skip
 
 
 class Recorder:
@@ -196,7 +208,7 @@ def fill_few(store: ControllerStore) -> None:
                         counts=ChangeCounts(add=2, change=1)),
         *_build_targets("acme", "prod-eu", TargetCondition.FAILING, applied=OLD_COMMIT, failures=4),
         *_build_targets("acme", "prod-us", TargetCondition.DRIFTED, applied=HEAD_COMMIT,
-                        counts=ChangeCounts(change=1, drifted=1)),
+                        counts=ChangeCounts(change=1, drifted=1), restored=RESTORED),
         *_build_targets("vision", "lab", TargetCondition.REFUSED, applied=OLD_COMMIT,
                         counts=ChangeCounts(change=1, refused=1, guards=1)),
         *_build_targets("vision", "archive", TargetCondition.NOT_LOOKED_AT),

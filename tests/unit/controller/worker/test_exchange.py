@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    FieldBrake,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
@@ -28,6 +34,9 @@ ROW = PlannedRow(
     (RowCause.GIT, RowCause.DRIFT),
     ("storage/b",),
     summary="update region",
+    fields=("configuration.region", "name"),
+    is_always_restored=True,
+    changed_by="ann@laptop",
 )
 GUARD = PlannedRow(f"row1:{'b' * 64}", "recreate", RowAction.GUARD, needs=("storage/a",), limit=1)
 RESULT = RunResult(
@@ -53,6 +62,8 @@ TERMS = ApplyTerms(
     frozenset({RowAction.UPDATE}),
     {DIGEST: ("one", "two")},
     frozenset({GUARD.digest}),
+    brakes=(FieldBrake("storage/a", "name", 9.0, "x"), FieldBrake("storage/b", "", None, "y")),
+    is_live=True,
 )
 
 
@@ -102,6 +113,10 @@ WRONG_VALUES: tuple[dict[str, Any], ...] = (
     {"rows": [{**ROW_JSON, "limit": -1}]},
     {"rows": [{**ROW_JSON, "summary": "x" * 5000}]},
     {"rows": [{**ROW_JSON, "refusal_reason": "of no rule"}]},
+    {"rows": [{**ROW_JSON, "fields": ["name", "name"]}]},
+    {"rows": [{**ROW_JSON, "fields": [f"name{number}" for number in range(51)]}]},
+    {"rows": [{**ROW_JSON, "fields": ["x" * 5000]}]},
+    {"rows": [{**ROW_JSON, "changed_by": "x" * 5000}]},
     {"rows": [{**ROW_JSON, "needs": ["storage/x"] * 200_001}]},
     {"rows": [ROW_JSON, ROW_JSON]},
     {"rows": [ROW_JSON, {**ROW_JSON, "digest": f"row1:{'c' * 64}"}]},
