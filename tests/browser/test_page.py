@@ -96,7 +96,7 @@ def test_only_the_keyboard(shown):
     """`/` searches, arrows go from row to row, Enter opens one, Escape brings all back."""
     page = shown(EVERYTHING)
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Dark or light")).to_be_focused()
+    expect(page.get_by_role("button", name="Toggle theme")).to_be_focused()
     page.keyboard.press("/")
     search = page.get_by_role("searchbox")
     expect(search).to_be_focused()
@@ -137,7 +137,7 @@ def test_dark_and_light(shown, scheme):
     other = next(name for name in both if name != scheme)
     for expected in (scheme, other, scheme):
         assert page.evaluate(paper) == both[expected]
-        page.get_by_role("button", name="Dark or light").click()
+        page.get_by_role("button", name="Toggle theme").click()
 
 
 def test_a_box_of_the_graph_opens_its_row(shown):
