@@ -187,11 +187,11 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     # Warnings of calls.
     "recovered": _warning(
-        "{what} answer was looked up",
+        "{what} answer: the outcome was looked up",
         "{cause} The live object has the values that were sent, so the call was done.",
     ),
     "recovered: untold": _warning(
-        "{what} answer was looked up",
+        "{what} answer: the outcome was looked up",
         "{cause} The object exists, but the backend does not show whether it has your package: "
         "somebody else may have published this version in the meantime.",
         "The next plan lists the ways out.",
@@ -257,7 +257,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "Publish a new version, and verify that version.",
     ),
     "run recovered": _warning(
-        "A lost answer was looked up",
+        "A lost answer: the outcome was looked up",
         "The run of {address} was sent, but no job came back: {answer}. Job {job} has the mark "
         "of this run, so the run was started once.",
     ),

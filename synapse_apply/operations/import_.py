@@ -350,7 +350,7 @@ class _RowRecordBuilder:
                 "The published package was not compared",
                 "This backend shows neither a digest nor a URL of the package of a "
                 f"{kind.prefix}, so no plan can tell whether it is the declared one.",
-                "If it may be another one, publish a new version.",
+                "If the package may differ, publish a new version.",
                 address=str(address),
                 of_backend=True,
             )

@@ -1094,7 +1094,7 @@ def test_a_refusal_of_an_edge_is_no_answer_of_the_backend(
         applied = site.apply()
         assert applied.report is not None
         found = [d for outcome in applied.report.outcomes for d in outcome.diagnostics]
-        assert [d.summary for d in found] == ["A lost answer was looked up"]
+        assert [d.summary for d in found] == ["A lost answer: the outcome was looked up"]
         assert f"the edge answered {status}" in found[0].detail
         assert "refused" not in found[0].detail
         assert applied.code == 0

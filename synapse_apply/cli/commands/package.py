@@ -223,8 +223,8 @@ def bump(
     Plugin manifest if that has the same version. Comments, quotes and everything else are
     unchanged.
 
-    A prerelease becomes its version: `patch` changes 1.2.0-rc.1 to 1.2.0. With -t, the command
-    reads only the manifests of that target, otherwise those of all targets.
+    A prerelease becomes the final version: `patch` changes 1.2.0-rc.1 to 1.2.0. With -t, the
+    command reads only the manifests of that target, otherwise those of all targets.
     """
     if bool(part) == bool(to):
         raise click.UsageError("Give either major, minor or patch, or --to VERSION.")

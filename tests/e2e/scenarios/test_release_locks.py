@@ -101,7 +101,7 @@ def test_a_lost_answer_is_looked_up(
     """The lock shows on the release, so the same run can tell that it was done."""
     declare(there, PLUGIN, LATER)
     fails(server, **answer)
-    assert "A lost answer was looked up" in there.apply().text
+    assert "A lost answer: the outcome was looked up" in there.apply().text
     fails(server)
     there.unchanged()
 
@@ -154,7 +154,10 @@ def test_pruning_leaves_a_locked_release_and_names_the_loss(
     made = server.writes
     said = undeclared.apply("--prune", code=5).out
     assert server.writes == made
-    assert "it is locked. Deleted, release/yolo@1.0.0 (id 1), and its content pkg1:sha256:" in said
+    assert (
+        "it is locked. If you delete it, release/yolo@1.0.0 (id 1), and its content pkg1:sha256:"
+        in said
+    )
     assert "is lost permanently: API v2 accepts no second release with this version" in said
     assert "* revert the change in Git: declare the resource again" in said
     assert "`synapse-apply apply --prune --allow-locked`" in said

@@ -33,7 +33,7 @@ def test_a_create_whose_answer_cannot_be_decoded(
 
     liar.tells(lie)
     told = ready.apply(code=7).text
-    assert "Warning: A useless answer was looked up" in told
+    assert "Warning: A useless answer: the outcome was looked up" in told
     assert "plugin/yolo was answered with an unusable answer" in told
     is_asked_for = encoding in {"gzip", "deflate"}
     why = "cannot be decoded" if is_asked_for else "has an encoding that was not requested"

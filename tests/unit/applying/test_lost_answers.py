@@ -35,7 +35,7 @@ def test_a_create_that_was_done_is_looked_up_and_recorded(bench):
     bench.api.fail("create_widget", lost(), done=True)
     report = bench.apply(widget("w", note="a"))
     assert outcome(report, "widget/w").result is Result.DONE
-    assert "A lost answer was looked up" in told(report)
+    assert "A lost answer: the outcome was looked up" in told(report)
     assert report.exit_code == 0
     assert len(bench.api.objects["widget"]) == 1
     assert bench.api.writes() == ["create_widget"]

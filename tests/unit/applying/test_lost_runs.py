@@ -84,7 +84,7 @@ def test_an_answer_that_is_lost_is_looked_up_at_once(bench):
     bench.api.fail("list_job", lost())
     report = bench.apply(*DECLARED)
     assert report.exit_code == 0
-    assert "A lost answer was looked up" in told(report)
+    assert "A lost answer: the outcome was looked up" in told(report)
     assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
 
 
