@@ -182,7 +182,7 @@ def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
     clone.apply()
     number = read_batch_number(remote)
     git(remote, "update-ref", "-d", REF)
-    seen = f"One of lineage {lineage} was there on"
+    seen = f"A state of lineage {lineage} was there on"
     assert seen in " ".join(clone.plan(code=1).text.split())
     assert seen in " ".join(clone.run("doctor", code=1).text.split())
     refused = " ".join(clone.run("state", "init", code=1).text.split())
