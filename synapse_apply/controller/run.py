@@ -41,7 +41,6 @@ from synapse_apply.controller.ports import ActionRefused, MessageSender, StatusS
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
-from synapse_apply.controller.rules.revisions import shorten_commit
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
@@ -406,16 +405,16 @@ def open_own_store(file: Path, data: Path, environ: Mapping[str, str]) -> Contro
 
 
 def accept_push(store: ControllerStore, source: str, commit: str, reason: str) -> str:
-    """Let a held commit become the head of a source once, in the audit too; its full id.
+    """Let a held commit become the head of a source once, in the audit too; its id.
 
-    `commit` are its first digits at least. ActionRefused where that commit is not held.
+    ActionRefused where that commit is not held.
     """
     row = store.find_source(source)
     held = row.sideways if row is not None else ""
-    if not held or not held.startswith(commit.lower()):
+    if not held or held != commit.lower():
         raise ActionRefused.from_summary(
             "The controller does not hold this commit",
-            f"Its source {source} holds {shorten_commit(held)}."
+            f"Its source {source} holds {held}."
             if held
             else f"It holds no commit of a source {source}.",
             Text(Command("controller status"), " shows which sources hold a commit, and why."),

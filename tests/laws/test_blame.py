@@ -420,7 +420,7 @@ def judge_others(history: History) -> None:
 @pytest.mark.parametrize("api", ["v1", "v2"])
 def test_random_histories(server: Server, api: str, part: int) -> None:
     """Of a plugin that is updated as a whole, and of one of which only changed fields are sent."""
-    many = effort(15, 75).max_examples
+    many = effort(5, 75).max_examples
     first = random.SystemRandom().randrange(2**32) if DEEP else part * many
     for seed in range(first, first + many):
         play(server, api, seed)

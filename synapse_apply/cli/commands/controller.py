@@ -70,6 +70,11 @@ parse_pattern = text_of(r"[^/\s]+/\S+|\*", "{!r} is not SOURCE/TARGET.")
 _parse_revision = text_of(
     "[0-9a-fA-F]{7,64}", "{!r} is not the id of a commit (at least 7 digits)."
 )
+# An author can make two commits with the same first digits: what was reviewed is named whole.
+_parse_commit = text_of(
+    "[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", "{!r} is not the whole id of a commit (40 digits)."
+)
+_EXAMPLE = "3b92d7c4" * 5
 
 
 def parse_target(text: str) -> str:
@@ -697,7 +702,7 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
     "accept-push",
     examples=[
         (
-            'synapse-apply controller accept-push acme 1a2b3c4 --reason "history was cleaned up"',
+            f"synapse-apply controller accept-push acme {_EXAMPLE} --reason cleaned",
             "Follow the branch at this commit, which does not contain the head.",
         ),
     ],
@@ -705,7 +710,7 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
 )
 @options.use("color")
 @click.argument("source", metavar="SOURCE")
-@click.argument("commit", type=Typed("commit", _parse_revision), metavar="COMMIT")
+@click.argument("commit", type=Typed("commit", _parse_commit), metavar="COMMIT")
 @add_file_argument
 @add_data_option
 @click.option("--reason", required=True, metavar="TEXT", help="The reason; the audit shows it.")
@@ -850,7 +855,7 @@ _ROLLOUT_VERBS = {
             ("Show the rows that await approval, and ask."),
         ),
         (
-            "synapse-apply controller rollout approve fleet --revision 3b92d7c --wave 3",
+            f"synapse-apply controller rollout approve fleet --revision {_EXAMPLE} --wave 3",
             "In a script: approve what a person has reviewed.",
         ),
         (
@@ -862,7 +867,7 @@ _ROLLOUT_VERBS = {
             "Show the open wave, and ask.",
         ),
         (
-            "synapse-apply controller rollout abort fleet --revision 3b92d7c --reason wrong",
+            f"synapse-apply controller rollout abort fleet --revision {_EXAMPLE} --reason wrong",
             "In a script: abort what a person has reviewed.",
         ),
     ],
@@ -890,7 +895,7 @@ _ROLLOUT_VERBS = {
 @click.argument("name", metavar="[NAME]", default="", required=False)
 @click.option(
     "--revision",
-    type=Typed("commit", lambda text: _parse_revision(text).lower()),
+    type=Typed("commit", lambda text: _parse_commit(text).lower()),
     metavar="COMMIT",
     help="The revision that a person has reviewed. The command then does not ask.",
 )

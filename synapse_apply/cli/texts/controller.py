@@ -237,7 +237,7 @@ def decide_on_rollout(
             f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
         )
     if revision:
-        if not rollout.commit.startswith(revision):
+        if rollout.commit != revision:
             raise Stale.from_summary(
                 "The rollout now has another revision",
                 f"{rollout.name} has {rollout.commit}, not {revision}.",

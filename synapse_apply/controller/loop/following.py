@@ -202,7 +202,7 @@ def _decide_on_head(
                     Command(
                         "controller accept-push",
                         source.name,
-                        shorten_commit(head.commit),
+                        head.commit,
                         "--reason",
                         "TEXT",
                     ),

@@ -132,14 +132,16 @@ def test_a_script_decides_on_the_revision_that_it_names(tmp_path, server, contro
     done = ask(tmp_path, server, verb, "fleet", *(rest if verb != "approve" else []))
     assert (done.returncode, "--revision" in done.stderr) == (1, True)
     typed = [verb, "fleet", *COMMANDS[verb], "--revision"]
-    assert ask(tmp_path, server, *typed, "1a2b3c4").returncode == 4
-    assert ask(tmp_path, server, *typed, "3b92").returncode == 64
+    assert ask(tmp_path, server, *typed, "1a2b3c4d" * 5).returncode == 4
+    # Another commit of the same author may have all digits but one.
+    assert ask(tmp_path, server, *typed, COMMIT[:-1] + "5").returncode == 4
+    assert ask(tmp_path, server, *typed, COMMIT[:-1]).returncode == 64
     if "--wave" in typed:
         other = ["3" if word == "2" else word for word in typed]
         assert ask(tmp_path, server, *other, COMMIT).returncode == 4
         assert ask(tmp_path, server, *[verb, "fleet", *COMMANDS[verb]]).returncode == 64
     assert list_posts(server) == []
-    done = ask(tmp_path, server, *typed, COMMIT[:7].upper())
+    done = ask(tmp_path, server, *typed, COMMIT.upper())
     assert done.returncode == 0, done.stderr
     assert "token:ops " in done.stdout
     (body,) = list_posts(server)

@@ -150,7 +150,7 @@ def test_a_force_push_is_accepted_once(world):
         accept_push(world.store, "other", "c2", "typed in error")
     (source,) = world.store.list_configured_sources()
     assert (source.head, source.accepted) == ("c3", "")
-    assert accept_push(world.store, "acme", "c", "history was cleaned up") == "c2"
+    assert accept_push(world.store, "acme", "c2", "history was cleaned up") == "c2"
     assert world.run_once() == ["acme/prod"]
     (source,) = world.store.list_configured_sources()
     assert (source.head, source.finding, source.accepted) == ("c2", None, "")
