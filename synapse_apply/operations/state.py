@@ -322,7 +322,7 @@ class TargetState(PartOfTarget):
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
     ) -> RestoredState:
-        """Replace the state by a backup of this target; the former state is kept.
+        """Replace the state with a backup of this target; the former state is kept.
 
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
