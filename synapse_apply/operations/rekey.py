@@ -25,7 +25,11 @@ from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.stores.state_messages import FORGED, NOT_VERIFIED
-from synapse_apply.workspace.state_key import key_path_beside_state, new_key_lines_of
+from synapse_apply.workspace.state_key import (
+    key_ids_of_digests,
+    key_path_beside_state,
+    new_key_lines_of,
+)
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -121,7 +125,7 @@ class Rekey:
                         ".",
                     ),
                 )
-            if key_file is not None:
+            if key_file is not None and not self._needs_key_before(old_keys, shared_ids):
                 session.key_sources.renew_key_in_file_keeping_old(key_file)
             new_keys = session.reload_state_keys()
             all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
@@ -157,6 +161,16 @@ class Rekey:
             if shuts_out_others and key_file is not None
             else (),
         )
+
+    def _needs_key_before(self, keys: StateKeys, shared_ids: ProjectAndKeyIds | None) -> bool:
+        """Whether an interrupted rekey made the key in use: the state has another available one.
+
+        One more new key would take the place of the key that the state needs.
+        """
+        used = key_ids_of_digests(self._session.store.read_state())
+        used |= {shared_ids.key_id} if shared_ids is not None else set()
+        ids = [key.key_id for key in keys.all_keys]
+        return not used.isdisjoint(ids) and ids[0] not in used
 
     def _renew(
         self, store: SqlStore, keys: StateKeys, shared_ids: ProjectAndKeyIds | None

@@ -165,3 +165,27 @@ def test_a_broken_key_file_beside_the_variable(team: Workplace) -> None:
         assert "prod.key has 0 bytes" in told
     del team.environ["SYNAPSE_APPLY_STATE_KEY"]
     assert "State key is too short" in team.plan(code=1).err
+
+
+def test_a_rekey_after_an_interrupted_one_loses_no_key(place: Workplace, server: Server) -> None:
+    """It continues with the new key, so that the key that the state needs stays beside it."""
+    server.switch(secrets="omitted")
+    place.environ.update(S3_ID="id-1", S3_KEY="secret-1")
+    place.write("manifests/s3.yaml", json.dumps(STORAGE))
+    place.run("state", "init", code=0)
+    place.apply()
+    key = place.root / ".synapse-apply" / "state" / "prod.key"
+    first, before = key.read_text(), key.with_name("prod.key.previous")
+    # As one leaves it that is killed before it writes to the state.
+    key.rename(before)
+    key.write_text(f"{KEYS[1]}\n")
+    key.chmod(0o600)
+    assert "2 secrets" in place.run("state", "rekey", "--auto-approve", code=0).text
+    assert (key.read_text().strip(), before.read_text()) == (KEYS[1], first)
+    place.unchanged()
+    before.unlink()
+    place.unchanged()
+    place.run("state", "rekey", "--auto-approve", code=0)  # one that is whole makes a new key
+    assert key.read_text().strip() != KEYS[1]
+    assert before.read_text().strip() == KEYS[1]
+    place.unchanged()
