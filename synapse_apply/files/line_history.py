@@ -14,7 +14,10 @@ _HEADER = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64}) \d+ \d+")
 
 
 class Line(NamedTuple):
-    """A line of a file, the commit that last changed it, and when (seconds since 1970)."""
+    """A line of a file, the commit that last changed it, and when (seconds since 1970).
+
+    The commit is "" where a shallow clone lacks the older ones that may have changed it.
+    """
 
     text: str
     commit: str
@@ -24,17 +27,21 @@ class Line(NamedTuple):
 def read_lines(repository: Repository, file: Path, commit: str) -> list[Line]:
     """The lines of a file in a commit; none where Git cannot tell, or takes too long.
 
-    No configuration of a file type in the checkout has a say in it.
+    No configuration of a file type, and no list of commits to skip, has a say in it.
     """
     path = os.path.relpath(os.path.realpath(file), repository.top)
-    arguments = ("blame", "--porcelain", "--no-textconv", commit, "--", path)
+    arguments = ("blame", "--porcelain", "--no-textconv", "--ignore-revs-file=", commit, "--", path)
     code, out, _ = run_git(repository.top, repository, *arguments, timeout=_SECONDS)
     lines, current, times = list[Line](), "", dict[str, int]()
+    ends, is_shallow = set[str](), repository.is_shallow
     for row in out.decode(errors="replace").split("\n") if code == 0 else ():
         if row.startswith("\t"):
-            lines.append(Line(row[1:], current, times[current]))
+            is_end = is_shallow and current in ends
+            lines.append(Line(row[1:], "" if is_end else current, times[current]))
         elif header := _HEADER.match(row):
             current = header[1]
+        elif row == "boundary":
+            ends.add(current)
         elif row.startswith("committer-time "):
             times[current] = int(row.split()[1])
     return lines

@@ -268,7 +268,8 @@ class _History:
         beside = (at for at, one in desired.positions.items() if one.line == position.line)
         is_shared = any(path[: len(at)] != at for at in beside)
         is_elsewhere = any(_FROM_ELSEWHERE.search(line.text) for line in own)
-        if file in entry.dirty or not own or is_shared or is_elsewhere or not self._repository:
+        is_told = bool(own) and all(line.commit for line in own)
+        if file in entry.dirty or not is_told or is_shared or is_elsewhere or not self._repository:
             return found
         newest = max(own, key=lambda line: line.committed_at).commit
         return replace(found, changed_by=newest, author=read_author(self._repository, newest))

@@ -12,7 +12,7 @@ from synapse_apply.controller.loop.claiming import FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_target_path
-from synapse_apply.controller.planned_rows import HoldReason, Judgement, PlannedRow
+from synapse_apply.controller.planned_rows import Judgement, PlannedRow
 from synapse_apply.controller.rows import END_OF_BRAKE, RestoredField, RunCause, RunVerb, TargetRow
 from synapse_apply.controller.rules.brakes import (
     describe,
@@ -37,12 +37,10 @@ def count_restored(
 ) -> TargetRow:
     """Count what a run has restored, and tell of what was restored often for the first time."""
     brake, now = parts.settings.defaults.brake, parts.clock.read_wall()
-    judgement, has_plan = decision.judgement, run.result.rows or not run.result.outcome.is_failure
-    held = [one.row for one in judgement.held_rows if one.reason is HoldReason.BRAKE]
     after = target_row_after_restoring(
         after,
-        _list_done_rows(run, judgement),
-        held if has_plan else None,
+        _list_done_rows(run, decision.judgement),
+        None if run.result.outcome.is_failure else run.result.rows,
         decision.rule,
         brake,
         is_live=decision.terms.is_live,
@@ -105,7 +103,8 @@ def _tell(
     detail += "" if first.by else " The controller does not know who changes it."
     hint = Text(
         "To restore now and count from 0: ", Command("controller resume", name), ". To keep the "
-        "live value, declare it in Git, or: ", Command(f"state accept {first.address}"), ".",
+        "live value, declare it in Git, or: ",
+        Command("state accept", first.address, target=row.name.target), ".",
     )  # fmt: skip
     finding = warning_finding(summary, detail, hint, address=first.address)
     fact = f"{name} restored {first.address} {first.field} {first.since} {len(told)}"

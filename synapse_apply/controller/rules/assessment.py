@@ -33,6 +33,8 @@ CONDITIONS_OF_PEOPLE = frozenset(
         TargetCondition.HELD,
     }
 )
+# Of drift that waits for a person whatever the rule says of drift.
+_REASONS_OF_PEOPLE = {HoldReason.GUARD, HoldReason.BRAKE}
 
 
 @frozen
@@ -198,7 +200,7 @@ class _Run:
         leaves_drift = self._rule.mode is Mode.AUTO and RowCause.DRIFT not in self._rule.auto.causes
         # A guard that only would stop the held rows, were they approved, adds nothing to them.
         return not all(
-            leaves_drift and _is_drift(row) and row.reason is not HoldReason.GUARD
+            leaves_drift and _is_drift(row) and row.reason not in _REASONS_OF_PEOPLE
             for row in self._held_rows
         )
 

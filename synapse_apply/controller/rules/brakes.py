@@ -6,7 +6,7 @@ without end. A change in Git never waits, nor counts what a late call of the con
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -73,7 +73,7 @@ def describe(restored: RestoredField) -> str:
 def target_row_after_restoring(
     row: TargetRow,
     done: Iterable[PlannedRow],
-    held: Iterable[PlannedRow] | None,
+    planned_rows: Sequence[PlannedRow] | None,
     rule: TargetRule,
     brake: Brake,
     *,
@@ -82,7 +82,8 @@ def target_row_after_restoring(
 ) -> TargetRow:
     """A target after a run has done rows; what is too old to count is left out.
 
-    What waits for a person stays, as long as a plan has it: `held`, None where there was no plan.
+    What waits for a person stays as long as a plan has it, whatever else stops the row;
+    `planned_rows` is None where there was no plan.
     """
     fields = {(one.address, one.field): one for one in row.restored}
     for planned in done:
@@ -95,12 +96,18 @@ def target_row_after_restoring(
                 by=planned.changed_by or one.by,
                 is_always=planned.is_always_restored,
             )
-    still_held = (
-        _list_held(row) if held is None else {(h.address, f) for h in held for f in h.fields}
-    )
+    still_held = _list_held(row)
+    if planned_rows is not None:
+        # Of a row that was refused before it was compared, nobody knows the fields.
+        fields_of = {one.address: one.fields for one in planned_rows}
+        still_held = {
+            (address, field)
+            for address, field in still_held
+            if address in fields_of and (not fields_of[address] or field in fields_of[address])
+        }
     braked = sorted(
         _brake(fields.values(), rule, brake, now, still_held),
-        key=lambda one: (one.count, one.last_at),
+        key=lambda one: (one.is_held, one.count, one.last_at),
         reverse=True,
     )
     return replace(row, restored=tuple(braked[:_MAX_FIELDS]))

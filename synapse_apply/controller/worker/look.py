@@ -418,9 +418,11 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
 def _list_row_fields(change: Change) -> tuple[str, ...]:
     if change.action in {Action.CREATE, Action.RECREATE, Action.DELETE}:
         return ("",)
-    if change.action is not Action.UPDATE or any(field.origin for field in change.fields):
+    if change.action is not Action.UPDATE:
         return ()
-    names = (format_field_path(field.path) for field in change.fields[:MAX_FIELDS])
+    # What a late call of ours set is no drift.
+    drifted = [field for field in change.fields if not field.origin]
+    names = (format_field_path(field.path) for field in drifted[:MAX_FIELDS])
     return tuple(dict.fromkeys(_format_limited_line(name, MAX_NAME_CHARACTERS) for name in names))
 
 

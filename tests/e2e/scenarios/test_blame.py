@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 
+import pytest
 from e2e.scenarios.canaries import CANARIES, leaks
 from e2e.scenarios.test_drift import SECRET, outside
 from e2e.scenarios.workplace import STORAGE, Server, Workplace
@@ -54,6 +55,26 @@ def test_a_value_of_a_commit_that_somebody_changed(applied: Workplace, server: S
     assert ", put back 20" in sentence
     outside(server, description="Finds trees")
     assert "; put back once this week\n" in applied.run("blame", "plugin/yolo", code=0).out
+
+
+@pytest.mark.parametrize("checkout", ["shallow", "told to skip the commit"])
+def test_what_a_checkout_lacks_or_skips_names_nobody_else(
+    applied: Workplace, checkout: str
+) -> None:
+    """A shallow clone gives older lines to its oldest commit, `blame.ignoreRevsFile` to others."""
+    commit(applied, "Ann Author")
+    applied.edit("manifests/plugin.yaml", "Finds things", "Finds cars")
+    ours = commit(applied, "Bob Author")
+    applied.apply()
+    if checkout == "shallow":
+        (applied.root / ".git" / "shallow").write_text(f"{ours}\n")
+    else:
+        applied.write(".git/revs", ours)
+        settings = ["git", "config", "blame.ignoreRevsFile", ".git/revs"]
+        subprocess.run(settings, cwd=applied.root, check=True)
+    one = fields(applied, "plugin/yolo", "description")["/description"]
+    author = None if checkout == "shallow" else "Bob Author"
+    assert (one["commit"], one["author"]) == (ours, author)
 
 
 def test_a_value_from_elsewhere_has_no_author(applied: Workplace) -> None:

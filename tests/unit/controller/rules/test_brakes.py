@@ -17,10 +17,27 @@ from synapse_apply.controller.planned_rows import (
     RowAction,
     RowCause,
 )
-from synapse_apply.controller.rows import TargetName, TargetRow
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import (
+    RunCause,
+    RunOutcome,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.rules.assessment import assess_look
 from synapse_apply.controller.rules.brakes import list_brakes, target_row_after_restoring
 from synapse_apply.controller.rules.judging import judge_rows
-from synapse_apply.controller.settings import DAY, HOUR, MINUTE, Brake, BrakeHold, TargetRule
+from synapse_apply.controller.settings import (
+    DAY,
+    HOUR,
+    MINUTE,
+    AutoRule,
+    Brake,
+    BrakeHold,
+    Mode,
+    TargetRule,
+)
 
 AUTO = ApplyTerms(frozenset(RowCause), frozenset(RowAction) - {RowAction.GUARD})
 RULE, BRAKE, START = TargetRule("*"), Brake(), 1_000_000.0
@@ -33,7 +50,7 @@ def build_row(*fields: str, address: str = "plugin/a", **more: object) -> Planne
 
 
 def restore(target: TargetRow, now: float, *rows: PlannedRow, **more: object) -> TargetRow:
-    given: dict[str, object] = {"held": [], "rule": RULE, "brake": BRAKE, "is_live": False}
+    given: dict[str, object] = {"planned_rows": [], "rule": RULE, "brake": BRAKE, "is_live": False}
     return target_row_after_restoring(target, rows, now=now, **{**given, **more})  # type: ignore[arg-type]
 
 
@@ -161,3 +178,44 @@ def test_a_hold_is_of_a_kind_and_a_field_with_all_below(hold, is_held):
         target = restore(target, START + number, row, rule=rule)
     assert target.restored[0].is_held is is_held
     assert is_free(target, row, START + 5 * MINUTE, rule) is not is_held
+
+
+@pytest.mark.parametrize("stop", ["refused", "not compared", "rejected", "no plan"])
+def test_a_hold_outlasts_whatever_else_stops_its_row(stop):
+    """A person has to act, also after the 24 hours."""
+    rule, row = replace(RULE, brake_holds=(BrakeHold("plugin", "name"),)), build_row("name")
+    target = TargetRow(TargetName("acme", "prod"))
+    for number in range(3):
+        target = restore(target, START + number, row, rule=rule, planned_rows=[row])
+    fields = () if stop == "not compared" else row.fields
+    stopped = replace(row, refusal="policy" if stop != "rejected" else "", fields=fields)
+    later = START + 2 * DAY
+    seen = None if stop == "no plan" else [stopped]
+    target = restore(target, later, rule=rule, planned_rows=seen)
+    assert not is_free(target, row, later + 1, rule)
+    target = restore(target, later, rule=rule)  # nothing drifts any more
+    assert target.restored == ()
+
+
+def test_held_fields_are_kept_before_busier_ones():
+    rule, held = replace(RULE, brake_holds=(BrakeHold("plugin", "name"),)), build_row("name")
+    busy = [build_row("text", address=f"storage/{number}") for number in range(600)]
+    target = TargetRow(TargetName("acme", "prod"))
+    for number in range(3):
+        target = restore(target, START + number, held, rule=rule, planned_rows=[held])
+    for number in range(3, 8):
+        rows = [held, *busy]
+        target = restore(target, START + number, *busy, rule=rule, planned_rows=rows)
+    assert not is_free(target, held, START + 9, rule)
+
+
+def test_a_held_field_needs_a_person_also_where_the_rule_leaves_drift_alone():
+    """What Git asks for again because another writer undid it is drift by then."""
+    rule = TargetRule("*", Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
+    row = build_row("name", causes=(RowCause.GIT,))
+    brakes = (FieldBrake(row.address, "name", None, "name was restored 3 times"),)
+    terms = replace(AUTO, causes=rule.auto.causes, is_live=True, brakes=brakes)
+    judgement = judge_rows([row], terms)
+    result = RunResult(RunOutcome.CHANGES, rows=(row,))
+    found = assess_look(result, judgement, rule, None, RunCause.INTERVAL)
+    assert found.condition is TargetCondition.HELD
