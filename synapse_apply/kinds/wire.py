@@ -99,7 +99,7 @@ def _wrap_named(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
 
 
 def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
-    """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
+    """A value with its secrets wrapped; None for null, and for a map of nulls alone."""
     if value is None:
         return None
     is_open_map = is_map(value) and not marks.is_map_one_secret(path)
@@ -109,7 +109,7 @@ def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
             for key, inner in value.items()
             if (wrapped := _wrap_secrets(marks, (*path, key), inner)) is not None
         }
-        return wrapped_map or None
+        return wrapped_map if wrapped_map or not value else None
     # A container that is one text or list may have a secret anywhere in it.
     is_packed = path == (marks.container,) and not is_map(value)
     if is_packed or marks.is_secret(path) or marks.has_named_field_below(path):

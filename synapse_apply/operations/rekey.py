@@ -19,18 +19,20 @@ from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.state import Intent, ProjectAndKeyIds, Record
 from synapse_apply.model.values import Fields, Mac, SecretRef, flatten, of_two_keys
 from synapse_apply.planning.refusals import settle_secrets
-from synapse_apply.secrets.keys import StateKeys, key_variable_of
+from synapse_apply.secrets.keys import StateKeys, build_previous_key_path, key_variable_of
 from synapse_apply.secrets.resolve import SecretStore
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.stores.state_messages import FORGED, NOT_VERIFIED
 from synapse_apply.workspace.state_key import (
-    key_ids_of_digests,
     key_path_beside_state,
     new_key_lines_of,
 )
 from synapse_apply.workspace.target_session import TargetSession
+
+_VERB = "rekey to "
+_WHOLE_HISTORY = 2**31
 
 
 @frozen
@@ -39,6 +41,7 @@ class RekeyResult:
 
     `signed_count` are the runs that were signed again. `key_file` is where a new key was made, None
     where it was there. `shuts_out_others`: a shared state needs it now in place of another one.
+    `is_continued`: a rekey that was interrupted had made it.
     """
 
     key_id: str
@@ -49,6 +52,7 @@ class RekeyResult:
     key_file: Path | None = None
     shuts_out_others: bool = False
     new_key_lines: tuple[str, ...] = ()
+    is_continued: bool = False
 
 
 class Rekey:
@@ -125,7 +129,8 @@ class Rekey:
                         ".",
                     ),
                 )
-            if key_file is not None and not self._needs_key_before(old_keys, shared_ids):
+            is_continued = key_file is not None and self._continues(old_keys, key_file)
+            if key_file is not None and not is_continued:
                 session.key_sources.renew_key_in_file_keeping_old(key_file)
             new_keys = session.reload_state_keys()
             all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
@@ -155,22 +160,24 @@ class Rekey:
         return replace(
             result,
             warnings=old_keys.warnings,
-            key_file=key_file,
+            key_file=None if is_continued else key_file,
+            is_continued=is_continued,
             shuts_out_others=shuts_out_others,
             new_key_lines=tuple(new_key_lines_of(result.key_id, key_file, session.target.name))
             if shuts_out_others and key_file is not None
             else (),
         )
 
-    def _needs_key_before(self, keys: StateKeys, shared_ids: ProjectAndKeyIds | None) -> bool:
-        """Whether an interrupted rekey made the key in use: the state has another available one.
+    def _continues(self, keys: StateKeys, key_file: Path) -> bool:
+        """Whether the key in use is that of a rekey that was interrupted before the state had it.
 
-        One more new key would take the place of the key that the state needs.
+        The key before it is what the state needs: one more new key would take its place.
         """
-        used = key_ids_of_digests(self._session.store.read_state())
-        used |= {shared_ids.key_id} if shared_ids is not None else set()
-        ids = [key.key_id for key in keys.all_keys]
-        return not used.isdisjoint(ids) and ids[0] not in used
+        previous = str(build_previous_key_path(key_file))
+        if keys.current_key is None or previous not in {key.origin for key in keys.all_keys[1:]}:
+            return False
+        ended = self._session.store.list_audit_entries_newest_first(_WHOLE_HISTORY)
+        return _VERB + keys.current_key.key_id not in {entry.verb for entry in ended}
 
     def _renew(
         self, store: SqlStore, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
@@ -183,14 +190,6 @@ class Rekey:
             # First: who has the former key must not digest anything with it meanwhile.
             target = shared_ids.target or session.target.name
             store.replace_project_and_key_ids(replace(shared_ids, key_id=key_id, target=target))
-        store.append_audit_entries(
-            session.actor.build_state_audit_entry(
-                Address("state", session.target.name),
-                f"rekey to {key_id}",
-                moment=session.clock.utc_now(),
-                plan_id=str(uuid4()),
-            )
-        )
         signer = RunSigner(keys, store.read_lineage())
         state = store.read_state()
         for address in {*state.records, *(call.address for call in state.calls)}:
@@ -225,6 +224,15 @@ class Rekey:
             reasons = [] if intent.address in state.records else kept_reasons
             if (rekeyed := self._call(intent, intent.address, reasons)) != intent:
                 store.rewrite_intent(rekeyed)
+        # Last: a rekey that is interrupted before it is continued with the same key.
+        store.append_audit_entries(
+            session.actor.build_state_audit_entry(
+                Address("state", session.target.name),
+                _VERB + key_id,
+                moment=session.clock.utc_now(),
+                plan_id=str(uuid4()),
+            )
+        )
         return RekeyResult(key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count)
 
     def _record(self, record: Record, kept_reasons: list[str]) -> tuple[Record, int]:

@@ -347,7 +347,8 @@ def record_signed_journals(
         for path, content in journals.unrecorded(store.read_state()):
             recovered = _record_under_lock(session, path, content)
             calls = [
-                f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
+                f"{'the outcome of ' * (intent.id in recovered.given_up_ids)}{intent.verb} of "
+                f"{intent.address} (id {intent.remote_id or 'none'})"
                 for intent in recovered.recorded_intents
             ]
             summary = "The state has what an earlier run could not record"

@@ -345,10 +345,14 @@ class TargetState(PartOfTarget):
                     "The state was not replaced", "confirm returned False."
                 )
             with session.store.lock("state restore", repair=True):
-                shown, replaced = replaced, None
-                with suppress(StateError):
-                    replaced = session.store.read_state()
-                if confirm is not None and replaced != shown:
+                locked: State | None = None
+                # What could be read before is read now, or nothing is replaced.
+                try:
+                    locked = session.store.read_state()
+                except StateError:
+                    if replaced is not None:
+                        raise
+                if confirm is not None and locked != replaced:
                     raise StateError.from_summary(
                         "The state changed after it was shown",
                         "Another run wrote to it meanwhile. Nothing was replaced.",
@@ -361,8 +365,8 @@ class TargetState(PartOfTarget):
                     lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
                 )
                 warnings = list[Diagnostic]()
-                if replaced is not None and replaced.binding == identity:
-                    warnings += _keep_calls_of_replaced(session, replaced)
+                if locked is not None and locked.binding == identity:
+                    warnings += _keep_calls_of_replaced(session, locked)
             if difference := exchange.lineage_difference:
                 undo_command = Command("state restore", kept_location, target=target.name)
                 warning = warning_finding(

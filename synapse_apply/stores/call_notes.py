@@ -7,13 +7,13 @@ of its own took 25 ms in PostgreSQL, and takes 5 ms where several calls share th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import WITHOUT_EFFECT, Intent, Record
+from synapse_apply.model.state import WITHOUT_EFFECT, Intent, IntentState, Record
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, SqlRunner
 from synapse_apply.stores.state_messages import duplicate_remote_id, fault
@@ -111,7 +111,9 @@ def write_notes(works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner) 
 
 def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     """Check all notes, then write them; StateError or NotCombinable before anything is written."""
-    stored_texts = _fitting_records(run, notes)
+    ids = [note.intent.id for note in notes]
+    intent_texts: dict[str, str] = dict(_run_in(run, schema.SELECT_INTENTS_BY_ID, ids))
+    stored_texts = _fitting_records(run, notes, intent_texts)
     changed_notes = [
         note
         for note in notes
@@ -124,13 +126,14 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
     ]
     deleted_addresses += [note.changed_record_address for note in notes if note.drops_record]
-    closed_intent_ids = [note.intent.id for note in notes if not note.intent_text]
+    # A call that is opened again takes the place of one that had ended.
+    replaced_intent_ids = list(intent_texts)
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
     ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
     _run_in(run, schema.DROP_RECORDS, deleted_addresses)
     _insert(run, "records", [note.record_row for note in changed_notes])
-    _run_in(run, schema.DROP_INTENTS, closed_intent_ids)
+    _run_in(run, schema.DROP_INTENTS, replaced_intent_ids)
     intent_rows = [
         (note.intent.id, number, str(note.intent.address), note.intent_text)
         for number, note in enumerate(opening_notes, last_intent_number + 1)
@@ -146,8 +149,12 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
-def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str]:
+def _fitting_records(
+    run: SqlRunner, notes: Sequence[CallNote], intent_texts: Mapping[str, str]
+) -> dict[str, str]:
     """The stored record texts by address, of the records that the notes replace.
+
+    `intent_texts` are the stored intents of the notes, by their id.
 
     StateError or NotCombinable if an intent to be opened is open already, or one to be closed is
     not. NotCombinable if two notes are about one intent or one record.
@@ -158,10 +165,12 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
     ]
     if any(len(set(keys)) < len(keys) for keys in (intent_ids, changed_addresses)):
         raise NotCombinable
-    open_ids = {intent_id for (intent_id,) in _run_in(run, schema.SELECT_INTENTS_BY_ID, intent_ids)}
     for note in notes:
+        text = intent_texts.get(note.intent.id)
+        # What is to be closed is open, but for a call that ended when its object was forgotten.
+        is_open = text is not None and not (note.intent_text and _has_ended(note, text))
         # One that is to be opened is open already, or one to be closed is not open.
-        if bool(note.intent_text) is (note.intent.id in open_ids):
+        if bool(note.intent_text) is is_open:
             intent = note.intent
             named = {"verb": intent.verb, "id": intent.id}
             error = (
@@ -172,6 +181,11 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
             raise _own_error(notes, error)
     addresses = [note.record_row[0] for note in notes if note.record_row]
     return dict(_run_in(run, schema.SELECT_RECORDS_BY_ADDRESS, addresses))
+
+
+def _has_ended(note: CallNote, text: str) -> bool:
+    stored = schema.decode(Intent, text, str(note.intent.address), note.intent.id)
+    return stored.state is not IntentState.OPEN
 
 
 def _require_unused_ids(

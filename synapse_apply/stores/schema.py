@@ -184,7 +184,7 @@ COUNT_RECORDS = "SELECT COUNT(*) FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
 # Completed by `append_in_clause`.
 SELECT_INTENTS_BY_ID, DROP_INTENTS = (
-    "SELECT id FROM intents WHERE id",
+    "SELECT id, intent FROM intents WHERE id",
     "DELETE FROM intents WHERE id",
 )
 SELECT_RECORDS_BY_ADDRESS = "SELECT address, record FROM records WHERE address"

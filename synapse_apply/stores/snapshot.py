@@ -21,6 +21,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.state import (
+    MAX_ACTING,
     AuditEntry,
     BackendIdentity,
     Intent,
@@ -96,16 +97,16 @@ def decode_state(rows: StateRows, location: str) -> State:
     header = header_of(meta_row)
     intents = [schema.decode(Intent, text, location, intent_id) for intent_id, text in intent_rows]
     forgotten_calls = tuple(one for one in intents if one.state is not IntentState.OPEN)
+    calls_of = dict[tuple[str, str, str], list[Intent]]()
+    for call in forgotten_calls:
+        calls_of.setdefault((call.address.kind, call.api, call.remote_id), []).append(call)
     for address, record in records_by_address.items() if forgotten_calls else ():
+        own_calls = calls_of.get((address.kind, record.api, record.remote_id), ())
         known = {call.id for call in record.given_up}
-        again = [
-            replace(call, address=address)
-            for call in forgotten_calls
-            if call.address.kind == address.kind
-            and record.is_object_of(call)
-            and call.id not in known
-        ]
-        records_by_address[address] = replace(record, given_up=(*again, *record.given_up))
+        again = [replace(call, address=address) for call in own_calls if call.id not in known]
+        if again:
+            given_up = (*again, *record.given_up)[-MAX_ACTING:]
+            records_by_address[address] = replace(record, given_up=given_up)
     return State(
         lineage=header.lineage,
         serial=header.progress.serial,

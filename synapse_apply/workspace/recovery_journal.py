@@ -333,7 +333,13 @@ class Journals:
                     continue
                 hint = Text("Before you apply: ", command, ".")
                 if state is not None and content.ends_open_calls(state):
-                    hint = Text("The next ", Command("apply"), " records them, or ", command, ".")
+                    hint = Text(
+                        "The next ",
+                        Command("apply"),
+                        " without a saved plan records them, or ",
+                        command,
+                        ".",
+                    )
                 told = (
                     "An earlier run could not record what it did",
                     f"{path} lists calls that were done and that the state does not have yet.",
@@ -498,9 +504,11 @@ def _check_signatures(
             raise _bad_line(path, number) from None
         forged = ""
         if found is SignatureStatus.FORGED:
-            forged = "has the signature of another line"
-        elif number > 1 and found is not status:
-            forged = "is not signed, but the lines before it are"
+            forged = "has a signature that does not match it"
+        elif number > 1 and found is not status and SignatureStatus.UNSIGNED in {found, status}:
+            forged = "is signed, but the lines before it are not"
+            if found is SignatureStatus.UNSIGNED:
+                forged = "is not signed, but the lines before it are"
         elif number > 1 and parse_key_id(signature) != parse_key_id(previous):
             forged = "is signed with another key than the lines before it"
         if forged:

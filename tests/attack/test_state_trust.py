@@ -338,13 +338,26 @@ def say_another_plan(lines: list[dict[str, Any]]) -> None:
         line["plan"] = "77aa0000-0000-4000-8000-000000000000"
 
 
+ALTERED = "has a signature that does not match it"
+UNSIGNED = "is not signed, but the lines before it are"
+
+
 @pytest.mark.parametrize(
-    ("attack", "number"),
-    [(change_an_id, 2), (drop_a_line, 2), (drop_the_first, 1), (swap, 2), (repeat, 3),
-     (strip_one, 2), (add_one_without, 4), (name_another_key, 2), (say_another_plan, 1)],
-)  # fmt: skip
+    ("attack", "number", "why"),
+    [
+        (change_an_id, 2, ALTERED),
+        (drop_a_line, 2, ALTERED),
+        (drop_the_first, 1, ALTERED),
+        (swap, 2, ALTERED),
+        (repeat, 3, ALTERED),
+        (strip_one, 2, UNSIGNED),
+        (add_one_without, 4, UNSIGNED),
+        (name_another_key, 2, "is signed with another key than the lines before it"),
+        (say_another_plan, 1, ALTERED),
+    ],
+)
 def test_a_file_that_was_changed_is_refused_as_a_whole(
-    kept: Kept, attack: Callable[[list[dict[str, Any]]], None], number: int
+    kept: Kept, attack: Callable[[list[dict[str, Any]]], None], number: int, why: str
 ) -> None:
     """With the number of the line, whatever is said; nothing is recorded and no plan hints at it."""
     before, lines = kept.known(), kept.lines
@@ -353,7 +366,7 @@ def test_a_file_that_was_changed_is_refused_as_a_whole(
     for options in ("", "--allow-unsigned"):
         said = kept.recover(options)
         assert "This file was changed after a run wrote it" in said
-        assert f": line {number} " in said
+        assert f": line {number} {why}. " in said
     assert kept.known() == before
     assert kept.file.exists()
     assert "recover" not in kept.site.run("plan -t staging")

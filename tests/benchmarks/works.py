@@ -27,7 +27,7 @@ MEANINGS = {
     "plan-changed": "listed plugins, 1 % changed",
     "plan-by-id": "plugins without a list",
     "first-apply": "new storages",
-    "limited": "a first apply at 200 requests a second; beyond, the server answers 429 with Retry-After 1",
+    "limited": "a first apply at 200 requests a second; beyond, the server answers 429 with Retry-After 1, and the tool halves its parallel calls",
     "apply-changed": "as `plan-changed`, and applied",
     "plan-mixed": "as many plugins as storages, both listed, unchanged",
     "first-apply-mixed": "the same resources, all new",

@@ -149,7 +149,7 @@ def test_what_a_file_knows_is_not_called_unknown(make_site: MakeSite) -> None:
     assert f"`synapse-apply state record {file} -t site` records it" in said
     assert "may act" not in said
     said = told(command(site, "doctor -t site"))
-    assert "The next `synapse-apply apply -t site` records them" in said
+    assert "The next `synapse-apply apply -t site` without a saved plan records them" in said
     assert "The next apply looks them up" not in said
 
 

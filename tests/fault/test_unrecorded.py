@@ -147,8 +147,9 @@ def test_the_next_apply_records_it_and_goes_on(
         site, _, _ = lose_state_during(make_site, server, nth)
         (site.root / "lost.db").replace(state_of(site))
         file = one_file(site)
-        assert "The next `synapse-apply apply -t site` records them" in command(
-            site, "plan -t site"
+        assert (
+            "The next `synapse-apply apply -t site` without a saved plan records them"
+            in command(site, "plan -t site")
         )
         assert file.exists()
         said = command(site, "apply -t site --auto-approve")

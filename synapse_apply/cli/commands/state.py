@@ -592,6 +592,8 @@ def rekey(
         console.write_stderr(f"Kept under its old key: {kept_reason}\n")
     secrets = format_count_and_noun(result.rekeyed_count, "secret")
     lines = [f"Computed the digests of {secrets} with key {result.key_id}."]
+    if result.is_continued:
+        lines.append("That key is from an interrupted `state rekey`; no other key was created.")
     if result.signed_count:
         runs = format_count_and_noun(result.signed_count, "run")
         lines.append(f"Signed the results of {runs} with this key.")

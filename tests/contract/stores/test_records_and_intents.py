@@ -200,3 +200,17 @@ def test_a_secret_is_never_stored(locked, value):
     with pytest.raises(TypeError):
         locked.open_intent_and_use_up_its_approvals(intent(fields={("list",): [value]}))
     assert (locked.read_state().records, locked.read_state().open_intents) == ({}, ())
+
+
+def test_a_call_that_ended_when_its_object_was_forgotten_is_opened_again(locked):
+    """It is one call: its answer was found, or a backup has it as open."""
+    begun = intent(ident="i1")
+    locked.keep_forgotten_call(replace(begun, state=IntentState.ABSENT))
+    assert [call.id for call in locked.read_state().forgotten_calls] == ["i1"]
+    locked.open_intent_and_use_up_its_approvals(begun)
+    state = locked.read_state()
+    assert (state.open_intents, state.forgotten_calls) == ((begun,), ())
+    with pytest.raises(StateError):  # an open one is announced already
+        locked.open_intent_and_use_up_its_approvals(begun)
+    locked.close_ended_intent(replace(begun, state=IntentState.DONE), record(), entry())
+    assert locked.read_state().calls == ()

@@ -180,7 +180,9 @@ def test_a_rekey_after_an_interrupted_one_loses_no_key(place: Workplace, server:
     key.rename(before)
     key.write_text(f"{KEYS[1]}\n")
     key.chmod(0o600)
-    assert "2 secrets" in place.run("state", "rekey", "--auto-approve", code=0).text
+    said = place.run("state", "rekey", "--auto-approve", code=0).text
+    assert "2 secrets" in said
+    assert "That key is from an interrupted `state rekey`; no other key was created." in said
     assert (key.read_text().strip(), before.read_text()) == (KEYS[1], first)
     place.unchanged()
     before.unlink()
@@ -189,3 +191,22 @@ def test_a_rekey_after_an_interrupted_one_loses_no_key(place: Workplace, server:
     assert key.read_text().strip() != KEYS[1]
     assert before.read_text().strip() == KEYS[1]
     place.unchanged()
+
+
+def test_a_whole_rekey_makes_a_key_though_no_secret_could_be_resolved(
+    place: Workplace, server: Server
+) -> None:
+    """The key may have leaked; what keeps its old digest is said."""
+    server.switch(secrets="omitted")
+    place.environ.update(S3_ID="id-1", S3_KEY="secret-1")
+    place.write("manifests/s3.yaml", json.dumps(STORAGE))
+    place.run("state", "init", code=0)
+    place.apply()
+    key, texts = place.root / ".synapse-apply" / "state" / "prod.key", set[str]()
+    del place.environ["S3_ID"], place.environ["S3_KEY"]
+    for _ in range(3):
+        texts.add(key.read_text())
+        said = place.run("state", "rekey", "--auto-approve", code=0).text
+        assert said.count("Kept under its old key: storage/s3 ") == 2
+        assert "interrupted" not in said
+    assert len(texts | {key.read_text()}) == 4

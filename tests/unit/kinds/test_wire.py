@@ -57,6 +57,11 @@ def test_nulls_are_absent_and_a_container_of_them_is_empty():
     assert configuration(None, {"a": {"b": None}}) == {}
 
 
+def test_an_empty_map_inside_a_container_stays():
+    """A manifest that declares one differs in nothing; a map of nulls is absent as before."""
+    assert configuration("s3", {"opts": {}, "a": {"b": None}}) == {"opts": {}}
+
+
 def test_a_map_that_is_one_secret():
     """`credentials` is wrapped whole."""
     made = configuration("gcp", {"credentials": {"private_key": "v"}, "bucket": "b"})
