@@ -25,7 +25,17 @@ from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.resource import Desired, shorten_git_ref
 from synapse_apply.model.state import ACCEPTED, DIRTY_SUFFIX, FOUND, AuditEntry, Record
-from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, of_two_keys
+from synapse_apply.model.values import (
+    ABSENT,
+    DesiredSecret,
+    Mac,
+    Reference,
+    SecretRef,
+    WithheldSecret,
+    get_at_or_absent,
+    holds_secret,
+    of_two_keys,
+)
 from synapse_apply.operations.resource_sides import read_sides
 from synapse_apply.planning.diff import UNTOLD, explain_given_up
 from synapse_apply.planning.plan_input import ResourceState
@@ -39,6 +49,8 @@ _ALL = 2**31
 _WEEK = timedelta(days=7)
 _APPROVED_BY = ", approved by "
 # A variable, or an alias of YAML: the value is in another line.
+# What a manifest declares in the place of a value.
+_INDIRECT = (SecretRef, DesiredSecret, Reference)
 _FROM_ELSEWHERE = re.compile(r"\$\{|[:-] +\*\w")
 
 
@@ -212,13 +224,15 @@ class _History:
         if origin.startswith(FOUND):
             plan = f" of apply {entry.plan_id}" if entry else ""
             note = f"equals what call {origin.removeprefix(FOUND)}{plan} sent; {UNTOLD}"
-            return replace(found, origin=ValueOrigin.EQUAL, note=note)
+            return replace(unknown, origin=ValueOrigin.EQUAL, note=note)
         if entry is None:
             return replace(unknown, note="no entry of the state's history has it")
         if origin.startswith(ACCEPTED):
             return replace(found, origin=ValueOrigin.ACCEPTED, before=entry.at)
+        if applied is ABSENT:
+            return replace(unknown, note=f"no call sent it; it was there after call {entry.call}")
         found = self._with_commit(replace(found, origin=ValueOrigin.SENT), entry)
-        if applied is not ABSENT and not is_same_value(applied, live, rule.compare):
+        if not is_same_value(applied, live, rule.compare):
             found = replace(found, note="the backend answered with another value than was sent")
         if path in entry.put_back:
             return self._with_times(found, entry.put_back[path], entry.at)
@@ -260,6 +274,12 @@ class _History:
         prefix = f"{shorten_git_ref(commit)}:"
         # What is not of the commit, such as an overlay, is of the project file as it is now.
         if position is None or desired is None or not position.file.startswith(prefix):
+            return found
+        # An overlay of then may be gone from the project file, or a changed file be in no list.
+        sent = self._record.applied.get(found.path)
+        declared = get_at_or_absent(desired.spec, found.path)
+        is_plain = not (isinstance(sent, Mac) or holds_secret(declared, _INDIRECT))
+        if is_plain and not is_same_value(declared, sent, self._resource.rule(found.path).compare):
             return found
         file = position.file.removeprefix(prefix)
         found = replace(found, file=file, line=position.line)

@@ -116,3 +116,17 @@ def test_an_object_that_is_not_there(applied: Workplace) -> None:
     """What is declared and not applied has no live value."""
     applied.write("manifests/more.yaml", STORAGE.replace("raw-data", "more").replace("Raw", "More"))
     assert "There is no live object" in applied.run("blame", "storage/more", code=1).err
+
+
+def test_a_value_of_an_overlay_that_is_gone_has_no_author(applied: Workplace) -> None:
+    """The commit of the apply declares another value in the place that is read now."""
+    project = (applied.root / "synapse-apply.yaml").read_text()
+    document = json.loads(project)
+    (target,) = document["targets"].values()
+    target["overlays"] = {"plugin/yolo": {"spec": {"description": "By an overlay"}}}
+    applied.write("synapse-apply.yaml", json.dumps(document))
+    head = commit(applied, "Ann Author")
+    applied.apply()
+    applied.write("synapse-apply.yaml", project)
+    one = fields(applied, "plugin/yolo", "description")["/description"]
+    assert (one["value"], one["commit"], one["author"]) == ("By an overlay", head, None)
