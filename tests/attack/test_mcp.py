@@ -142,7 +142,8 @@ def answers(
     text = TEXTS[request.param]
     liar.tells(honest)
     projects.shared.clear()
-    site = Site.make(projects.folder / f"mcp-{request.param}", behind, 1)
+    # A worker may come back to a text, and then makes its site anew.
+    site = Site.make(projects.folder / f"mcp-{next(projects.numbers)}", behind, 1)
     declare(site, text, "before")
     run("apply --auto-approve", site.root, site.environ)
     declare(site, text, text)
