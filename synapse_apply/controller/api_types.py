@@ -152,6 +152,15 @@ class Target:
 
 
 @frozen
+class Pause:
+    scope: str
+    who: str
+    reason: str
+    since: Moment
+    until: Moment
+
+
+@frozen
 class TargetList:
     items: tuple[Target, ...]
     total: int
@@ -159,6 +168,7 @@ class TargetList:
     sources: tuple[Source, ...] = ()
     source_findings: tuple[SourceFinding, ...] = ()
     processes: tuple[Process, ...] = ()
+    pauses: tuple[Pause, ...] = ()
 
 
 @frozen
@@ -275,15 +285,6 @@ class HoldList:
     items: tuple[Hold, ...]
     total: int
     offset: int = 0
-
-
-@frozen
-class Pause:
-    scope: str
-    who: str
-    reason: str
-    since: Moment
-    until: Moment
 
 
 @frozen

@@ -371,6 +371,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     unchecked = sum(item["state"] == "not looked at" for item in document["items"])
     if progress := describe_first_checks(unchecked, len(rows)):
         console.write_output(f"\n{progress}\n")
+    for pause in document.get("pauses", ()):
+        line = "{scope} is paused by {who} until {until}: {reason}".format_map(pause)
+        console.write_output(f"\n{sanitize(line)}\n")
     _print_processes(console, document.get("processes", ()))
 
 

@@ -53,6 +53,7 @@ from synapse_apply.controller.rules.permits import is_pause_active, longest_acti
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Verb
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.phrases import format_count_and_noun
 
 _MAX_SCOPE_LENGTH = 400
@@ -343,13 +344,24 @@ class PeopleActions:
         return rule
 
     def _build_no_pause_error(self, scope: str, now: float) -> ActionRefused:
-        """Why a scope cannot be resumed; names no other pause, which not all may know of."""
+        """Why a scope cannot be resumed; names the patterns that pause the target, as its page."""
         parts = self._parts
         detail = f"Nobody has paused `{scope[:_MAX_SCOPE_LENGTH]}`."
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
         pause = longest_active_pause(find_target_rule(parts, name), (), name, now)
         hint = "Name the exact scope of the pause."
+        covering = [
+            row
+            for row in parts.store.list_pauses()
+            if is_pause_active(row, now) and fnmatchcase(scope, row.scope)
+        ]
+        if covering:
+            detail = f"`{covering[0].scope}` is paused by {covering[0].who}, not {name} alone."
+            hint = Text(
+                "To end the pause of all that it matches, run ",
+                Command("controller resume", covering[0].scope),
+            )
         if pause is not None:
             detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."
             hint = "Remove `paused` from controller.yaml, and send SIGHUP to the controller."

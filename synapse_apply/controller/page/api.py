@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
@@ -25,6 +26,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.permits import is_pause_active
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -40,8 +42,13 @@ class BadQueryError(ValueError):
     """A parameter that makes no sense; its text says which."""
 
 
-def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
-    """A TargetList. Parameters: target or source, state, q; offset, limit. BadQueryError."""
+def list_targets_as_json(
+    store: ReadableStore, parameters: Mapping[str, str], now: float
+) -> JsonDocument:
+    """A TargetList, with the pauses that hold `now`, a wall-clock time.
+
+    Parameters: target or source, state, q; offset, limit. BadQueryError.
+    """
     state = parameters.get("state", "")
     condition = next((c for c in TargetCondition if c.value == state), None)
     if state and condition is None:
@@ -75,6 +82,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
             )
             for process in live_processes(store)
         ],
+        pauses=[pause for pause in store.list_pauses() if is_pause_active(pause, now)],
     )  # fmt: skip
 
 
@@ -91,7 +99,8 @@ def targets_document(store: ReadableStore) -> JsonDocument:
     """
 
     def read_page(offset: int) -> JsonDocument:
-        return list_targets_as_json(store, {"offset": f"{offset}", "limit": f"{MAX_ITEMS}"})
+        page = {"offset": f"{offset}", "limit": f"{MAX_ITEMS}"}
+        return list_targets_as_json(store, page, time.time())
 
     document = read_page(0)
     items = list(document["items"])

@@ -44,7 +44,7 @@ _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED
 
 def targets(visitor: Visitor) -> JsonDocument:
     """A TargetList. Parameters: target or source, state, q; offset, limit."""
-    return list_targets_as_json(visitor.store, visitor.parameters)
+    return list_targets_as_json(visitor.store, visitor.parameters, visitor.now)
 
 
 def revisions(visitor: Visitor) -> JsonDocument:

@@ -119,7 +119,7 @@ class ControllerApi:
         pages = self._iter_pages("targets", TargetList, parameters)
         items = [item for page in pages for item in page.fields["items"]]
         first_page = self._read("targets", TargetList, {**parameters, "limit": "1"}).fields
-        parts = ("sources", "source_findings", "processes")
+        parts = ("sources", "source_findings", "processes", "pauses")
         return {
             "apiVersion": API_VERSION,
             "kind": TargetList.__name__,

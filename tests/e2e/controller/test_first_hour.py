@@ -183,6 +183,9 @@ def test_the_first_hour_is_as_the_page_has_it(hour):
     hour.wait_for(dev="paused", prod="held")
     shown = hour.type_until("synapse-apply controller status")
     assert re.search(r"^paused +acme/dev .*token:you.*incident 4711", shown, re.MULTILINE)
+    assert re.search(
+        r"^acme/dev is paused by token:you until .*: incident 4711$", shown, re.MULTILINE
+    )
     assert "Night shift" not in hour.read_plugin("dev")
     hour.type_until("synapse-apply controller resume")
     hour.wait_for(dev="in sync")

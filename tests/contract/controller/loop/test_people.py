@@ -504,6 +504,17 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world):
         world.resume(ANN, "acme/p*")
 
 
+def test_a_target_under_a_paused_pattern_is_not_resumed_alone(world, loop):
+    """The refusal names the pattern, and the command that ends its pause."""
+    world.pause(ANN, "acme/p*", "x", DAY)
+    with pytest.raises(ActionRefused, match="Pause not found") as caught:
+        world.resume(BOB, "acme/prod")
+    (problem,) = caught.value.diagnostics
+    assert problem.detail == "`acme/p*` is paused by proxy:ann, not acme/prod alone."
+    assert problem.hint.endswith("run `synapse-apply controller resume 'acme/p*'`")
+    assert [row.scope for row in world.store.list_pauses()] == ["acme/p*"]
+
+
 def test_what_is_held_says_that_it_is_paused_until_it_is_not(world, loop):
     world.pause(ANN, "acme/*", "x", DAY)
     world.settle(loop, after=31)

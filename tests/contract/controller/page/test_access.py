@@ -301,6 +301,7 @@ def test_lists_of_the_api_are_those_of_the_token(held_page):
     assert [item["scope"] for item in held_page.get("/api/v1/pauses", **ci).json()["items"]] == [
         "vision/*"
     ]
+    assert [item["scope"] for item in targets["pauses"]] == ["vision/*"]
     assert held_page.get("/api/v1/audit", **ci).status_code == 403
     assert len(held_page.get("/api/v1/audit", **BEARER).json()["items"]) == 4
 
