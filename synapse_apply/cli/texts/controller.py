@@ -394,9 +394,14 @@ def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -
 
 def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    if item.get("finding"):
+    if finding := item.get("finding"):
+        match finding.get("range"):
+            case {"filename": str(file), "start": {"line": int(line)}}:
+                place = f" ({file}:{line})"
+            case _:
+                place = ""
         reason = item.get("waiting_reason")
-        return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
+        return f"{finding['summary']}{place}{f'; {reason}' if reason else ''}"
     counts = (item.get(f"{name}_count") or 0 for name in ("hold", "held_guard", "applying"))
     hold_phrase = describe_holds(*counts)
     unknown_phrase = "the outcome of a call is unknown" if item["state"] == "unknown" else ""
