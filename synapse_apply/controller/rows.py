@@ -569,6 +569,20 @@ class PauseRow:
     until: float
 
 
+@frozen
+class SessionRow:
+    """Somebody who logged in on the page with a token of `access`, until `until` (wall clock).
+
+    Neither the cookie nor the token is stored: `digest` is the cookie's, and `proof` is an HMAC of
+    the token under the cookie, so that a session ends when its token is another one.
+    """
+
+    digest: str
+    token_name: str
+    proof: str
+    until: float
+
+
 class StatusState(Enum):
     """States of a commit status, in the words of both forges' common part."""
 

@@ -34,6 +34,7 @@ from synapse_apply.controller.rows import (
     PauseRow,
     RolloutRow,
     RunCause,
+    SessionRow,
     TargetCondition,
     TargetName,
     TargetRow,
@@ -92,6 +93,19 @@ class PeopleActions:
         self._poll_soon = fetch_soon
         self._wake_loop = wake
         self._rollback_plans = RollbackPlans(parts)
+
+    def log_in(self, who: str, session: SessionRow, old_digest: str) -> None:
+        """Begin a session of the page, and end the one that the browser had, if any."""
+        with self._parts.write() as writer:
+            writer.delete_session(old_digest)
+            writer.put(session)
+            self._append_audit_and_log(writer, who, "log in", "", "")
+
+    def log_out(self, who: str, digest: str) -> None:
+        """End a session of the page."""
+        with self._parts.write() as writer:
+            writer.delete_session(digest)
+            self._append_audit_and_log(writer, who, "log out", "", "")
 
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         """Fetch the source and look at the target at once; a failing one is tried again."""
@@ -305,11 +319,11 @@ class PeopleActions:
         writer.put(replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause))
 
     def _append_audit_and_log(
-        self, writer: StoreWriter, who: str, verb: Verb, subject: str, detail: str = ""
+        self, writer: StoreWriter, who: str, verb: Verb | str, subject: str, detail: str = ""
     ) -> None:
-        now = self._parts.clock.read_wall()
-        writer.append_audit(now, who, verb.action, subject, detail)
-        self._parts.log("info", verb.action, who=who, subject=subject, detail=detail)
+        action = verb if isinstance(verb, str) else verb.action
+        writer.append_audit(self._parts.clock.read_wall(), who, action, subject, detail)
+        self._parts.log("info", action, who=who, subject=subject, detail=detail)
 
     def _mark_changed(self, names: Collection[TargetName]) -> None:
         """Have the ends of revisions told anew, and the next round begin at once."""

@@ -5,13 +5,14 @@ What reads the store is answered on threads, so that no long page keeps a probe 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,8 +25,16 @@ from synapse_apply.controller import api_types as types
 from synapse_apply.controller import verbs
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page import addresses, lists, overview, rollout_views, runs
+from synapse_apply.controller.page import (
+    addresses,
+    lists,
+    overview,
+    rollout_views,
+    runs,
+    sessions,
+)
 from synapse_apply.controller.page.api import BadQueryError, format_safe_json, write_document
+from synapse_apply.controller.page.guard import LOGIN_PATH, LOGOUT_PATH
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
 from synapse_apply.controller.page.readable_store import RestrictedStore
@@ -43,15 +52,18 @@ from synapse_apply.controller.page.requests import (
 )
 from synapse_apply.controller.page.visitor import (
     API_PREFIX,
+    NotLoggedIn,
     RequestRefused,
     Visitor,
+    find_token_holder,
+    forbidden,
     identify_person,
     is_equal_secret,
 )
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.access import list_readable_patterns
-from synapse_apply.controller.settings import Source
+from synapse_apply.controller.rules.access import TOKEN_PREFIX, Person, list_readable_patterns
+from synapse_apply.controller.settings import Access, Source
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.verbs import Subject, Verb
@@ -87,6 +99,8 @@ _DOCUMENTS: Mapping[str, Callable[[Visitor], JsonDocument | None]] = {
 _NOT_FOUND = (HTTPStatus.NOT_FOUND, "Not found.")
 _NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is wrong.")
 _RETRY_SECONDS = 5
+# Whoever guesses tokens waits for each, and few at a time; a right one never waits.
+_WRONG_TOKEN_SECONDS, _MOST_WRONG_TOKENS = 1.0, 20
 _STORE_IS_AWAY = "The controller retries every few seconds. Its log has the reason."
 
 
@@ -108,6 +122,7 @@ class PageApp:
         self._read_access_secrets = read_usable_access_secrets
         self._clock = clock
         self._open_pushes = 0
+        self._wrong_tokens = 0
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
@@ -120,6 +135,9 @@ class PageApp:
             Route("/metrics", self.send_metrics),
             Route("/healthz", self.send_ok_unconditionally),
             Route("/readyz", self.send_readiness),
+            Route(LOGIN_PATH, self.show_login),
+            Route(LOGIN_PATH, self._login(own_origins), methods=["POST"]),
+            Route(LOGOUT_PATH, self._logout(own_origins), methods=["POST"]),
             *(Route(path, self._page(*page)) for path, page in _PAGES.items()),
             *(Route(f"{API_PREFIX}{path}", self._list(of)) for path, of in _DOCUMENTS.items()),
         ]
@@ -148,11 +166,97 @@ class PageApp:
 
     def admit_visitor(self, request: Request) -> Visitor:
         """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""
-        settings, is_api = self._loop.get_settings(), request.url.path.startswith(API_PREFIX)
+        settings, now = self._loop.get_settings(), self._clock()
         secrets = self._read_access_secrets()
-        person = identify_person(settings.access, secrets, request.headers, is_api=is_api)
+        cookie = sessions.find_cookie(request, settings)
+        value = cookie.read(request) if cookie is not None else ""
+
+        def find_session_holder(access: Access) -> Person | None:
+            return sessions.find_session_holder(self._store, access, secrets.tokens, value, now)
+
+        is_api = request.url.path.startswith(API_PREFIX)
+        person = identify_person(
+            settings.access,
+            secrets,
+            request.headers,
+            find_session_holder=None if is_api else find_session_holder,
+        )
         store = RestrictedStore(self._store, list_readable_patterns(settings.access, person))
-        return Visitor(person, settings, store, self._store, self._loop, request, self._clock())
+        return Visitor(person, settings, store, self._store, self._loop, request, now)
+
+    def show_login(self, request: Request) -> Response:
+        """The form to log in; who has logged in is led on."""
+        page = sessions.choose_page(request.query_params.get("page", ""))
+        self._require_login_cookie(request)
+        try:
+            self.admit_visitor(request)
+        except NotLoggedIn:
+            return self._render_login(page)
+        return RedirectResponse(page, HTTPStatus.SEE_OTHER)
+
+    def _render_login(self, page: str, status: int = HTTPStatus.OK) -> Response:
+        is_wrong = status != HTTPStatus.OK
+        return self._render(
+            "login.html", None, status=status, section="", page=page, is_wrong=is_wrong
+        )
+
+    def _require_login_cookie(self, request: Request) -> sessions.Cookie:
+        """RequestRefused where nobody can log in."""
+        cookie = sessions.find_cookie(request, self._loop.get_settings())
+        if cookie is None:
+            raise forbidden(
+                "You cannot log in here",
+                "Without tokens in `access` nobody can, and a token is sent only over https (the "
+                "`public_url`) or loopback.",
+                "Open the page at its `public_url`, or through `ssh -L`.",
+            )
+        return cookie
+
+    def _login(self, own_origins: Collection[str]) -> _Endpoint:
+        """Takes the form of a token: a new session, whatever the browser had before."""
+
+        async def log_in(request: Request) -> Response:
+            cookie = self._require_login_cookie(request)
+            require_form_of_own_page(request, own_origins)
+            form = Form(await read_body_within_limits(request, MAX_BODY_SIZE))
+            page, token = sessions.choose_page(form.text("page")), form.text("token")
+            secrets, access = self._read_access_secrets(), self._loop.get_settings().access
+            name = find_token_holder(access, secrets, token) if access is not None else ""
+            if not name:
+                if self._wrong_tokens >= _MOST_WRONG_TOKENS:
+                    raise HTTPException(
+                        HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong tokens. Try again later."
+                    )
+                self._wrong_tokens += 1
+                try:
+                    await asyncio.sleep(_WRONG_TOKEN_SECONDS)
+                finally:
+                    self._wrong_tokens -= 1
+                return self._render_login(page, HTTPStatus.FORBIDDEN)
+            value, session = sessions.make_session(name, secrets.tokens[name], self._clock())
+            people, old = self._loop.get_people_actions(), cookie.read(request)
+            who = f"{TOKEN_PREFIX}{name}"
+            await run_in_threadpool(people.log_in, who, session, sessions.digest_of(old))
+            response = RedirectResponse(page, HTTPStatus.SEE_OTHER)
+            cookie.write(response, value)
+            return response
+
+        return log_in
+
+    def _logout(self, own_origins: Collection[str]) -> _Endpoint:
+        """Ends the session of the browser that sends the form."""
+
+        async def log_out(request: Request) -> Response:
+            cookie = self._require_login_cookie(request)
+            require_form_of_own_page(request, own_origins)
+            visitor = await run_in_threadpool(self.admit_visitor, request)
+            digest, people = sessions.digest_of(cookie.read(request)), visitor.loop
+            await run_in_threadpool(people.get_people_actions().log_out, visitor.identity, digest)
+            response = RedirectResponse(LOGIN_PATH, HTTPStatus.SEE_OTHER)
+            cookie.write(response, "")
+            return response
+
+        return log_out
 
     def _page(
         self, template: str, section: str, read: Callable[[Visitor], Mapping[str, Any] | None]
@@ -172,7 +276,8 @@ class PageApp:
         """A page for somebody (None: for who was not let in), who is told what they may read."""
         # Forms need the browser to say where they were: to our own address alone.
         is_person = visitor is not None and visitor.person is not None
-        referrer_policy = "same-origin" if is_person else "no-referrer"
+        has_form = is_person or template == "login.html"
+        referrer_policy = "same-origin" if has_form else "no-referrer"
         settings, now = self._loop.get_settings(), self._clock()
         html, content_policy = render_page(
             template, visitor, settings, now, referrer_policy=referrer_policy, **values
@@ -195,11 +300,12 @@ class PageApp:
         """Takes a form of a page of ours."""
 
         async def act(request: Request) -> Response:
-            visitor, named = self.admit_visitor(request), _named_in_path(request)
+            named = _named_in_path(request)
+            visitor = await run_in_threadpool(self.admit_visitor, request)
             if visitor.person is None:
                 scope = f"the rollout {named}" if verb.is_of_rollout else str(named)
                 raise visitor.right_refusal(verb.right, scope)
-            require_form_of_own_page(visitor, own_origins)
+            require_form_of_own_page(request, own_origins)
             body = await read_body_within_limits(request, MAX_BODY_SIZE)
             action = read_action(verb, Form(body), self._clock(), named)
             planned = await run_in_threadpool(carry_out, action, visitor)
@@ -260,11 +366,21 @@ class PageApp:
                 for finding in findings
             )
             return PlainTextResponse(lines, status, headers)
+        settings = self._loop.get_settings()
+        if (
+            isinstance(error, NotLoggedIn)
+            and request.method != "POST"
+            and sessions.find_cookie(request, settings) is not None
+            and not (settings.access and settings.access.proxy)
+        ):
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            address = f"{LOGIN_PATH}?{urlencode({'page': asked})}"
+            return RedirectResponse(address, HTTPStatus.SEE_OTHER)
         try:
             # A page for a visitor reads the store.
             is_store_away = isinstance(error, StoreUnavailable)
             visitor = None if is_store_away else self.admit_visitor(request)
-        except RequestRefused:
+        except (RequestRefused, StoreUnavailable):
             visitor = None
         template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
         # The page whose form was sent.

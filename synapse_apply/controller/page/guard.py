@@ -24,6 +24,7 @@ from synapse_apply.controller import verbs
 from synapse_apply.model.secrets.secret_rules import is_loopback
 
 HOOK_PREFIX = "/hooks/"
+LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
 _VERBS = "|".join(verb.name for verb in verbs.OF_TARGETS)
 _ROLLOUT_VERBS = "|".join(verb.name for verb in verbs.OF_ROLLOUTS)
 _ACTION_PATH = re.compile(
@@ -130,8 +131,11 @@ class RequestGuard:
                 text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
                 status = HTTPStatus.MISDIRECTED_REQUEST if match else HTTPStatus.BAD_REQUEST
                 return PlainTextResponse(text, status)
-        takes_posts = path.startswith(HOOK_PREFIX) or _ACTION_PATH.fullmatch(path)
-        methods = ("POST",) if takes_posts else ("GET", "HEAD")
+        takes_posts = (
+            path == LOGOUT_PATH or path.startswith(HOOK_PREFIX) or _ACTION_PATH.fullmatch(path)
+        )
+        methods = ["POST"] if takes_posts else ["GET", "HEAD"]
+        methods += ["POST"] if path == LOGIN_PATH else []
         if scope["method"] not in methods:
             allow = {"Allow": ", ".join(methods)}
             return PlainTextResponse("This path does not allow this method.\n", 405, allow)

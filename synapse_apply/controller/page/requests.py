@@ -18,7 +18,13 @@ from starlette.requests import ClientDisconnect, Request
 from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.rollbacks import PlannedRollback
 from synapse_apply.controller.page.addresses import read_number
-from synapse_apply.controller.page.visitor import RequestRefused, Visitor, forbidden, not_found
+from synapse_apply.controller.page.visitor import (
+    RequestRefused,
+    Visitor,
+    forbidden,
+    is_from_own_page,
+    not_found,
+)
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
@@ -341,18 +347,18 @@ FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 _BODY_SECONDS = 10.0
 
 
-def require_form_of_own_page(visitor: Visitor, own_origins: Collection[str]) -> None:
+def require_form_of_own_page(request: Request, own_origins: Collection[str]) -> None:
     """Raise RequestRefused unless the browser says that a page of ours sends the request.
 
     Browsers say it in `Sec-Fetch-Site` (over TLS and loopback) and in `Origin`; no page can change
     either. Of the two, what is there has to say so. A request with neither is of no browser, or of
     one that is too old; `Origin: null` is of no page of ours, which let their address be named.
     """
-    headers = visitor.request.headers
+    headers = request.headers
     origins = headers.getlist("origin")
     has_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
     is_ours = (
-        visitor.is_from_own_page and (has_own_origin or not origins)
+        is_from_own_page(request) and (has_own_origin or not origins)
         if "sec-fetch-site" in headers
         else has_own_origin
     )

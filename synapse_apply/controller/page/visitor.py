@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from http import HTTPStatus
 
@@ -17,7 +17,12 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
-from synapse_apply.controller.rules.access import Person, can_pause_scope, list_rights
+from synapse_apply.controller.rules.access import (
+    TOKEN_PREFIX,
+    Person,
+    can_pause_scope,
+    list_rights,
+)
 from synapse_apply.controller.settings import Access, Controller, ProxyAccess, Right
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.verbs import Verb
@@ -43,6 +48,10 @@ class RequestRefused(Exception):
 
 def forbidden(summary: str, detail: str, hint: str = "") -> RequestRefused:
     return RequestRefused(HTTPStatus.FORBIDDEN, error_finding(summary, detail, hint))
+
+
+class NotLoggedIn(RequestRefused):
+    """The refusal of a page to who may log in there."""
 
 
 def _unauthorized(summary: str, detail: str, hint: str, challenge: str) -> RequestRefused:
@@ -82,6 +91,11 @@ class Visitor:
         return tuple(sorted(self.person.groups)) if self.person else ()
 
     @property
+    def has_session(self) -> bool:
+        """Whether they have logged in here, so that they can log out."""
+        return self.identity.startswith(TOKEN_PREFIX)
+
+    @property
     def parameters(self) -> Mapping[str, str]:
         return self.request.query_params
 
@@ -94,7 +108,7 @@ class Visitor:
     @property
     def is_from_own_page(self) -> bool:
         """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
-        return self.request.headers.getlist("sec-fetch-site") == ["same-origin"]
+        return is_from_own_page(self.request)
 
     def read_own_notice(self, asked: Sequence[Verb]) -> str:
         """What they have just done by a form, as `done` of the address names it; "" for nothing.
@@ -167,32 +181,42 @@ _NAME_MARKS = frozenset("._@+-=~/\\:| ")
 
 
 def identify_person(
-    access: Access | None, secrets: AccessSecrets, headers: Headers, *, is_api: bool
+    access: Access | None,
+    secrets: AccessSecrets,
+    headers: Headers,
+    *,
+    find_session_holder: Callable[[Access], Person | None] | None,
 ) -> Person | None:
     """Who sends a request with these headers; None without `access`, where all may read.
 
-    RequestRefused where the headers name nobody, or somebody without the proof of it.
+    `find_session_holder` tells who has logged in on the page; None for the API, which takes tokens
+    instead. RequestRefused where the headers name nobody, or somebody without the proof of it.
     """
     if access is None:
         return None
     person = _proxy_person(access.proxy, secrets.proxy, headers) if access.proxy else None
     # Whom the proxy names is that person, whatever the proxy puts into `Authorization`.
-    if person is None and is_api:
+    if person is None and find_session_holder is not None:
+        person = find_session_holder(access)
+    elif person is None:
         person = _token_holder(access, secrets, headers)
     if person is not None:
         return person
-    if is_api:
+    if find_session_holder is None:
         raise _unauthorized(
             "You are not logged in",
             "The request has no token, and no proxy says who sent it.",
             "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             "Bearer",
         )
-    raise forbidden(
-        "You are not logged in",
-        "Pages are for people whom the proxy of `access` has logged in. Tokens work only for "
-        "/api/v1.",
-        "Open the page at the address of the proxy.",
+    raise NotLoggedIn(
+        HTTPStatus.FORBIDDEN,
+        error_finding(
+            "You are not logged in",
+            "This page is for people whom `access` names.",
+            "Open the page at the address of the proxy, or log in at /login with a token of "
+            "`access.tokens`.",
+        ),
     )
 
 
@@ -267,22 +291,31 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
     if not values:
         return None
     match = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
-    holders: Sequence[str] = ()
-    if match is not None:
-        # All are compared, so that the time says nothing about any of them.
-        holders = [
-            name
-            for name, secret in secrets.tokens.items()
-            if is_equal_secret(match[1], secret) and name in access.tokens
-        ]
-    if not holders:
+    holder = find_token_holder(access, secrets, match[1]) if match is not None else ""
+    if not holder:
         raise _unauthorized(
             "Unknown token",
             "`access.tokens` does not have the token of `Authorization`.",
             "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             'Bearer error="invalid_token"',
         )
-    return Person(f"token:{holders[0]}", frozenset())
+    return Person(f"{TOKEN_PREFIX}{holder}")
+
+
+def find_token_holder(access: Access, secrets: AccessSecrets, token: str) -> str:
+    """The name of who has a token; "" for one that nobody has."""
+    # All are compared, so that the time says nothing about any of them.
+    holders = [
+        name
+        for name, secret in secrets.tokens.items()
+        if is_equal_secret(token, secret) and name in access.tokens
+    ]
+    return next(iter(holders), "")
+
+
+def is_from_own_page(request: Request) -> bool:
+    """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
+    return request.headers.getlist("sec-fetch-site") == ["same-origin"]
 
 
 def is_equal_secret(text: str, secret: Sensitive) -> bool:

@@ -32,6 +32,7 @@ from synapse_apply.controller.rows import (
     RolloutTargetRow,
     RunOutcome,
     RunRow,
+    SessionRow,
     SourceRow,
     StatusRow,
     TargetCondition,
@@ -62,6 +63,7 @@ from synapse_apply.controller.store.store_schema import (
     ROLLOUT_TARGETS,
     ROLLOUTS,
     RUNS,
+    SESSIONS,
     SOURCES,
     STATE_RANKS,
     STATUSES,
@@ -492,6 +494,11 @@ class ControllerStore:
     def list_pauses(self) -> Sequence[PauseRow]:
         """The pauses that people have set, also those that are over; by scope."""
         return self._select_rows(PAUSES, "ORDER BY scope")
+
+    def find_session(self, digest: str) -> SessionRow | None:
+        """A session of the page, also one that is over."""
+        rows = self._select_rows(SESSIONS, "WHERE digest = ?", [digest])
+        return rows[0] if rows else None
 
     def list_rollouts(self) -> Sequence[RolloutRow]:
         """Every rollout that has begun, also those that have ended; by name."""

@@ -22,6 +22,7 @@ from synapse_apply.controller.rows import (
     RolloutTargetRow,
     RunCause,
     RunRow,
+    SessionRow,
     SourceRow,
     StatusRow,
     TargetCondition,
@@ -43,7 +44,7 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 9
+STORE_FORMAT = 10
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number. One of format 8 would restore
 # what waits for a person since it was restored often.
@@ -75,6 +76,7 @@ AUDIT = RowTable("audit", AuditRow, ["number"])
 HOLDS = RowTable("holds", HoldRow, ["source", "target", "row_digest"])
 APPROVALS = RowTable("approvals", ApprovalRow, ["id"])
 PAUSES = RowTable("pauses", PauseRow, ["scope"])
+SESSIONS = RowTable("sessions", SessionRow, ["digest"])
 ROLLOUTS = RowTable("rollouts", RolloutRow, ["name"])
 WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
 ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
@@ -167,6 +169,7 @@ def empty_store_statements(dialect: SqlDialect) -> tuple[str, ...]:
         *added_by_format_3(dialect),
         *CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
         *added_by_format_7(dialect),
+        SESSIONS.create_statement(dialect),
     )
 
 
@@ -211,13 +214,21 @@ def upgrade_tables_if_older_without_commit(
         (7, _from_6_to_7),
         (8, _from_7_to_8),
         (9, _from_8_to_9),
+        (10, _from_9_to_10),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
                 connection.execute(change)
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
-    return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
+    is_refused = old_format < OLDEST_WRITING_FORMAT
+    refused = ", which older versions refuse" if is_refused else ""
+    return f"format {old_format} to {STORE_FORMAT}{refused}{kept}"
+
+
+def _from_9_to_10(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 9, which had no sessions of the page."""
+    yield SESSIONS.create_statement(dialect)
 
 
 def _from_8_to_9(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

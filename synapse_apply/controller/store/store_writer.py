@@ -42,6 +42,7 @@ from synapse_apply.controller.store.store_schema import (
     ROLLOUT_TARGETS,
     ROLLOUTS,
     RUNS,
+    SESSIONS,
     SOURCES,
     STATUSES,
     TARGETS,
@@ -72,7 +73,7 @@ _KEPT_OF_TARGETS = {
 _NEXT_EPOCH = "leases.epoch + (CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END)"
 _TABLES: tuple[RowTable[Any], ...] = (
     *(SOURCES, REVISIONS, TARGETS, RUNS, STATUSES, MESSAGES, APPROVALS, PAUSES),
-    *(ROLLOUTS, WAVES, ROLLOUT_TARGETS, PROCESSES, OWNERS),
+    *(ROLLOUTS, WAVES, ROLLOUT_TARGETS, PROCESSES, OWNERS, SESSIONS),
 )
 _KEPT = {
     SOURCES.name: {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS},
@@ -335,6 +336,7 @@ class StoreWriter:
         """Delete approvals that were given, and pauses that ended, before a time."""
         self._connection.execute_write("DELETE FROM approvals WHERE approved_at < ?", [when])
         self._connection.execute_write("DELETE FROM pauses WHERE until < ?", [when])
+        self._connection.execute_write("DELETE FROM sessions WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
         """Write a pause; one of the same scope is replaced."""
@@ -342,6 +344,9 @@ class StoreWriter:
 
     def delete_pause(self, scope: str) -> None:
         self._connection.execute_write("DELETE FROM pauses WHERE scope = ?", [scope])
+
+    def delete_session(self, digest: str) -> None:
+        self._connection.execute_write("DELETE FROM sessions WHERE digest = ?", [digest])
 
     def delete_rollout(self, name: str) -> None:
         """Forget a rollout, what was said of its waves, and what its targets have shown."""

@@ -63,6 +63,7 @@ def test_a_store_of_format_4_is_upgraded(store, run_beside):
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"CREATE INDEX targets_by_{column} ON targets ({column})")
+    run_beside("DROP TABLE sessions")
     run_beside("UPDATE meta SET value = '4' WHERE key = 'format'")
     store.close()
     for _ in range(2):
@@ -108,6 +109,7 @@ def test_either_database_is_upgraded(store, run_beside):
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"ALTER TABLE targets DROP COLUMN {column}")
+    run_beside("DROP TABLE sessions")
     run_beside("UPDATE meta SET value = '3' WHERE key = 'format'")
     store.close()
     store.create_or_upgrade()

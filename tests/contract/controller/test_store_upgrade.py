@@ -213,6 +213,7 @@ def test_a_store_of_format_8_can_count_what_was_restored(store, run_beside):
         writer.put(known)
     run_beside("ALTER TABLE targets DROP COLUMN restored")
     run_beside("ALTER TABLE targets DROP COLUMN live_digest")
+    run_beside("DROP TABLE sessions")
     run_beside("UPDATE meta SET value = '8' WHERE key = 'format'")
     store.close()
     assert f"format 8 to {STORE_FORMAT}" in store.create_or_upgrade()
@@ -229,6 +230,7 @@ def test_a_store_of_format_7_can_accept_a_push(store, run_beside):
     """No commit is accepted in it."""
     run_beside("INSERT INTO sources (name) VALUES ('acme')")
     run_beside("ALTER TABLE sources DROP COLUMN accepted")
+    run_beside("DROP TABLE sessions")
     run_beside("UPDATE meta SET value = '7' WHERE key = 'format'")
     store.close()
     assert f"format 7 to {STORE_FORMAT}" in store.create_or_upgrade()
@@ -246,6 +248,7 @@ def test_a_store_of_format_5_can_have_rollbacks(store, run_beside):
     run_beside("DROP TABLE owners")
     run_beside("ALTER TABLE targets DROP COLUMN rollback")
     run_beside("UPDATE targets SET state_rank = state_rank - 1")
+    run_beside("DROP TABLE sessions")
     run_beside("UPDATE meta SET value = '5' WHERE key = 'format'")
     store.close()
     assert f"format 5 to {STORE_FORMAT}" in store.create_or_upgrade()

@@ -62,6 +62,8 @@
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok) throw new Error("no page");
+      // The session has ended, or begun in another tab.
+      if (answer.redirected) return location.reload();
       text = await answer.text();
       live.textContent = "Updates automatically.";
     } catch {

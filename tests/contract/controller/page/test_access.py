@@ -31,6 +31,7 @@ from synapse_apply.controller.configuration.secrets import AccessSecrets, read_u
 from synapse_apply.controller.page.guard import list_own_origins
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.page.sessions import SESSION_SECONDS, make_session
 from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import (
     MessageRow,
@@ -46,7 +47,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.settings import SecretName
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
-from .conftest import ServedPage, read_text, serve_page
+from .conftest import PUBLIC_HOST, ServedPage, read_text, serve_page
 
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 PAGES = ["/", "/targets/acme/staging", "/sources/acme", "/runs/x", "/audit", "/icon.svg",
@@ -568,3 +569,56 @@ def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(tmp_path, patter
                 for name in ("hooli", "nobody")
             )
             assert abs(hidden - none) < 500
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "cookie"),
+    [
+        (f"https://{PUBLIC_HOST}", PUBLIC_HOST, "__Host-synapse-apply"),
+        (f"https://{PUBLIC_HOST}", "", "synapse-apply"),
+        (f"http://{PUBLIC_HOST}", PUBLIC_HOST, ""),
+        ("", "", "synapse-apply"),
+    ],
+)
+def test_a_token_is_taken_over_tls_or_loopback_alone(tmp_path, public_url, host, cookie):
+    """And over TLS no other host can set the cookie, nor does it ever go without TLS."""
+    settings = replace(people.SETTINGS, public_url=public_url)
+    with (
+        closing(samples.open_store(tmp_path)) as store,
+        PageServer(
+            store, samples.StubLoop(settings), {}, lambda: samples.NOW, lambda: people.SECRETS
+        ) as server,
+    ):  # fmt: skip
+        page = ServedPage(server.url, samples.StubLoop(settings), store)
+        headers = {"Host": host, "Origin": public_url} if host else {}
+        answer = page.post_form("/login", [("token", people.OPS_TOKEN)], headers)
+        if not cookie:
+            assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False)
+            assert "You cannot log in here" in answer.text
+            return
+        assert answer.status_code == 303
+        name, _, rest = answer.headers["Set-Cookie"].partition("=")
+        assert name == cookie
+        assert ("; Secure" in rest) == (cookie == "__Host-synapse-apply")
+
+
+def test_a_session_ends_by_its_time(tmp_path):
+    """A cookie of the store's own session opens the page until then, and not a second longer."""
+    times = [samples.NOW]
+    with (
+        closing(samples.open_store(tmp_path)) as store,
+        PageServer(
+            store, samples.StubLoop(people.SETTINGS), {}, lambda: times[-1], lambda: people.SECRETS
+        ) as server,
+    ):
+        page = ServedPage(server.url, samples.StubLoop(people.SETTINGS), store)
+        (name,) = [name for name in people.SECRETS.tokens if name == "ops"]
+        value, session = make_session(name, people.SECRETS.tokens[name], samples.NOW)
+        with store.write() as writer:
+            writer.put(session)
+        cookie = {"Cookie": f"synapse-apply={value}"}
+        assert page.get("/audit", **cookie).status_code == 200
+        times.append(samples.NOW + SESSION_SECONDS - 1)
+        assert page.get("/audit", **cookie).status_code == 200
+        times.append(samples.NOW + SESSION_SECONDS)
+        assert page.get("/audit", **cookie).status_code == 403

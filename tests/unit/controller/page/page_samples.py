@@ -19,6 +19,7 @@ from synapse_apply.controller.rows import (
     RunCause,
     RunOutcome,
     RunRow,
+    SessionRow,
     SourceRow,
     StatusRow,
     StatusState,
@@ -99,6 +100,9 @@ class Recorder:
 
 
 class StubPeopleActions(Recorder):
+    def log_in(self, who: str, session: SessionRow, old_digest: str) -> None:
+        self._record("log in", who, session.token_name, old_digest)
+
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         self._record("reconcile", who, str(name))
 
