@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -140,6 +140,18 @@ def _settle_as_told(site: Site, plan: Plan, unknown: set[str]) -> None:
         command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
 
 
+@contextlib.contextmanager
+def later(seconds: Sequence[float]) -> Iterator[None]:
+    """To commands of this process so much time has passed, also what is added meanwhile."""
+    with (
+        patch.object(target_session, "SystemClock", lambda: Ahead(0, seconds)),
+        patch.object(
+            environment, "read_seconds_since_boot", lambda: read_seconds_since_boot() + sum(seconds)
+        ),
+    ):
+        yield
+
+
 def command(site: Site, typed: str, code: int = 0) -> str:
     """Run `synapse-apply TYPED` in the project, in this process.
 
@@ -153,12 +165,7 @@ def command(site: Site, typed: str, code: int = 0) -> str:
     os.chdir(site.root)
     try:
         with (
-            patch.object(target_session, "SystemClock", lambda: Ahead(0, site.waited)),
-            patch.object(
-                environment,
-                "read_seconds_since_boot",
-                lambda: read_seconds_since_boot() + sum(site.waited),
-            ),
+            later(site.waited),
             patch.object(observer, "build_wait_callback", wait_by_clock),
             patch.dict(os.environ, environment_of(site.environ), clear=True),
             contextlib.redirect_stdout(out),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.scenarios.test_packages_refused import REFUSED, build_entry, write_package, write_policy
-from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, project
+from e2e.scenarios.workplace import Ran, Server, Workplace, project
+from fault.convergence import later
 
-TESTS = Path(__file__).resolve().parents[2]
 PROVIDERS = {"rule": "allowed-providers", "values": ["gcp"]}
 SOON, ENDED = "An exception ends within a week", "An exception has ended"
 
@@ -27,16 +24,8 @@ def day(number: int) -> str:
 
 def run_later(place: Workplace, days: float, *typed: str, code: int | None = None) -> Ran:
     """Run a command whose machine says that so many days more have passed."""
-    altered = json.dumps({"later": days * 86_400})
-    environ = {**QUIET, **place.environ, "PYTHONPATH": str(TESTS)}
-    done = subprocess.run(
-        [sys.executable, "-m", "fault.altered", altered, *typed],
-        cwd=place.root, env=environ, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    ran = Ran(done.returncode, done.stdout, done.stderr)
-    assert code in {None, ran.code}, ran.text
-    return ran
+    with later([days * 86_400]):
+        return place.run(*typed, code=code)
 
 
 def list_summaries(ran: Ran) -> list[str]:
@@ -92,9 +81,9 @@ def test_the_clock_alone_shows_the_row_again(applied):
     ignore(applied, day(3))
     applied.unchanged()
     assert "No changes." in run_later(applied, 3, "plan", code=0).out
-    later = run_later(applied, 4, "plan", "--detailed-exitcode", code=2)
-    assert "! storage/raw-data cannot be updated" in later.out
-    assert f"ended after {day(3)} (reason: Ticket 12). The row is shown again." in later.text
+    shown = run_later(applied, 4, "plan", "--detailed-exitcode", code=2)
+    assert "! storage/raw-data cannot be updated" in shown.out
+    assert f"ended after {day(3)} (reason: Ticket 12). The row is shown again." in shown.text
     assert ENDED in run_later(applied, 4, "doctor").out
     run_later(applied, 4, "apply", "--auto-approve", code=5)
 
@@ -149,9 +138,9 @@ def test_an_exception_of_a_rule_ends(ruled, address, of_target):
         f"`except: {address}` of policy rule allowed-providers ends after {day(2)} "
         "(reason: Ticket 12)."
     ) in planned.text
-    later = run_later(place, 3, "plan", code=0)
-    assert '! storage/raw-data cannot be created: provider is "file_system"' in later.out
-    assert ENDED in later.text
+    shown = run_later(place, 3, "plan", code=0)
+    assert '! storage/raw-data cannot be created: provider is "file_system"' in shown.out
+    assert ENDED in shown.text
     run_later(place, 3, "apply", "--auto-approve", code=5)
     place = ruled("plugin", {**entry, "until": day(-1)}, of_target=of_target)
     place.apply(code=5)
@@ -176,9 +165,9 @@ def test_an_allowed_secret_ends(ready, server):
     assert (
         f"The allowed secret in plugin/train.py ends after {day(1)} (reason: A key of a test.)."
     ) in planned.text
-    later = run_later(ready, 2, "plan", code=0)
-    assert REFUSED in later.out
-    assert ENDED in later.text
+    shown = run_later(ready, 2, "plan", code=0)
+    assert REFUSED in shown.out
+    assert ENDED in shown.text
     write_policy(ready, server, build_entry(ready, until=day(-1)))
     assert REFUSED in ready.apply(code=5).out
     assert server.counts == (1, 0, 1)
@@ -210,11 +199,11 @@ def test_an_accepted_difference_ends(differing):
     for told in (planned, differing.run("doctor", code=0), show):
         assert said in " ".join(told.text.split())
     assert "1 accepted difference" in planned.out
-    later = run_later(differing, 4, "plan", "--detailed-exitcode", code=2)
-    assert "! storage/raw-data cannot be updated" in later.out
-    assert "accepted difference of" in later.text
-    assert ENDED in later.text
-    assert "`synapse-apply state accept storage/raw-data` accepts it again." in later.text
+    shown = run_later(differing, 4, "plan", "--detailed-exitcode", code=2)
+    assert "! storage/raw-data cannot be updated" in shown.out
+    assert "accepted difference of" in shown.text
+    assert ENDED in shown.text
+    assert "`synapse-apply state accept storage/raw-data` accepts it again." in shown.text
     assert ENDED in run_later(differing, 4, "doctor").out
     run_later(differing, 4, "apply", "--auto-approve", code=5)
 
