@@ -13,14 +13,7 @@ from typing import Any
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
-from synapse_apply.operations.connection import (
-    require_count,
-    require_names,
-    require_path,
-    require_paths,
-    require_seconds,
-    require_text,
-)
+from synapse_apply.operations import connection
 from synapse_apply.workspace.invocation import Invocation, ProjectMemory
 
 
@@ -94,7 +87,9 @@ def open_targets(
         folder, project, files, variables, var_files, environ, parallelism, lock_timeout,
         strict=strict, project_from=project_from, as_of=ref,
     )  # fmt: skip
-    for chosen_invocation in invocations_of_targets(invocation, require_names("names", names)):
+    for chosen_invocation in invocations_of_targets(
+        invocation, connection.require_names("names", names)
+    ):
         with closing(OpenTarget(chosen_invocation)) as opened_target:
             yield opened_target
 
@@ -121,18 +116,20 @@ def _build_invocation(
     lock_timeout: float | None,
     **as_they_are: Any,
 ) -> Invocation:
-    directory = require_path("folder", folder, Path.cwd())
+    directory = connection.require_path("folder", folder, Path.cwd())
     return Invocation(
         directory=directory,
-        project=require_path("project", project, directory) if project is not None else None,
+        project=connection.require_path("project", project, directory)
+        if project is not None
+        else None,
         variables=dict(variables or {}),
-        variable_files=require_paths("var_files", var_files, directory),
-        paths=require_paths("files", files, directory),
-        parallelism=require_count("parallelism", parallelism),
+        variable_files=connection.require_paths("var_files", var_files, directory),
+        paths=connection.require_paths("files", files, directory),
+        parallelism=connection.require_count("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
         lock_timeout=None
         if lock_timeout is None
-        else require_seconds("lock_timeout", lock_timeout, from_zero=True),
+        else connection.require_seconds("lock_timeout", lock_timeout, from_zero=True),
         command="library",
         **as_they_are,
     )
@@ -193,4 +190,4 @@ def explain(name: str) -> JsonDocument:
     """
     from synapse_apply.operations.explain import explain as explain_name
 
-    return explain_name(require_text("name", name))
+    return explain_name(connection.require_text("name", name))

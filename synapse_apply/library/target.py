@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.model.diagnostic import is_at_or_below
 from synapse_apply.model.errors import InputError, NotApproved, OptionConflict, SynapseApplyError
 from synapse_apply.model.values import ABSENT, get_at_or_absent
-from synapse_apply.operations.connection import (
-    TargetConnection,
-    require_count,
-    require_names,
-    require_path,
-    require_paths,
-    require_text,
-)
+from synapse_apply.operations import connection
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -73,7 +66,7 @@ class OpenTarget:
 
     def __init__(self, invocation: Invocation) -> None:
         """`open_target` is the way to make one."""
-        self._connection = TargetConnection(invocation)
+        self._connection = connection.TargetConnection(invocation)
         self._invocation = invocation
         # The options of the newest plans, by the plan's id.
         self._plan_options: dict[str, PlanOptions] = {}
@@ -150,7 +143,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.resource_sides import read_sides
 
-        name = require_text("name", name)
+        name = connection.require_text("name", name)
         with self._connection.ready(read_only=not create_state) as session:
             return read_sides(session, name)[1]
 
@@ -162,7 +155,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.blame import blame
 
-        name, field = require_text("name", name), require_text("field", field)
+        name, field = connection.require_text("name", name), connection.require_text("field", field)
         with self._connection.ready(read_only=True) as session:
             return blame(session, name, field)
 
@@ -340,7 +333,7 @@ class OpenTarget:
         from synapse_apply.operations.saved_plan import ApprovedPlans
 
         self._connection.require_open()
-        paths = require_paths("files", files, self._invocation.directory)
+        paths = connection.require_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files is empty", "Name at least one file.")
         return ApprovedPlans.read(paths, reviewed=True)
@@ -417,7 +410,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.write_drift import write_named_drift
 
-        names = require_names("names", names)
+        names = connection.require_names("names", names)
         with self._connection.ready(read_only=True) as session:
             return write_named_drift(self._invocation, session, names, write=not dry_run)
 
@@ -458,7 +451,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.history import list_runs
 
-        limit = require_count("limit", limit)
+        limit = connection.require_count("limit", limit)
         with self._connection.state_alone(read_only=True) as session:
             return list_runs(session, limit)
 
@@ -469,7 +462,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.history import require_run
 
-        plan_id = require_text("plan_id", plan_id)
+        plan_id = connection.require_text("plan_id", plan_id)
         with self._connection.state_alone(read_only=True) as session:
             return require_run(session, plan_id)
 
@@ -487,7 +480,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.verify import verify_releases
 
-        releases = require_names("releases", releases)
+        releases = connection.require_names("releases", releases)
         with self._connection.ready() as session:
             return verify_releases(session, releases, observer, timeout=timeout)
 
@@ -498,7 +491,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.verify import compare_published
 
-        releases = require_names("releases", releases)
+        releases = connection.require_names("releases", releases)
         with self._connection.ready() as session:
             return compare_published(session, releases)
 
@@ -637,14 +630,16 @@ class OpenTarget:
 
         arguments = PlanArguments.of(locals(), allow_replace=True)
         names = {"run_id": run_id, "who": who, "operation": operation}
-        names = {argument: require_text(argument, text) for argument, text in names.items()}
+        names = {
+            argument: connection.require_text(argument, text) for argument, text in names.items()
+        }
         with self._connection.ready() as session:
             apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
             return apply_run.apply_permitted(choose, permit, **names)
 
     def _path(self, file: Path | str) -> Path:
         self._connection.require_open()
-        return require_path("file", file, self._invocation.directory)
+        return connection.require_path("file", file, self._invocation.directory)
 
 
 def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:

@@ -20,12 +20,8 @@ from synapse_apply.applying.lookup import Backend, Claims
 from synapse_apply.applying.run import Gate, Ledger, ProgressPackages, Run
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import FinalPermit, Step
+from synapse_apply.live import open_intents
 from synapse_apply.live.comparable_values import build_recordable_fields
-from synapse_apply.live.open_intents import (
-    build_known_marks,
-    close_known_intents,
-    read_published_digest,
-)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
@@ -422,7 +418,7 @@ class ApplyRun:
             for one in plan_result.resolved_intents
             if not (one.import_hint and one.intent.address in waiting)
         ]
-        close_known_intents(self.session, ended, plan_result.plan.id, sent_again)
+        open_intents.close_known_intents(self.session, ended, plan_result.plan.id, sent_again)
 
 
 def is_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
@@ -496,7 +492,7 @@ def build_run(
     }
     backend = Backend(
         api=session.api,
-        marks=build_known_marks(session, records),
+        marks=open_intents.build_known_marks(session, records),
         capabilities=plan_result.capabilities,
         request_id=session.backend.request_id,
         longest_call=session.backend.longest_call,
@@ -535,7 +531,7 @@ def build_run(
         gate=gate,
         settle_after=session.target.settle_after,
         sleep=session.pause,
-        read_published_digest=partial(read_published_digest, session),
+        read_published_digest=partial(open_intents.read_published_digest, session),
     )
 
 

@@ -55,12 +55,7 @@ from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects, req
 from synapse_apply.stores.bucket.bucket_url import BucketAccessDenied
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.views.text.plan import name_accepted_fields
-from synapse_apply.workspace import state_access
-from synapse_apply.workspace.backend import (
-    ConnectedBackend,
-    require_target_token,
-    require_target_url,
-)
+from synapse_apply.workspace import backend, state_access, state_key
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import normalize_base_url, require_allowed_host
@@ -68,12 +63,6 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.own_folder import has_own_folder, is_own_folder_ignored
 from synapse_apply.workspace.recovery_journal import Journals
 from synapse_apply.workspace.state_access import bucket_folder
-from synapse_apply.workspace.state_key import (
-    build_no_key_warning,
-    declares_any_secret,
-    key_ids_of_digests,
-    shared_key_findings,
-)
 from synapse_apply.workspace.state_project import project_findings
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -167,7 +156,7 @@ class Parts:
     @_part("the target has no url")
     def url(self) -> str:
         embedded = Parts.embedded_backend.require(self)
-        return embedded.url if embedded else require_target_url(self.session.target)
+        return embedded.url if embedded else backend.require_target_url(self.session.target)
 
     @_part("the token may not go to this host")
     def host_permission(self) -> None:
@@ -179,10 +168,12 @@ class Parts:
     def token(self) -> str | None:
         if self.embedded_backend is not None:
             return str(self.embedded_backend.token.reveal())
-        return require_target_token(self.session.target, self.session.resolver.resolve_setting)
+        return backend.require_target_token(
+            self.session.target, self.session.resolver.resolve_setting
+        )
 
     @_part("no client can be created")
-    def backend(self) -> ConnectedBackend:
+    def backend(self) -> backend.ConnectedBackend:
         _ = self.url, self.host_permission, self.token
         connected_backend = self.session.backend
         if self._reads_manifests:
@@ -689,12 +680,12 @@ def check_key(parts: Parts) -> Iterator[Row]:
     yield from keys.warnings
     used_ids: set[str] = set()
     with suppress(UncheckedError):
-        used_ids = key_ids_of_digests(parts.state)
+        used_ids = state_key.key_ids_of_digests(parts.state)
     shared_ids = None
     with suppress(UncheckedError):
         shared_ids = parts.read_shared_ids()
     if shared_ids is not None and shared_ids.key_id:
-        findings = shared_key_findings(keys, parts.session.key_sources, shared_ids.key_id)
+        findings = state_key.shared_key_findings(keys, parts.session.key_sources, shared_ids.key_id)
         if findings:
             yield from findings
             return
@@ -708,9 +699,11 @@ def check_key(parts: Parts) -> Iterator[Row]:
             yield "none here: it is created with the state"
             return
         with suppress(UncheckedError):
-            declares_secret = bool(used_ids) or declares_any_secret(parts.declared_target.desired)
+            declares_secret = bool(used_ids) or state_key.declares_any_secret(
+                parts.declared_target.desired
+            )
         yield (
-            build_no_key_warning(project, target)
+            state_key.build_no_key_warning(project, target)
             if used_ids or declares_secret
             else "none, and no secret needs one yet"
         )

@@ -11,25 +11,10 @@ from typing import Any
 
 from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.live.discovery import (
-    GatherQuery,
-    MissedObject,
-    ObjectGatherer,
-    format_name_with_id,
-    owner_prefix_of,
-)
+from synapse_apply.live import discovery
 from synapse_apply.live.live_backend import LiveBackend
+from synapse_apply.manifests import export
 from synapse_apply.manifests.decode.loading import format_inventory
-from synapse_apply.manifests.export import (
-    SCHEMA_FILE,
-    Exporter,
-    ExportLayout,
-    ExportResult,
-    SecretVariable,
-    has_any_secret,
-    make_unused_name,
-    write_export,
-)
 from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -60,7 +45,7 @@ class ExportedObject:
     version: str
     text: str
     left_out_fields: tuple[str, ...] = ()
-    secrets: tuple[SecretVariable, ...] = ()
+    secrets: tuple[export.SecretVariable, ...] = ()
 
 
 @frozen
@@ -68,7 +53,7 @@ class ExportReport:
     """The manifests by address, the objects that got none, and whether the target has a state."""
 
     objects: tuple[ExportedObject, ...]
-    missed_objects: tuple[MissedObject, ...]
+    missed_objects: tuple[discovery.MissedObject, ...]
     has_state: bool = True
 
     @property
@@ -107,7 +92,7 @@ class ExportedFiles:
 
 def export_to_folder(
     live_backend: LiveBackend,
-    query: GatherQuery,
+    query: discovery.GatherQuery,
     folder: Path,
     inventory: Path,
     *,
@@ -120,7 +105,7 @@ def export_to_folder(
     InputError names every existing file with other content, and every link in the way.
     """
     report = build_manifests(live_backend, query, only=only, unmanaged=unmanaged)
-    written = ExportResult()
+    written = export.ExportResult()
     if report.objects:
         files: dict[Path, str] = {}
         used_names: set[str] = set()
@@ -134,8 +119,8 @@ def export_to_folder(
         extended = "" if force else _extend_inventory(inventory, report.inventory_rows)
         text = extended or format_inventory(report.inventory_rows)
         require_no_link_out(folder / "any")
-        layout = ExportLayout(folder, inventory, is_extended=bool(extended))
-        written = write_export(layout, files, text, force=force)
+        layout = export.ExportLayout(folder, inventory, is_extended=bool(extended))
+        written = export.write_export(layout, files, text, force=force)
     project, target = live_backend.project, live_backend.target
     steps: list[str] = []
     manifest_paths = ManifestPaths(project, target)
@@ -193,7 +178,7 @@ def _extend_inventory(file: Path, rows: Sequence[dict[str, str | None]]) -> str:
 
 def build_manifests(
     live_backend: LiveBackend,
-    query: GatherQuery,
+    query: discovery.GatherQuery,
     *,
     only: Sequence[str] = (),
     unmanaged: bool = False,
@@ -208,7 +193,7 @@ def build_manifests(
     store = live_backend.existing_store
     records = store.read_state().records if store else {}
     with open_thread_pool(live_backend.invocation.parallelism) as pool:
-        gatherer = ObjectGatherer(live_backend, query, pool)
+        gatherer = discovery.ObjectGatherer(live_backend, query, pool)
         gatherer.gather()
     chosen_kinds = set(only or live_backend.catalogue)
     maker = _ManifestMaker(live_backend, gatherer, records, chosen_kinds)
@@ -251,7 +236,7 @@ class _ManifestMaker:
     def __init__(
         self,
         live_backend: LiveBackend,
-        gatherer: ObjectGatherer,
+        gatherer: discovery.ObjectGatherer,
         records: Mapping[Address, Record],
         chosen_kinds: Collection[str],
     ) -> None:
@@ -270,12 +255,12 @@ class _ManifestMaker:
             for prefix in live_backend.careful_marks.kinds
             for observed in gatherer.list_gathered(prefix)
         )
-        self._exporter = Exporter(
+        self._exporter = export.Exporter(
             live_backend.project,
             live_backend.target,
             live_backend.careful_marks,
-            f"../{SCHEMA_FILE.as_posix()}",
-            has_any_secret(live_specs),
+            f"../{export.SCHEMA_FILE.as_posix()}",
+            export.has_any_secret(live_specs),
         )
         self._used_names: dict[str, set[str]] = defaultdict(set)
         # Names of the state are taken, also of objects that are not exported now.
@@ -283,7 +268,7 @@ class _ManifestMaker:
             self._used_names[address.kind].add(address.name)
         self._addresses: dict[tuple[str, str], Address] = dict(self.recorded_addresses)
         self.exported_objects: list[ExportedObject] = []
-        self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
+        self.missed_objects: list[discovery.MissedObject] = list(gatherer.missed_objects)
 
     def add_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
@@ -292,7 +277,10 @@ class _ManifestMaker:
         for observed in self._gatherer.list_gathered(kind.prefix):
             unique, owner, owners = f"id={observed.remote_id}", None, {}
             if kind.series_field:
-                owner_id, prefix = observed.spec.get(kind.series_field), owner_prefix_of(kind)
+                owner_id, prefix = (
+                    observed.spec.get(kind.series_field),
+                    discovery.owner_prefix_of(kind),
+                )
                 owner = prefix, str(owner_id)
                 unique = f"version={observed.spec.get(kind.version_field)} of id {owner_id}"
                 if found := self._gatherer.gathered_by_id(prefix).get(str(owner_id)):
@@ -342,7 +330,7 @@ class _ManifestMaker:
             spec[kind.series_field] = (
                 {"id": int(owner_id) if owner_id.isdecimal() else owner_id}
                 if owner.startswith("id=")
-                else Reference(Address(owner_prefix_of(kind), owner))
+                else Reference(Address(discovery.owner_prefix_of(kind), owner))
             )
         extra_fields = PUBLISHED_SOURCE if kind.carries_package else {}
         manifest = self._exporter.build_manifest(address, spec, extra_fields, pinned_id)
@@ -374,13 +362,13 @@ class _ManifestMaker:
             name = self._addresses[owner].name if has_manifest else f"id={owner[1]}"
             return Address(prefix, f"{name}@{candidate.version}")
         text, used_names = candidate.key.partition("=")[2], self._used_names[prefix]
-        name = make_unused_name(text, candidate.observed.remote_id, prefix, used_names)
+        name = export.make_unused_name(text, candidate.observed.remote_id, prefix, used_names)
         return Address(prefix, name)
 
     def _add_missed(self, candidate: _Candidate, reason: str) -> None:
-        name, prefix = format_name_with_id(candidate.observed), candidate.kind.prefix
+        name, prefix = discovery.format_name_with_id(candidate.observed), candidate.kind.prefix
         if candidate.owner:
             owner = self._addresses.get(candidate.owner)
             start = f"{owner.name}@" if owner else ""
             name = f"{start}{candidate.version} (id {candidate.observed.remote_id})"
-        self.missed_objects.append(MissedObject(prefix, f"{prefix} {name}", reason))
+        self.missed_objects.append(discovery.MissedObject(prefix, f"{prefix} {name}", reason))

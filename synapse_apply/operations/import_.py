@@ -17,13 +17,7 @@ from synapse_apply.applying.records import (
     with_unverified_last_run,
 )
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.live.open_intents import (
-    acting_call_warning,
-    build_known_marks,
-    list_acting_calls,
-    map_calls_to_records,
-    require_no_journal,
-)
+from synapse_apply.live import open_intents
 from synapse_apply.live.packages import PublishedBytes, read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -61,7 +55,7 @@ def record_all_live_objects_or_none(
             # A run changes no object, so that its open call says nothing of which one this is.
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                require_no_journal(session, state, intent, remote_id)
+                open_intents.require_no_journal(session, state, intent, remote_id)
         importing = _Import(session, state, warn, reads_bytes=reads_bytes)
         with open_thread_pool(session.parallelism) as pool:
             results = list(pool.map(importing.read, inventory.items()))
@@ -73,9 +67,9 @@ def record_all_live_objects_or_none(
         session.note_in_audit((record.address, "import", record.remote_id) for record in records)
         # Last: a create may only be closed when what it made is recorded.
         importing.close_open_calls(records)
-        for seconds, call in list_acting_calls(session, session.store.read_state()):
+        for seconds, call in open_intents.list_acting_calls(session, session.store.read_state()):
             if call.address in inventory:
-                warn(acting_call_warning(seconds, call))
+                warn(open_intents.acting_call_warning(seconds, call))
     return records
 
 
@@ -92,7 +86,7 @@ class _Import:
     ) -> None:
         self.session, self.state = session, state
         self.warn, self.reads_bytes = warn, reads_bytes
-        self.marks = build_known_marks(session, state.records, state.calls)
+        self.marks = open_intents.build_known_marks(session, state.records, state.calls)
         # What a call sent is known by its salt. The last one of an object is the newest.
         self.salts = {
             (call.address.kind, call.api, call.remote_id): call.salt
@@ -151,7 +145,7 @@ class _Import:
         session, shown = self.session, self.shown
         own_records = {record.address: record for record in records}
         intents = session.store.read_state().open_intents
-        address_of = map_calls_to_records(intents, own_records)
+        address_of = open_intents.map_calls_to_records(intents, own_records)
         for intent in intents:
             record = own_records.get(address_of[intent.id])
             if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell

@@ -11,16 +11,10 @@ from typing import Any
 
 from synapse_apply import __version__
 from synapse_apply.files.checkout import is_at_or_below_path, leads_outside_folder
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.export import SCHEMA_FILE, is_valid_name, to_valid_name
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.rewriting import create_new_file, existing_file_finding
-from synapse_apply.manifests.schemas import (
-    bundle_schema_with_referenced_files,
-    find_similar_provider,
-    format_schema,
-    known_providers,
-    missing_required_keys,
-)
 from synapse_apply.manifests.yaml.reader import FILL_IN, read_single_mapping
 from synapse_apply.manifests.yaml.writing import format_inline_scalar, format_schema_line
 from synapse_apply.model.command import Command, Text
@@ -91,7 +85,7 @@ class ProjectScaffold:
             schema = choose_schema_path(self.root, path, name)
             create_new_file(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
-                create_new_file(schema, format_schema(name))
+                create_new_file(schema, schemas.format_schema(name))
 
 
 def choose_schema_path(root: Path, file: Path, name: str) -> Path:
@@ -247,9 +241,11 @@ spec:
 
 
 def _format_storage_manifest(name: str, provider: str) -> str:
-    if provider not in known_providers():
-        near = find_similar_provider(provider)
-        hint = f"Did you mean `{near}`?" if near else f"Known: {', '.join(known_providers())}."
+    if provider not in schemas.known_providers():
+        near = schemas.find_similar_provider(provider)
+        hint = (
+            f"Did you mean `{near}`?" if near else f"Known: {', '.join(schemas.known_providers())}."
+        )
         raise InputError.from_summary("Unknown provider", f"{provider!r}.", hint)
     lines = [
         "apiVersion: synapse-apply/v1",
@@ -260,7 +256,7 @@ def _format_storage_manifest(name: str, provider: str) -> str:
         f"  provider: {provider}",
         "  category: external",
         *_iter_configuration_lines(
-            name, bundle_schema_with_referenced_files(f"providers/{provider}")
+            name, schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -279,7 +275,7 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
     vocabularies = schema.get("x-vocabularies", {})
     other_keys = vocabularies.get("documented", ())
     own_keys = dict(zip(other_keys, vocabularies.get("platform", ()), strict=False))
-    required_keys = {own_keys.get(key, key) for key in missing_required_keys(schema)}
+    required_keys = {own_keys.get(key, key) for key in schemas.missing_required_keys(schema)}
     secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
     # Where the schema requires none of the secret keys by itself, all are shown as required.
     required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)

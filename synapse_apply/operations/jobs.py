@@ -20,13 +20,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from synapse_apply.applying.logs import (
-    POLL_INTERVAL,
-    FollowOptions,
-    LogListener,
-    LogTailer,
-    poll_deferred_run,
-)
+from synapse_apply.applying import logs
 from synapse_apply.kinds import plugin as plugin_kind
 from synapse_apply.kinds import release as release_kind
 from synapse_apply.kinds.descriptor import JobCalls
@@ -271,7 +265,7 @@ class TargetJobs(PartOfTarget):
         on_job: Callable[[Job], None] | None = None,
         on_note: Callable[[str], None] | None = None,
         tail: int | None = None,
-        interval: float = POLL_INTERVAL,
+        interval: float = logs.POLL_INTERVAL,
         timeout: float | None = None,
     ) -> Job:
         """Call `on_line` with each line of a job's log until the job ends; returns the job.
@@ -290,13 +284,15 @@ class TargetJobs(PartOfTarget):
         on_job: Callable[[Job], None] | None,
         on_note: Callable[[str], None] | None,
         tail: int | None,
-        interval: float = POLL_INTERVAL,
+        interval: float = logs.POLL_INTERVAL,
         timeout: float | None = None,
-    ) -> Iterator[LogTailer]:
+    ) -> Iterator[logs.LogTailer]:
         job_id, options = require_text("job_id", job_id), _follow_options(interval, timeout)
-        listener = LogListener(on_line, on_job or (lambda _: None), on_note or (lambda _: None))
+        listener = logs.LogListener(
+            on_line, on_job or (lambda _: None), on_note or (lambda _: None)
+        )
         with self._connection.live() as live_backend, _naming_unknown_job(job_id):
-            yield LogTailer(_job_calls(live_backend, job_id), job_id, options, listener, tail)
+            yield logs.LogTailer(_job_calls(live_backend, job_id), job_id, options, listener, tail)
 
     def update_job(
         self,
@@ -414,7 +410,7 @@ class TargetJobs(PartOfTarget):
         self,
         started_run: StartedRun,
         *,
-        interval: float = POLL_INTERVAL,
+        interval: float = logs.POLL_INTERVAL,
         timeout: float | None = None,
     ) -> StartedRun:
         """Ask for the result of a run that has no job (`has_result_ticket`) until it is there.
@@ -423,7 +419,7 @@ class TargetJobs(PartOfTarget):
         """
         options = _follow_options(interval, timeout)
         with self._connection.live() as live_backend:
-            answer = poll_deferred_run(
+            answer = logs.poll_deferred_run(
                 lambda question: live_backend.api.run_plugin(started_run.plugin, question),
                 started_run.body,
                 started_run.answer,
@@ -432,10 +428,10 @@ class TargetJobs(PartOfTarget):
         return replace(started_run, answer=answer)
 
 
-def _follow_options(interval: float, timeout: float | None) -> FollowOptions:
+def _follow_options(interval: float, timeout: float | None) -> logs.FollowOptions:
     interval = require_seconds("interval", interval)
     timeout = None if timeout is None else require_seconds("timeout", timeout)
-    return FollowOptions(interval, timeout, time.sleep, time.monotonic)
+    return logs.FollowOptions(interval, timeout, time.sleep, time.monotonic)
 
 
 def _pass_warning(warning: Diagnostic | None, warn: Callable[[Diagnostic], None] | None) -> None:

@@ -19,14 +19,7 @@ from synapse_apply.files.commit_memory import pin_refs
 from synapse_apply.files.commits import OBJECT_MISSING, GitCommit, find_commit, is_unborn_branch
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.wire import declared_natural_key
-from synapse_apply.live.comparable_values import (
-    UnresolvedSecrets,
-    build_declared_fields,
-    minimal_record,
-    suppose_lookups,
-    suppose_record,
-    suppose_records,
-)
+from synapse_apply.live import comparable_values
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.packages import with_file_diffs
 from synapse_apply.live.project_files import PackageJudge
@@ -88,9 +81,9 @@ class OfflineComparison(OfflineTarget):
         self.diagnostics = (*self.declared_target.diagnostics, *findings, *moves.diagnostics)
 
     @cached_property
-    def secrets(self) -> UnresolvedSecrets:
+    def secrets(self) -> comparable_values.UnresolvedSecrets:
         """Stands in for the values of secrets, which an offline plan never reads."""
-        return UnresolvedSecrets()
+        return comparable_values.UnresolvedSecrets()
 
     def known_addresses_of_state(self) -> Iterable[Address]:
         """The addresses of the base, which count as recorded in selections."""
@@ -125,7 +118,9 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     desired, target = comparison.desired, comparison.target
     base = _read_base(comparison, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
-    supposed_records = suppose_records(base.resources, target, pinned_ids, comparison.secrets)
+    supposed_records = comparable_values.suppose_records(
+        base.resources, target, pinned_ids, comparison.secrets
+    )
     comparison.set_base(base.label, supposed_records, base.diagnostics)
     comparison.made_up_ids = frozenset(
         str(address)
@@ -150,7 +145,9 @@ def load_offline_against_inventory(
     """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    lookup_results = suppose_lookups({address: row.remote_id for address, row in rows.items()})
+    lookup_results = comparable_values.suppose_lookups(
+        {address: row.remote_id for address, row in rows.items()}
+    )
     base_records: dict[Address, Record] = {}
     for address, row in rows.items():
         kind = CATALOGUE.get(address.kind)
@@ -158,9 +155,9 @@ def load_offline_against_inventory(
             raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
-        record = minimal_record(address, kind, target)
+        record = comparable_values.minimal_record(address, kind, target)
         if address in desired:
-            record = suppose_record(
+            record = comparable_values.suppose_record(
                 desired[address], target, desired, lookup_results, comparison.secrets
             )
         base_records[address] = replace(
@@ -241,7 +238,7 @@ def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceS
         )
         for address, declared_resource in desired.items()
     }
-    lookup_results = suppose_lookups(
+    lookup_results = comparable_values.suppose_lookups(
         {base_address: record.remote_id for base_address, record in base_records.items()}
     )
     live_fields: dict[Address, Fields] = {
@@ -272,7 +269,7 @@ def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceS
             binding=binding,
             lookup_result=lookup_results.get(address, LookupResult(address)),
             desired=declared_resource,
-            declared_fields=build_declared_fields(
+            declared_fields=comparable_values.build_declared_fields(
                 declared_resource, lookup_results, "", comparison.secrets
             )
             if declared_resource

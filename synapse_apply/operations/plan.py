@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.live import project_files
 from synapse_apply.live.comparable_values import known_resource_states
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
@@ -27,11 +28,6 @@ from synapse_apply.live.open_intents import (
     other_run_warnings,
 )
 from synapse_apply.live.packages import origin_sources_of, read_compared_versions, with_file_diffs
-from synapse_apply.live.project_files import (
-    PackageJudge,
-    WrittenFieldPredicate,
-    find_declared_elsewhere,
-)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.dated_exception import warnings_of
@@ -257,9 +253,9 @@ def _read_input(
         unmoved=moves.unmoved,
         removed_addresses=select_removed(session.project.removed, records, session.desired),
         published_versions=live_versions,
-        can_write=WrittenFieldPredicate(session, resolved_intents),
-        judge_package=PackageJudge(session),
-        declared_in_other_targets=find_declared_elsewhere(session, resources),
+        can_write=project_files.WrittenFieldPredicate(session, resolved_intents),
+        judge_package=project_files.PackageJudge(session),
+        declared_in_other_targets=project_files.find_declared_elsewhere(session, resources),
     )
     return plan_input, resolved_intents
 

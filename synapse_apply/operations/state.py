@@ -18,14 +18,7 @@ from uuid import uuid4
 
 from synapse_apply.applying.settle import explain_other_job, jobs_of_last_runs, with_job
 from synapse_apply.files.checkout import require_no_link_out
-from synapse_apply.live.open_intents import (
-    acting_call_warning,
-    build_no_open_call_error,
-    keep_acting_calls,
-    list_acting_calls,
-    require_no_journal,
-    with_acting_calls,
-)
+from synapse_apply.live import open_intents
 from synapse_apply.manifests.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -77,20 +70,11 @@ from synapse_apply.stores.sqlite.sqlite_database import (
 )
 from synapse_apply.stores.state_messages import fault, open_call
 from synapse_apply.stores.state_urls import is_local_or_empty_url
+from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.recovery_journal import read_valid_journal
 from synapse_apply.workspace.selection import Names
-from synapse_apply.workspace.state_access import (
-    EMBEDDED_URL,
-    build_state_identity,
-    describe_identity,
-    open_store_at_url,
-    require_no_error,
-    require_state_elsewhere,
-    require_usable_bucket,
-    resolve_state_url,
-)
 from synapse_apply.workspace.state_key import (
     KeyInUse,
     SharedKey,
@@ -518,9 +502,9 @@ class TargetState(PartOfTarget):
         """
         with self._connection.state_alone() as session:
             environ = session.invocation.environ
-            require_usable_bucket(url, session.project, session.target, environ)
+            state_access.require_usable_bucket(url, session.project, session.target, environ)
             # In such a store nothing unsigned is believed.
-            location = resolve_state_url(url, session.project, environ)
+            location = state_access.resolve_state_url(url, session.project, environ)
             if is_bucket_url(location) or is_git_url(location):
                 if session.target.is_embedded:
                     session.reload_state_keys(create=True)
@@ -533,7 +517,7 @@ class TargetState(PartOfTarget):
                     )
                     find_or_make_shared_key(session, hint)
             with closing(
-                open_store_at_url(
+                state_access.open_store_at_url(
                     url, session.project, session.target, environ, session.store_signer
                 )
             ) as new_store:
@@ -549,7 +533,7 @@ class TargetState(PartOfTarget):
         with self._connection.state_alone() as session:
             environ, target = session.invocation.environ, session.target
             if target.is_embedded or is_local_or_empty_url(
-                resolve_state_url(url, session.project, environ)
+                state_access.resolve_state_url(url, session.project, environ)
             ):
                 return []
             variable = key_variable_of(target.name)
@@ -608,7 +592,7 @@ def current_identity_of(session: TargetSession, *, is_read_only: bool = False) -
     target = session.target
     if target.is_embedded:
         with run_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
-            return build_state_identity(embedded.url, target, embedded)
+            return state_access.build_state_identity(embedded.url, target, embedded)
     if not target.url:
         raise InputError.from_summary(
             "The target has no url",
@@ -617,7 +601,7 @@ def current_identity_of(session: TargetSession, *, is_read_only: bool = False) -
             "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
             position=target.position,
         )
-    return build_state_identity(normalize_base_url(target.url), target, None)
+    return state_access.build_state_identity(normalize_base_url(target.url), target, None)
 
 
 def remove_records_keeping_objects(session: TargetSession, addresses: list[Address]) -> None:
@@ -627,7 +611,7 @@ def remove_records_keeping_objects(session: TargetSession, addresses: list[Addre
         for address in addresses:
             if address not in state.records:
                 raise unknown_address(session, address)
-        keep_acting_calls(session, state, addresses, {})
+        open_intents.keep_acting_calls(session, state, addresses, {})
         session.store.remove_records(*addresses)
         session.note_in_audit((address, "forget", "") for address in addresses)
 
@@ -656,7 +640,7 @@ def close_as_not_done(
         ]
         acting = list[tuple[float, Intent]]()
         for intent in (*intents, *halves):
-            require_no_journal(session, state, intent)
+            open_intents.require_no_journal(session, state, intent)
             seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
             if seconds > 0 and intent.address == address:
                 _require_kept(session, state, intent, seconds)
@@ -687,7 +671,7 @@ def close_as_not_done(
         )
         for half in halves
     ]
-    warnings += starmap(acting_call_warning, acting)
+    warnings += starmap(open_intents.acting_call_warning, acting)
     if warn is not None:
         for warning in warnings:
             warn(warning)
@@ -720,7 +704,7 @@ def _require_kept(session: TargetSession, state: State, call: Intent, seconds: f
         f"{', or show nowhere' * is_replace}.",
         later if record or is_upload else keep,
     )
-    raise with_acting_calls(session, state, address, error)
+    raise open_intents.with_acting_calls(session, state, address, error)
 
 
 def _share_request(one: Intent, other: Intent) -> bool:
@@ -761,7 +745,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
                 raise _other_job_error(address, job_id, reason)
             runs.pop()
         intent = runs[-1]
-        require_no_journal(session, state, intent, job_id)
+        open_intents.require_no_journal(session, state, intent, job_id)
         closed_intent, record = with_job(intent, state.records.get(address), job_id, moment)
         entry = session.actor.build_audit_entry(
             closed_intent, f"settled by hand: job {job_id}", moment=moment
@@ -804,7 +788,7 @@ def _require_open_intents(
     """The open intents of an address; StateError, with the open ones, where there is none."""
     intents = tuple(one for one in state.open_intents if one.address == address)
     if not intents:
-        raise build_no_open_call_error(session, address, state)
+        raise open_intents.build_no_open_call_error(session, address, state)
     return intents
 
 
@@ -815,7 +799,7 @@ def unknown_address(session: TargetSession, address: Address) -> StateError:
         str(address), map(str, state.records), Text(Command("state show"), " lists the addresses.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
-    return with_acting_calls(session, state, address, error)
+    return open_intents.with_acting_calls(session, state, address, error)
 
 
 @frozen
@@ -883,16 +867,20 @@ def create_empty_state_and_missing_key(
                 "Leave out --key-file.",
             )
         if session.invocation.without_checkout:
-            require_state_elsewhere(session.project, target, session.invocation.environ)
+            state_access.require_state_elsewhere(
+                session.project, target, session.invocation.environ
+            )
         create_store(NO_SHARED_IDS)
         session.reload_state_keys(create=True)
         return created
     if store.exists():
         shared_ids = store.read_project_and_key_ids()
-        require_no_error(project_findings(shared_ids, session.project, target))
+        state_access.require_no_error(project_findings(shared_ids, session.project, target))
         raise fault("exists", store.where)
     _require_unseen_place(session, lineage)
-    require_usable_bucket(target.state.url, session.project, target, session.invocation.environ)
+    state_access.require_usable_bucket(
+        target.state.url, session.project, target, session.invocation.environ
+    )
     hint = Text(
         "Get the key from its owner. To create one: ",
         Command("state init --key-file PATH", target=target.name),
@@ -1016,10 +1004,10 @@ def _keep_calls_of_replaced(session: TargetSession, replaced: State) -> list[Dia
         )
         warnings.append(warning)
     addresses = {intent.address for intent in replaced.open_intents}
-    kept = list_acting_calls(session, replaced, with_answered=True)
+    kept = open_intents.list_acting_calls(session, replaced, with_answered=True)
     addresses.update(call.address for _, call in kept)
     if addresses:
-        warnings += keep_acting_calls(session, replaced, addresses, restored)
+        warnings += open_intents.keep_acting_calls(session, replaced, addresses, restored)
     return warnings
 
 
@@ -1039,7 +1027,7 @@ def _require_restorable(
             Command("state rebind", target=target.name),
             ".",
         )
-        if identity.url == EMBEDDED_URL:
+        if identity.url == state_access.EMBEDDED_URL:
             hint = Text(
                 "This data set does not have the objects of the other one: ",
                 Command("apply"),
@@ -1047,8 +1035,8 @@ def _require_restorable(
             )
         finding = error_finding(
             "This backup belongs to another backend",
-            f"{path} was made for {describe_identity(bound)}; target {target.name} is "
-            f"{describe_identity(identity)}. Nothing was replaced.",
+            f"{path} was made for {state_access.describe_identity(bound)}; target {target.name} is "
+            f"{state_access.describe_identity(identity)}. Nothing was replaced.",
             Text(f"Name a backup of target {target.name}. ", hint),
             position=target.position,
         )
@@ -1106,7 +1094,9 @@ class Rebinding:
         if shared_ids is None:
             return cls(bound_identity, identity)
         if shared_ids.project_id and not session.project.id:
-            require_no_error(project_findings(shared_ids, session.project, session.target))
+            state_access.require_no_error(
+                project_findings(shared_ids, session.project, session.target)
+            )
         project_id, name = project_id_of(session.project), session.target.name
         return cls(bound_identity, identity, project_id, shared_ids, name)
 
@@ -1143,7 +1133,7 @@ class Rebinding:
     def _describe_binding(self, identity: BackendIdentity, target: str, project: str) -> str:
         target_part = f", target {target}" if self.changes_target and target else ""
         project_part = f" and project {project}" if self.project_id is not None else ""
-        return f"{describe_identity(identity)}{target_part}{project_part}"
+        return f"{state_access.describe_identity(identity)}{target_part}{project_part}"
 
     @property
     def warning_text(self) -> str:

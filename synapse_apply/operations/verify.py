@@ -10,16 +10,10 @@ from dataclasses import replace
 from enum import Enum
 
 from synapse_apply.live.packages import read_published
+from synapse_apply.model import errors
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
-from synapse_apply.model.errors import (
-    InputError,
-    NotFound,
-    RemoteError,
-    SynapseApplyError,
-    Unauthorized,
-)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.report import Report
@@ -81,7 +75,7 @@ def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> Pla
     problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
     problems += [diagnostic for diagnostic in findings if diagnostic.is_error or not changes]
     if problems:
-        raise InputError(
+        raise errors.InputError(
             *(diagnostic.with_changes(severity=Severity.ERROR) for diagnostic in problems)
         )
     run_addresses = {str(change.address) for change in changes}
@@ -175,15 +169,15 @@ def _compare_release(
         raw = binding.read_object(session.api, record.remote_id)
         published = read_published(session, binding, raw, address)
     # A wrong token would fail every further release in the same way.
-    except Unauthorized:
+    except errors.Unauthorized:
         raise
-    except NotFound:
+    except errors.NotFound:
         detail = f"The backend has no release with id {record.remote_id}, or hides it."
         return unread("The release is missing", detail, "Run plan to see why.")
-    except RemoteError as failure:
+    except errors.RemoteError as failure:
         detail = f"{address}: {str(failure).removesuffix('.')}."
         return unread("The published bytes cannot be read", detail, "Try again.")
-    except SynapseApplyError as problem:
+    except errors.SynapseApplyError as problem:
         diagnostics = tuple(
             diagnostic.with_changes(address=str(address)) for diagnostic in problem.diagnostics
         )

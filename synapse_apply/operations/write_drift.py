@@ -10,18 +10,10 @@ from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.live.project_files import ManifestComparison, build_live_edits
+from synapse_apply.manifests import rewriting
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.manifests.project.targets import list_declared_targets
-from synapse_apply.manifests.rewriting import (
-    DocumentSpot,
-    FieldOrigins,
-    Rewrite,
-    WrittenDocument,
-    edited,
-    readable_documents,
-    rewrite_all_or_none,
-)
 from synapse_apply.manifests.yaml.editing import Edit
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
@@ -53,7 +45,7 @@ class _LiveEdit:
 
     address: Address
     change: FieldChange
-    spot: DocumentSpot
+    spot: rewriting.DocumentSpot
 
 
 @mutable
@@ -63,7 +55,7 @@ class _EditedFiles:
     edits: dict[tuple[Path, str], list[Edit]] = field(default_factory=dict)
     edited_documents: dict[tuple[Path, int], Any] = field(default_factory=dict)
 
-    def add_edit(self, spot: DocumentSpot, value: Any) -> None:
+    def add_edit(self, spot: rewriting.DocumentSpot, value: Any) -> None:
         """Add an edit that sets `spot` to `value` (ABSENT: removes it), with any missing maps."""
         document = spot.document
         document_key = (document.file, document.index)
@@ -147,7 +139,7 @@ def write_live_values(
         files.add_edit(
             live_edit.spot, None if live_value is ABSENT and is_in_overlay else live_value
         )
-    rewrites = [edited(file, name, edits) for (file, name), edits in files.edits.items()]
+    rewrites = [rewriting.edited(file, name, edits) for (file, name), edits in files.edits.items()]
     new_manifests = editor.reload_manifests(rewrites, live_edits)
     # A plan of the new manifests must change no drifted field any more.
     comparison = ManifestComparison(plan_result.resources, session.secrets)
@@ -166,7 +158,7 @@ def write_live_values(
     if findings:
         raise InputError(*findings)
     if write:
-        rewrite_all_or_none(rewrites)
+        rewriting.rewrite_all_or_none(rewrites)
     documents_by_file = {
         entry.file: read_documents(entry.new_content, entry.name).documents for entry in rewrites
     }
@@ -222,7 +214,10 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
 # manifest. Everything is read again before the first file is replaced, and compared as a plan does
 # it. Drift is a set of leaves, so the highest place that must change is found first.
 def _iter_edit(
-    session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
+    session: TargetSession,
+    origins: rewriting.FieldOrigins,
+    change: FieldChange,
+    blocked_reason: str,
 ) -> Iterator[_LiveEdit]:
     """The manifest edit for one field change; none where the manifest already has the live value.
 
@@ -286,7 +281,7 @@ class _ProjectEditor:
         declared = (*list_declared_targets(self.project), self.target)
         targets = {target.name: target for target in declared}
         paths = [str(path) for path in invocation.paths]
-        self.documents = tuple(readable_documents(self.project, targets.values(), paths))
+        self.documents = tuple(rewriting.readable_documents(self.project, targets.values(), paths))
         self.manifests_by_target = {
             name: session.declared_target.manifests
             if name == self.target.name
@@ -294,7 +289,7 @@ class _ProjectEditor:
             for name, target in targets.items()
         }
 
-    def locate_field_origins(self, resource: Desired) -> FieldOrigins:
+    def locate_field_origins(self, resource: Desired) -> rewriting.FieldOrigins:
         """Where each field of a resource is written: its manifest or a target's overlay."""
         document = next(
             candidate for candidate in self.documents if candidate.position == resource.position
@@ -307,13 +302,15 @@ class _ProjectEditor:
         project_document = None
         if file is not None:
             name = shown_path(file)
-            project_document = WrittenDocument(
+            project_document = rewriting.WrittenDocument(
                 file, name, 0, read_documents(file.read_bytes(), name).documents[0]
             )
-        return FieldOrigins(self.target, resource, document, project_document, readers > 1)
+        return rewriting.FieldOrigins(
+            self.target, resource, document, project_document, readers > 1
+        )
 
     def reload_manifests(
-        self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
+        self, rewrites: Sequence[rewriting.Rewrite], live_edits: Sequence[_LiveEdit]
     ) -> LoadedManifests:
         """Decode the edited files for every target; returns the manifests of this target.
 

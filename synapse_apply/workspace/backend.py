@@ -31,13 +31,8 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef, Sensitive, is_map
-from synapse_apply.workspace import state_access
+from synapse_apply.workspace import environment, state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import (
-    normalize_base_url,
-    read_trace_parent,
-    require_host_of_credentials,
-)
 from synapse_apply.workspace.invocation import Invocation
 
 _log = logging.getLogger("synapse_apply.http")
@@ -105,7 +100,7 @@ def connect_backend_or_raise_without_credentials(
     url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
         sent = filter(None, (target.token, *target.agents.values()))
-        require_host_of_credentials(url, sent, invocation)
+        environment.require_host_of_credentials(url, sent, invocation)
     token = embedded.token.reveal() if embedded else require_target_token(target, resolve)
     clock, redactor = ServerClock(), Redactor()
     last_request = LastRequest(clock)
@@ -119,14 +114,14 @@ def connect_backend_or_raise_without_credentials(
         refusal=find_refusal,
         mutation_refusal=find_mutation_refusal,
         redactor=redactor,
-        trace_parent=read_trace_parent(invocation.environ),
+        trace_parent=environment.read_trace_parent(invocation.environ),
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.
         mask_settings(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,
             state_identity=state_access.build_state_identity(
-                normalize_base_url(url), target, embedded
+                environment.normalize_base_url(url), target, embedded
             ),
             embedded=embedded,
             request_id=lambda: last_request.id,
@@ -189,7 +184,7 @@ def require_secret_server(
         # A project file of a pull request may name any server; the environment says which are
         # right.
         references = dict(iter_references({setting: block}))
-        require_host_of_credentials(origin, references.values(), invocation)
+        environment.require_host_of_credentials(origin, references.values(), invocation)
     except InputError as refusal:
         hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."
         raise SecretUnavailable(

@@ -8,13 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from synapse_apply.files.opening import (
-    LOOK_FIRST,
-    NOT_OURS,
-    OWN_FOLDER,
-    make_own_folders,
-    own_folder_exists,
-)
+from synapse_apply.files import opening
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
@@ -41,7 +35,7 @@ class EmbeddedBackend:
 
 def data_folder_path(root: Path) -> Path:
     """The folder with the data of a project's embedded backend."""
-    return root / OWN_FOLDER / "embedded"
+    return root / opening.OWN_FOLDER / "embedded"
 
 
 def require_trusted_data_folder(root: Path) -> Path:
@@ -50,7 +44,7 @@ def require_trusted_data_folder(root: Path) -> Path:
 
     data_path = data_folder_path(root)
     with telling_os_errors(data_path):
-        if has_own_folder(root) and own_folder_exists(data_path):
+        if has_own_folder(root) and opening.own_folder_exists(data_path):
             try:
                 data_folder.require_trusted_files(data_path)
             except data_folder.DataSetPlaceError as failure:
@@ -102,7 +96,7 @@ def run_embedded_backend(
             yield temporary_backend
         return
     try:
-        make_own_folders(data_path.parent)
+        opening.make_own_folders(data_path.parent)
     except OSError as problem:
         raise StateError.from_summary(
             "The embedded backend cannot start",
@@ -135,7 +129,9 @@ def _find_running_server(data_path: Path) -> RunningServer | None:
 
 
 def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
-    return StateError.from_summary(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST)
+    return StateError.from_summary(
+        opening.NOT_OURS, f"{failure.reason}. It was not opened.", opening.LOOK_FIRST
+    )
 
 
 @contextmanager

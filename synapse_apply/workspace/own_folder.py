@@ -38,19 +38,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
-from synapse_apply.files.opening import (
-    IGNORE_FILE,
-    OWN_FOLDER,
-    UntrustedFileError,
-    build_untrusted_error,
-    has_own_gitignore,
-    make_own_folders,
-    open_own_file_with_flags,
-    own_folder_exists,
-    read_start_of_own_file,
-    remove_own_file,
-    replace_own_file,
-)
+from synapse_apply.files import opening
 from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -73,9 +61,9 @@ _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 
 def has_own_folder(root: Path) -> bool:
     """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
-    folder = root / OWN_FOLDER
+    folder = root / opening.OWN_FOLDER
     with telling_os_errors(folder):
-        if not own_folder_exists(folder):
+        if not opening.own_folder_exists(folder):
             return False
         _require_untracked(folder, (folder,))
     return True
@@ -102,13 +90,13 @@ def resolve_state_path(path: Path, root: Path) -> Path:
     """
     root = root.absolute()
     path = root / path
-    if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
+    if Path(os.path.normpath(path)).is_relative_to(root / opening.OWN_FOLDER):
         has_own_folder(root)
         return path
     with telling_os_errors(path.parent):
         path = _resolve_links(path, root)
-        if OWN_FOLDER in path.parts:
-            own_folder_exists(path.parent)
+        if opening.OWN_FOLDER in path.parts:
+            opening.own_folder_exists(path.parent)
         companion_paths = tuple(
             path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
         )
@@ -119,8 +107,8 @@ def resolve_state_path(path: Path, root: Path) -> Path:
 
 def is_own_folder_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
-    folder = root / OWN_FOLDER
-    return not own_folder_exists(folder) or has_own_gitignore(folder)
+    folder = root / opening.OWN_FOLDER
+    return not opening.own_folder_exists(folder) or opening.has_own_gitignore(folder)
 
 
 class GitExposure(NamedTuple):
@@ -157,7 +145,7 @@ def is_from_commit(path: Path) -> bool:
         return False
     try:
         exposure = find_git_exposure(path)
-    except UntrustedFileError:
+    except opening.UntrustedFileError:
         return True
     return exposure is not None and exposure.is_tracked
 
@@ -187,7 +175,7 @@ def _resolve_links(path: Path, root: Path) -> Path:
         # one, a
         # commit may have made it.
         if candidate.is_relative_to(root) or _find_repository(candidate) is not None:
-            raise build_untrusted_error(
+            raise opening.build_untrusted_error(
                 candidate,
                 "is a link in a checkout",
                 "A commit may have created the link. Name the file itself as the target's "
@@ -195,11 +183,13 @@ def _resolve_links(path: Path, root: Path) -> Path:
             )
         owner = candidate.lstat().st_uid
         if owner not in (os.geteuid(), 0):
-            raise build_untrusted_error(candidate, f"is a link of another user (uid {owner})")
+            raise opening.build_untrusted_error(
+                candidate, f"is a link of another user (uid {owner})"
+            )
         target = candidate.readlink()
         resolved = Path("/") if target.is_absolute() else resolved
         remaining_parts += [part for part in reversed(target.parts) if part != "/"]
-    raise build_untrusted_error(path, "is behind links that lead in a circle")
+    raise opening.build_untrusted_error(path, "is behind links that lead in a circle")
 
 
 # What Git cannot answer is refused, also where Git is missing. Git is asked once per index, and
@@ -207,13 +197,13 @@ def _resolve_links(path: Path, root: Path) -> Path:
 def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or a file below it."""
     # Our own `.gitignore` in the folder, with the content that we write, may be tracked.
-    ignore_path = f"{OWN_FOLDER}/{IGNORE_FILE}"
+    ignore_path = f"{opening.OWN_FOLDER}/{opening.IGNORE_FILE}"
     tracked_paths = [
         path
         for path in _tracked_paths(own_path, paths)
-        if own_path.name != OWN_FOLDER
+        if own_path.name != opening.OWN_FOLDER
         or not f"/{path}".endswith(f"/{ignore_path}")
-        or not has_own_gitignore(own_path)
+        or not opening.has_own_gitignore(own_path)
     ]
     if not tracked_paths:
         return
@@ -221,11 +211,11 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
         f" and {len(tracked_paths) - 1} more" if len(tracked_paths) > 1 else ""
     )
     name = (
-        OWN_FOLDER
-        if own_path.name == OWN_FOLDER
+        opening.OWN_FOLDER
+        if own_path.name == opening.OWN_FOLDER
         else escape_misleading_path(Path(tracked_paths[0]).name)
     )
-    raise build_untrusted_error(
+    raise opening.build_untrusted_error(
         own_path,
         f"is in Git's index ({tracked_text})",
         "No commit may contain these files. If this is not an attack, remove the files from Git "
@@ -271,8 +261,8 @@ def _find_repository(path: Path) -> Repository | None:
         raise _git_failure(path, _describe(problem)) from None
 
 
-def _git_failure(path: Path, reason: str) -> UntrustedFileError:
-    return build_untrusted_error(
+def _git_failure(path: Path, reason: str) -> opening.UntrustedFileError:
+    return opening.build_untrusted_error(
         path,
         f"may come from a commit: Git cannot tell ({reason})",
         "Install git, and check that `git status` works here. If the repository belongs to "
@@ -382,8 +372,8 @@ class LastSeenFiles:
     def forget(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
         for folder in self.folders:
-            with suppress(OSError, UntrustedFileError):
-                remove_own_file(_progress_path(folder, lineage))
+            with suppress(OSError, opening.UntrustedFileError):
+                opening.remove_own_file(_progress_path(folder, lineage))
 
     def build_findings_if_state_is_older(
         self, store: SqlStore, target: Target
@@ -460,7 +450,7 @@ def last_seen_files_of(
     Beside the project only where the tool's folder exists: a CI job whose state is in a database
     leaves no file in its workspace. For the embedded backend only there, beside its objects.
     """
-    own_folder = project.root / OWN_FOLDER
+    own_folder = project.root / opening.OWN_FOLDER
     cache_folder = (
         None if target.is_embedded else user_folder_of(environ, "XDG_CACHE_HOME", ".cache")
     )
@@ -502,11 +492,11 @@ def _read_json(path: Path) -> Mapping[str, object]:
 
     And where a commit may have written it: the user's cache may lie in a checkout.
     """
-    if OWN_FOLDER not in path.parts and is_from_commit(path):
+    if opening.OWN_FOLDER not in path.parts and is_from_commit(path):
         return {}
     try:
-        document = json.loads(read_start_of_own_file(path, _MAX_BYTES))
-    except (OSError, ValueError, RecursionError, UntrustedFileError):
+        document = json.loads(opening.read_start_of_own_file(path, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError, opening.UntrustedFileError):
         return {}
     if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
         return {}
@@ -555,9 +545,9 @@ def _rewrite(path: Path, make_document: Callable[[], Mapping[str, object]]) -> N
     The document is made while other runs are kept out of the folder, as far as its file system has
     such locks. A file that cannot be written is left as it is.
     """
-    with suppress(OSError, UntrustedFileError):
+    with suppress(OSError, opening.UntrustedFileError):
         # Below it is a folder of ours, the project's or the one in the user's cache.
-        make_own_folders(path.parent, own_top=path.parent.parent)
+        opening.make_own_folders(path.parent, own_top=path.parent.parent)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         folder = os.open(path.parent, flags)
         try:
@@ -568,13 +558,13 @@ def _rewrite(path: Path, make_document: Callable[[], Mapping[str, object]]) -> N
             # A random name: two runs may write at the same time where the folder has no lock.
             temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            descriptor = open_own_file_with_flags(temporary_path, flags)
+            descriptor = opening.open_own_file_with_flags(temporary_path, flags)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(f"{text}\n")
-                replace_own_file(path, temporary_path.name)
+                opening.replace_own_file(path, temporary_path.name)
             except OSError:
-                remove_own_file(temporary_path)
+                opening.remove_own_file(temporary_path)
                 raise
         finally:
             os.close(folder)

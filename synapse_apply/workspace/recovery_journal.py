@@ -15,12 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from synapse_apply.files.opening import (
-    UntrustedFileError,
-    create_own_file,
-    make_own_folders,
-    open_own_file_with_flags,
-)
+from synapse_apply.files import opening
 from synapse_apply.model import codec
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -189,7 +184,7 @@ class RecoveryJournal:
         }
         with self._lock:
             for folder in self._folders:
-                with suppress(OSError, UntrustedFileError):
+                with suppress(OSError, opening.UntrustedFileError):
                     path = folder / self._name
                     is_new = not os.path.lexists(path)
                     signature = self._sign(path, line)
@@ -244,16 +239,16 @@ def _build_signed_document(
 
 def _read_trusted_lines(path: Path) -> list[str]:
     """The lines of a file; UntrustedFileError for a link or another user's file."""
-    with os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), encoding="utf-8") as file:
+    with os.fdopen(opening.open_own_file_with_flags(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read().splitlines()
 
 
 def _append_line_durably(path: Path, line: str) -> None:
     """Append a complete line or nothing; it is on disk when this returns."""
-    make_own_folders(path.parent)
+    opening.make_own_folders(path.parent)
     with suppress(FileExistsError):
-        create_own_file(path)
-    with os.fdopen(open_own_file_with_flags(path, os.O_RDWR), "r+b") as file:
+        opening.create_own_file(path)
+    with os.fdopen(opening.open_own_file_with_flags(path, os.O_RDWR), "r+b") as file:
         end_offset = file.seek(0, os.SEEK_END)
         try:
             file.write(f"{line}\n".encode())
@@ -446,7 +441,7 @@ def read_valid_journal(
         if file_status.st_size > _MAX_BYTES:
             raise _unusable(path, "it is larger than any file that a run writes")
         lines = _read_trusted_lines(path)
-    except UntrustedFileError as failure:
+    except opening.UntrustedFileError as failure:
         raise InputError(*failure.diagnostics) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise _unusable(path, getattr(problem, "strerror", None) or "it is not text") from None

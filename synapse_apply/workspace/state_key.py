@@ -40,14 +40,9 @@ from synapse_apply.secrets.keys import (
     replace_key_file,
 )
 from synapse_apply.secrets.resolve import FoundSetting
+from synapse_apply.workspace import state_project
 from synapse_apply.workspace.environment import user_folder_of
 from synapse_apply.workspace.own_folder import find_git_exposure, has_own_folder
-from synapse_apply.workspace.state_project import (
-    NO_PROJECT_ID,
-    ProjectId,
-    project_id_of,
-    write_project_id,
-)
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.target_session import TargetSession
@@ -366,7 +361,7 @@ class SharedKey:
     `is_found_by_commands`: commands on this machine find the key without being told where it is.
     """
 
-    project_id: ProjectId
+    project_id: state_project.ProjectId
     key: StateKey | None
     key_file: Path | None
     is_found_by_commands: bool
@@ -381,13 +376,13 @@ def find_or_make_shared_key(
     what a pipeline wrote there would be gone with its checkout. InputError, with the hint, where
     there is neither a key nor a place for one.
     """
-    project_id = project_id_of(session.project)
+    project_id = state_project.project_id_of(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
-        project_id = NO_PROJECT_ID
+        project_id = state_project.NO_PROJECT_ID
     new_key_path = _choose_new_key_path(session, project_id, key_file, hint)
     # First the id, which is part of the key's file name.
     if project_id.is_new:
-        write_project_id(session.project, project_id.text)
+        state_project.write_project_id(session.project, project_id.text)
         session.project = replace(session.project, id=project_id.text)
         if session.invocation.project_memory is not None:
             session.invocation.project_memory.forget_projects()
@@ -480,7 +475,7 @@ def list_ci_key_commands(key_file: Path, target_name: str) -> list[str]:
 
 
 def _choose_new_key_path(
-    session: TargetSession, project_id: ProjectId, key_file: Path | None, hint: Text
+    session: TargetSession, project_id: state_project.ProjectId, key_file: Path | None, hint: Text
 ) -> Path | None:
     """Where a key is to be made; None where there is one. InputError where there is no place."""
     current_key = session.reload_state_keys().current_key

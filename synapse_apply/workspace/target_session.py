@@ -35,7 +35,7 @@ from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import SecretResolver, SecretStore
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.workspace import configuration, embedded, state_access
+from synapse_apply.workspace import configuration, embedded, own_folder, state_access, state_key
 from synapse_apply.workspace.embedded import EmbeddedBackend, run_embedded_backend
 from synapse_apply.workspace.environment import (
     CheckoutState,
@@ -46,20 +46,7 @@ from synapse_apply.workspace.environment import (
 )
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.own_folder import (
-    LastSeenFiles,
-    SeenPlace,
-    build_place_id,
-    is_from_commit,
-    last_seen_files_of,
-)
 from synapse_apply.workspace.recovery_journal import Journals
-from synapse_apply.workspace.state_key import (
-    KeySources,
-    build_key_sources,
-    key_path_beside_state,
-    missing_key_findings,
-)
 from synapse_apply.workspace.state_project import project_findings
 
 if TYPE_CHECKING:
@@ -91,7 +78,7 @@ class TargetSession(OfflineTarget):
     version = __version__
     diagnostics: tuple[Diagnostic, ...] = ()
     # What was seen at the place of a shared state before this run; known once there is a store.
-    seen_place: SeenPlace | None = None
+    seen_place: own_folder.SeenPlace | None = None
 
     def __init__(
         self, invocation: Invocation, *, read_only: bool = False, retries: int = 3
@@ -140,7 +127,7 @@ class TargetSession(OfflineTarget):
             from synapse_apply.secrets.login import login_path_of, read_login
 
             path = login_path_of(self.invocation.environ)
-            if path is not None and is_from_commit(path):
+            if path is not None and own_folder.is_from_commit(path):
                 return Login(
                     LOGIN_FILE_LABEL, problem="Git tracks it, so a commit may have created it"
                 )
@@ -223,7 +210,7 @@ class TargetSession(OfflineTarget):
         self._closing.callback(store.close)
         state_access.require_hosts_of_passwords(self.project, self.target, self.invocation)
         if store.is_shared and not self.target.is_embedded:
-            place_id = build_place_id(self.project, self.target, store.where)
+            place_id = own_folder.build_place_id(self.project, self.target, store.where)
             self.seen_place = self.last_seen_files.find_place(place_id)
             if self.seen_place is not None:
                 store.require_continuation_in_reads(self.seen_place.bookmark)
@@ -237,7 +224,7 @@ class TargetSession(OfflineTarget):
         """
         if not self.is_state_shared or not self.store.is_verified:
             return ""
-        return build_place_id(self.project, self.target, self.store.where)
+        return own_folder.build_place_id(self.project, self.target, self.store.where)
 
     @cached_property
     def store_signer(self) -> StateKeySigner:
@@ -257,9 +244,9 @@ class TargetSession(OfflineTarget):
         return self.invocation.choose_lock_wait_seconds(self.store.lease_seconds)
 
     @cached_property
-    def last_seen_files(self) -> LastSeenFiles:
+    def last_seen_files(self) -> own_folder.LastSeenFiles:
         """The files that remember the progress of this target's states."""
-        return last_seen_files_of(self.project, self.target, self.invocation.environ)
+        return own_folder.last_seen_files_of(self.project, self.target, self.invocation.environ)
 
     @cached_property
     def state_keys(self) -> StateKeys:
@@ -267,7 +254,7 @@ class TargetSession(OfflineTarget):
         return self.reload_state_keys()
 
     @property
-    def key_sources(self) -> KeySources:
+    def key_sources(self) -> state_key.KeySources:
         """The places of the target's state key.
 
         A file of the project that has it is read where the settings are from, so that no commit
@@ -276,7 +263,7 @@ class TargetSession(OfflineTarget):
         resolver, given = self.resolver, self.invocation
         if given.project_from or (given.as_of and not given.without_checkout):
             resolver = self._resolver_of_settings
-        return build_key_sources(
+        return state_key.build_key_sources(
             self.project,
             self.target,
             self.invocation.environ,
@@ -303,7 +290,9 @@ class TargetSession(OfflineTarget):
         """
         keys = self.key_sources.load_keys()
         if create and keys.current_key is None:
-            self.key_sources.make_or_read_key_file(key_path_beside_state(self.project, self.target))
+            self.key_sources.make_or_read_key_file(
+                state_key.key_path_beside_state(self.project, self.target)
+            )
             keys = self.key_sources.load_keys()
         self._loaded_keys = keys
         return keys
@@ -491,7 +480,7 @@ class TargetSession(OfflineTarget):
         keys = self.state_keys = self.reload_state_keys()
         shared_ids = None if accept_other_key else self.read_shared_ids()
         key_id = shared_ids.key_id if shared_ids is not None else ""
-        key_findings = missing_key_findings(keys, self.key_sources, desired, key_id)
+        key_findings = state_key.missing_key_findings(keys, self.key_sources, desired, key_id)
         self.diagnostics = (
             *declared.diagnostics,
             *state_access.require_no_error(key_findings),
