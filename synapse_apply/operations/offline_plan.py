@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from synapse_apply import __version__
 from synapse_apply.files.checkout import read_typed_file
@@ -69,12 +68,13 @@ class OfflineComparison(OfflineTarget):
     made_up_ids: frozenset[str] = frozenset()
     has_usable_base = True
 
+    label: str
+
     def set_base(
-        self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
+        self, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
         moves = make_due_renames(base_records, self.project.moved, (), self.target.policy.rules)
-        self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
         self.moved, self.move_refusals = moves.renames, moves.refusals
         self.removed = select_removed(self.project.removed, moves.records, self.desired)
@@ -116,12 +116,12 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     """Load the checkout, and as base the manifests of a Git ref; InputError with every finding."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    base = _read_base(comparison, ref)
+    base_resources, base_findings = _read_base(comparison, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
     supposed_records = comparable_values.suppose_records(
-        base.resources, target, pinned_ids, comparison.secrets
+        base_resources, target, pinned_ids, comparison.secrets
     )
-    comparison.set_base(base.label, supposed_records, base.diagnostics)
+    comparison.set_base(supposed_records, base_findings)
     comparison.made_up_ids = frozenset(
         str(address)
         for address, entry in supposed_records.items()
@@ -129,13 +129,12 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     )
     new_addresses = {move.old: move.new for move in comparison.moved}
     comparison.base_resources = {
-        new_addresses.get(address, address): entry for address, entry in base.resources.items()
+        new_addresses.get(address, address): entry for address, entry in base_resources.items()
     }
     comparison.base_records, warnings = with_checked_out_files(
         comparison.base_records, comparison.base_resources, desired, comparison.project.root
     )
     comparison.diagnostics += warnings
-    comparison.has_usable_base = base.is_usable
     return comparison
 
 
@@ -168,7 +167,8 @@ def load_offline_against_inventory(
         "An inventory has only ids, versions and digests of packages, but no fields.",
         "To compare fields, use a Git ref: --against git:REF.",
     )
-    comparison.set_base(label, base_records, (note,))
+    comparison.label = label
+    comparison.set_base(base_records, (note,))
     return comparison
 
 
@@ -326,20 +326,10 @@ def _with_offline_notes(
     )
 
 
-class _Base(NamedTuple):
-    """What was declared, the name that views call it, and warnings about it.
-
-    `is_usable` is False where it has errors, so that nothing is known of it.
-    """
-
-    label: str
-    resources: Mapping[Address, Desired]
-    diagnostics: tuple[Diagnostic, ...]
-    is_usable: bool = True
-
-
-def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
-    """Decode what a Git ref declares, by its own project file.
+def _read_base(
+    comparison: OfflineComparison, ref: str
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What a Git ref declares, by its own project file, and warnings about it.
 
     InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
@@ -349,11 +339,13 @@ def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
             no_commit_warning = warning_finding(
                 "Everything is treated as new", f"{ref} has no commit yet."
             )
-            return _Base(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
+            comparison.label = f"git:{ref} (no commit yet)"
+            return {}, (no_commit_warning,)
         commit = find_commit(root, ref)
         commit.require_chosen_repository()
+        comparison.label = f"git:{commit}"
         try:
-            return _Base(f"git:{commit}", *_read_declared(comparison, commit))
+            return _read_declared(comparison, commit)
         except InputError as problem:
             # A shallow clone: the ref may well be right, so this is no warning about its manifests.
             if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
@@ -369,7 +361,8 @@ def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
             findings = (
                 finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
             )
-            return _Base(f"git:{commit}", {}, (nothing_compared, *findings), is_usable=False)
+            comparison.has_usable_base = False
+            return {}, (nothing_compared, *findings)
 
 
 def _read_declared(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.wire import declared_natural_key, list_key_conflicts
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     from synapse_apply.packages.sources import SourceFiles
 
 
-class InspectedPackage(NamedTuple):
-    """A package that was read and hashed; None where its findings say why it cannot be used."""
-
-    package: Package | None
-    findings: list[Diagnostic]
+# A package that was read and hashed; None where its findings say why it cannot be used.
+InspectedPackage = tuple[Package | None, list[Diagnostic]]
 
 
 class PackageSources:
@@ -100,7 +97,7 @@ class PackageSources:
 
         InputError where it is no longer what was hashed.
         """
-        package = self.inspect_package_once(source, target).package
+        package, _ = self.inspect_package_once(source, target)
         files = self._files(source, target)
         if files in self._flaws or package is None:
             return self._flaws.get(files, [])
@@ -141,7 +138,7 @@ class PackageSources:
                 "Published releases are compared only by their fields, and nothing can be "
                 "published.",
             )
-            return InspectedPackage(None, [uncommitted_warning])
+            return None, [uncommitted_warning]
         findings: list[Diagnostic] = []
         lint = build_package_linter(source) if self._should_lint else None
         try:
@@ -156,11 +153,11 @@ class PackageSources:
                 closed=self._closed,
             )
         except InputError as problem:
-            return InspectedPackage(None, [*findings, *problem.diagnostics])
+            return None, [*findings, *problem.diagnostics]
         finally:
             if lint is not None:
                 self._flaws[files] = lint.limited_flaws()
-        return InspectedPackage(package, findings)
+        return package, findings
 
 
 def build_package_linter(source: PackageSource) -> PackageLint:
