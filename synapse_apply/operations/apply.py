@@ -133,12 +133,22 @@ class ApplyRun:
             if read_at is None:
                 # Before the question: the time that a person takes counts.
                 read_at = self.session.clock.monotonic_seconds()
-            self._require_confirmed(plan)
+            if plan.has_changes and self._confirm is not None and not self._confirm(plan):
+                cancelled = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
+                cancelled.plan = plan
+                raise cancelled
             # Compared under the lock: otherwise another run could write after the comparison.
             with self.session.lock_state_of_own_project(self._operation):
-                if plan_result is None or self._is_plan_outdated(plan, read_at):
+                # The serial tells of each write of the state; the age stands for changes elsewhere.
+                if (
+                    plan_result is None
+                    or self.session.store.read_serial() != plan.base.serial
+                    or self.session.clock.monotonic_seconds() - read_at > FRESH_SECONDS
+                ):
                     plan_result = self.plan_anew()
-                if is_same_plan(plan, plan_result.plan):
+                # The same where both would do the same.
+                new = plan_result.plan
+                if replace(new, id=plan.id, created=plan.created, base=plan.base) == plan:
                     return self.apply_under_lock(plan_result)
             if self._confirm is None:
                 problem = Stale.from_summary(
@@ -179,20 +189,6 @@ class ApplyRun:
     @cached_property
     def _clock_findings(self) -> tuple[Diagnostic, ...]:
         return clock_findings(self.session.backend.server_clock.skew, self.session.target)
-
-    def _require_confirmed(self, plan: Plan) -> None:
-        """NotApproved where the plan has changes and `confirm` returns false for it."""
-        if plan.has_changes and self._confirm is not None and not self._confirm(plan):
-            problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
-            problem.plan = plan
-            raise problem
-
-    def _is_plan_outdated(self, plan: Plan, read_at: float) -> bool:
-        """Whether the state was written since, or more than FRESH_SECONDS passed."""
-        age_seconds = self.session.clock.monotonic_seconds() - read_at
-        # The serial tells of every write of the state; the age stands for changes made elsewhere.
-        has_moved = self.session.store.read_serial() != plan.base.serial
-        return has_moved or age_seconds > FRESH_SECONDS
 
     def apply_under_lock(
         self,
@@ -345,7 +341,10 @@ class ApplyRun:
         # An apply must not stop half-way because the last secret is missing.
         self._require_secrets(steps)
         # A state of an earlier version names no target: who applies to it says whose it is.
-        session.bind_state_to_target()
+        shared_ids = session.read_shared_ids()
+        if shared_ids is not None and not shared_ids.target:
+            named = replace(shared_ids, target=session.target.name)
+            session.store.replace_project_and_key_ids(named)
         if is_single_use and (steps or plan.moved):
             # Before the first call: a second run with the same file must not get this far.
             session.store.mark_plan_applied(plan.id)
@@ -419,16 +418,6 @@ class ApplyRun:
             if not (one.import_hint and one.intent.address in waiting)
         ]
         open_intents.close_known_intents(self.session, ended, plan_result.plan.id, sent_again)
-
-
-def is_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
-    """Whether two plans would do the same; their ids, creation times and bases are not compared."""
-    return (
-        replace(
-            new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
-        )
-        == approved_plan
-    )
 
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:

@@ -97,7 +97,11 @@ class SavedPlan:
         elif expected_mac is None or expected_mac.key_id != self.mac.key_id:
             summary = "The signature of this plan cannot be checked"
             reason = f"{self.file} was signed with state key {self.mac.key_id}, which is not here."
-        elif self.mac not in {expected_mac, _sign_as_earlier_versions(session, self.signed_text)}:
+        # Earlier versions signed under the key of secrets' digests, as if the text were a secret.
+        elif self.mac not in {
+            expected_mac,
+            session.secrets.compute_mac("", ("plan",), Sensitive(self.signed_text)),
+        }:
             reason = f"{self.file} is not what was signed: it was changed."
             raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
         if reason and not allow_unsigned:
@@ -331,11 +335,6 @@ def _sign_text(session: TargetSession, signed_text: str) -> Mac | None:
     signature = sign_document_or_empty_without_key(session.state_keys, "saved plan", document)
     key_id, _, digest = signature.partition(":")
     return Mac(key_id, digest) if signature else None
-
-
-def _sign_as_earlier_versions(session: TargetSession, signed_text: str) -> Mac | None:
-    """Under the key of secrets' digests, as if the text were a secret."""
-    return session.secrets.compute_mac("", ("plan",), Sensitive(signed_text))
 
 
 @frozen

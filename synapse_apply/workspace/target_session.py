@@ -433,16 +433,6 @@ class TargetSession(OfflineTarget):
             raise state_access.build_missing_state_error(self.target, self.seen_place)
         return False
 
-    def _require_state(self) -> None:
-        """StateError without a state, for commands that only read and so must not create one."""
-        if self.require_state_unless_embedded():
-            return
-        raise StateError.from_summary(
-            "There is no state for this target",
-            f"Nothing has been applied to target {self.target.name} yet, so it has no records.",
-            Text(Command("apply"), " creates its state."),
-        )
-
     def session_of(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
@@ -471,8 +461,13 @@ class TargetSession(OfflineTarget):
         if project.file is None and not (desired or store.exists()):
             paths = [*map(str, self.invocation.paths)]
             raise InputError(nothing_declared_finding(project, "plan", paths))
-        if self._read_only:
-            self._require_state()
+        # Who only reads must not create a state.
+        if self._read_only and not self.require_state_unless_embedded():
+            raise StateError.from_summary(
+                "There is no state for this target",
+                f"Nothing has been applied to target {target.name} yet, so it has no records.",
+                Text(Command("apply"), " creates its state."),
+            )
         self.require_own_state(self.backend.state_identity, self.backend.embedded)
         # Before a plan is made: from an old copy it would create objects a second time.
         self._require_not_older()
@@ -525,12 +520,6 @@ class TargetSession(OfflineTarget):
         with self.store.lock(operation, self.lock_wait_seconds):
             self._require_not_older()
             yield
-
-    def bind_state_to_target(self) -> None:
-        """Write into a shared state that names no target that it is this one's; needs the lock."""
-        shared_ids = self.read_shared_ids()
-        if shared_ids is not None and not shared_ids.target:
-            self.store.replace_project_and_key_ids(replace(shared_ids, target=self.target.name))
 
     def note_in_audit(
         self, rows: Iterable[tuple[Address, str, str]], plan_id: str = "", moment: str = ""
