@@ -22,18 +22,10 @@ from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import FinalPermit, Step
 from synapse_apply.live import open_intents
 from synapse_apply.live.comparable_values import build_recordable_fields
+from synapse_apply.model import errors
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
-from synapse_apply.model.errors import (
-    InputError,
-    NotApproved,
-    Refused,
-    SecretUnavailable,
-    Stale,
-    StateError,
-    SynapseApplyError,
-)
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.ports import CallPermit, Progress
@@ -134,7 +126,9 @@ class ApplyRun:
                 # Before the question: the time that a person takes counts.
                 read_at = self.session.clock.monotonic_seconds()
             if plan.has_changes and self._confirm is not None and not self._confirm(plan):
-                cancelled = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
+                cancelled = errors.NotApproved(
+                    error_finding("Apply cancelled", "Nothing was sent.")
+                )
                 cancelled.plan = plan
                 raise cancelled
             # Compared under the lock: otherwise another run could write after the comparison.
@@ -151,7 +145,7 @@ class ApplyRun:
                 if replace(new, id=plan.id, created=plan.created, base=plan.base) == plan:
                     return self.apply_under_lock(plan_result)
             if self._confirm is None:
-                problem = Stale.from_summary(
+                problem = errors.Stale.from_summary(
                     "The backend or the state changed since this plan was made",
                     "An apply would no longer do what the plan shows. Nothing was sent.",
                     "Plan again.",
@@ -272,7 +266,7 @@ class ApplyRun:
                 }
                 used_ids, returned_ids = tuple[str, ...](), set[str]()
                 # A state that is lost by now keeps what it has; whoever asks later is told.
-                with suppress(StateError):
+                with suppress(errors.StateError):
                     used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
                     returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
         finally:
@@ -303,7 +297,7 @@ class ApplyRun:
         )
         if not report.did_nothing:
             # That row may have failed, or waited for another that did.
-            with suppress(StateError):
+            with suppress(errors.StateError):
                 used_ids = store.list_used_approvals(guard_ids)
                 store.use_approvals_up_or_raise_if_used(
                     *(each for each in guard_ids if each not in used_ids)
@@ -317,14 +311,14 @@ class ApplyRun:
             for path, ref in secrets_to_send(step):
                 try:
                     self.session.secrets.resolve_secret(ref)
-                except SecretUnavailable as problem:
+                except errors.SecretUnavailable as problem:
                     position = step.desired.find_position(path) if step.desired else None
                     missing += [
                         replace(finding, address=str(step.address), position=position)
                         for finding in problem.diagnostics
                     ]
         if missing:
-            raise SecretUnavailable(*missing)
+            raise errors.SecretUnavailable(*missing)
 
     def carry_out(
         self,
@@ -423,14 +417,16 @@ class ApplyRun:
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     """Raise when this plan must not be applied: errors (exit 1), guards or refusals (exit 5)."""
     if plan.has_errors:
-        problem: SynapseApplyError = InputError(
+        problem: errors.SynapseApplyError = errors.InputError(
             *(finding for finding in plan.diagnostics if finding.is_error)
         )
     elif plan.guards:
-        problem = Refused(*(error_finding(guard.summary, guard.detail) for guard in plan.guards))
+        problem = errors.Refused(
+            *(error_finding(guard.summary, guard.detail) for guard in plan.guards)
+        )
     elif all_or_nothing and plan.refused_changes:
         rules = {refusal.rule for change in plan.refused_changes for refusal in change.refusals}
-        problem = (Stale if rules & STALE_RULES else Refused).from_summary(
+        problem = (errors.Stale if rules & STALE_RULES else errors.Refused).from_summary(
             "Nothing was applied: some rows are refused",
             f"{len(plan.refused_changes)} refused (see ! rows) and --all-or-nothing was given.",
             "Resolve the refused rows, or apply the rest without --all-or-nothing.",

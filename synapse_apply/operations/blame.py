@@ -17,6 +17,7 @@ from typing import Any
 from synapse_apply.files.line_history import Line, read_author, read_lines
 from synapse_apply.files.repository import Repository, find_trusted_repository
 from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.model import values
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, format_json_pointer
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
@@ -25,17 +26,6 @@ from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.resource import Desired, shorten_git_ref
 from synapse_apply.model.state import ACCEPTED, DIRTY_SUFFIX, FOUND, AuditEntry, Record
-from synapse_apply.model.values import (
-    ABSENT,
-    DesiredSecret,
-    Mac,
-    Reference,
-    SecretRef,
-    WithheldSecret,
-    get_at_or_absent,
-    holds_secret,
-    of_two_keys,
-)
 from synapse_apply.operations.resource_sides import read_sides
 from synapse_apply.planning.diff import UNTOLD, explain_given_up
 from synapse_apply.planning.plan_input import ResourceState
@@ -50,7 +40,7 @@ _WEEK = timedelta(days=7)
 _APPROVED_BY = ", approved by "
 # A variable, or an alias of YAML: the value is in another line.
 # What a manifest declares in the place of a value.
-_INDIRECT = (SecretRef, DesiredSecret, Reference)
+_INDIRECT = (values.SecretRef, values.DesiredSecret, values.Reference)
 _FROM_ELSEWHERE = re.compile(r"\$\{|[:-] +\*\w")
 
 
@@ -203,21 +193,23 @@ class _History:
         """Where the live value of one field comes from."""
         record, rule = self._record, self._resource.rule(path)
         live, seen, applied = (
-            side.get(path, ABSENT)
+            side.get(path, values.ABSENT)
             for side in (self._resource.live_fields, record.seen, record.applied)
         )
         origin = record.origin(path)
         entry = self._entries.get(origin.removeprefix(FOUND))
         found = FieldBlame(path, live, ValueOrigin.UNKNOWN, call=entry)
         unknown = replace(found, call=None)
-        if isinstance(applied, Mac) and applied.digest == Mac.UNSEEN:
+        if isinstance(applied, values.Mac) and applied.digest == values.Mac.UNSEEN:
             return replace(unknown, note="a call of unknown outcome sent it")
-        if isinstance(live, WithheldSecret) or (live is ABSENT and isinstance(applied, Mac)):
+        if isinstance(live, values.WithheldSecret) or (
+            live is values.ABSENT and isinstance(applied, values.Mac)
+        ):
             sent = f", last sent by call {entry.call}" if entry and entry.call else ""
             return replace(unknown, note=f"the backend does not show it{sent}")
-        if seen is ABSENT and applied is ABSENT:
+        if seen is values.ABSENT and applied is values.ABSENT:
             return replace(unknown, note="the state does not record it")
-        if of_two_keys(live, seen):
+        if values.of_two_keys(live, seen):
             return replace(unknown, note="recorded under another state key")
         if not is_same_value(live, seen, rule.compare):
             return self._blame_change(unknown, origin)
@@ -229,7 +221,7 @@ class _History:
             return replace(unknown, note="no entry of the state's history has it")
         if origin.startswith(ACCEPTED):
             return replace(found, origin=ValueOrigin.ACCEPTED, before=entry.at)
-        if applied is ABSENT:
+        if applied is values.ABSENT:
             return replace(unknown, note=f"no call sent it; it was there after call {entry.call}")
         found = self._with_commit(replace(found, origin=ValueOrigin.SENT), entry)
         if not is_same_value(applied, live, rule.compare):
@@ -277,8 +269,8 @@ class _History:
             return found
         # An overlay of then may be gone from the project file, or a changed file be in no list.
         sent = self._record.applied.get(found.path)
-        declared = get_at_or_absent(desired.spec, found.path)
-        is_plain = not (isinstance(sent, Mac) or holds_secret(declared, _INDIRECT))
+        declared = values.get_at_or_absent(desired.spec, found.path)
+        is_plain = not (isinstance(sent, values.Mac) or values.holds_secret(declared, _INDIRECT))
         if is_plain and not is_same_value(declared, sent, self._resource.rule(found.path).compare):
             return found
         file = position.file.removeprefix(prefix)

@@ -12,14 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synapse_apply.files.commit_memory import pin_refs
+from synapse_apply.model import errors
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import (
-    BackendError,
-    InputError,
-    RemoteError,
-    TooLarge,
-    build_remote_finding,
-)
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -48,7 +42,7 @@ class TargetConnection:
     def require_open(self) -> None:
         """InputError after `close`."""
         if self._is_closed:
-            raise InputError.from_summary(
+            raise errors.InputError.from_summary(
                 "This target is closed",
                 "close() was called, or its `with` block has ended.",
                 "Open it again with open_target().",
@@ -129,11 +123,11 @@ class TargetConnection:
         try:
             with pin_refs(self._commits):
                 yield
-        except RemoteError as failure:
-            finding = build_remote_finding(failure)
-            if isinstance(failure, TooLarge):
+        except errors.RemoteError as failure:
+            finding = errors.build_remote_finding(failure)
+            if isinstance(failure, errors.TooLarge):
                 finding = finding.with_changes(target=self.chosen_name())
-            raise BackendError(finding) from failure
+            raise errors.BackendError(finding) from failure
 
 
 class PartOfTarget:
@@ -158,7 +152,7 @@ def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
 def require_text(argument: str, text: object) -> str:
     """The text; InputError for another type."""
     if not isinstance(text, str):
-        raise InputError.from_summary(
+        raise errors.InputError.from_summary(
             f"{argument} must be a string", f"You passed {_describe_for_error(text)}."
         )
     return text
@@ -173,7 +167,7 @@ def require_address(argument: str, address: object) -> Address:
             return address
     except ValueError:
         pass
-    raise InputError.from_summary(
+    raise errors.InputError.from_summary(
         f"{argument} must be an address",
         f"Give a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
     )
@@ -195,8 +189,8 @@ def require_seconds(argument: str, seconds: object, *, from_zero: bool = False) 
     raise _no_number(argument, what, seconds)
 
 
-def _no_number(argument: str, what: str, value: object) -> InputError:
-    return InputError.from_summary(
+def _no_number(argument: str, what: str, value: object) -> errors.InputError:
+    return errors.InputError.from_summary(
         f"{argument} must be {what}", f"You passed {_describe_for_error(value)}."
     )
 
@@ -210,11 +204,11 @@ def require_paths(argument: str, paths: Iterable[Path | str], directory: Path) -
 def require_path(argument: str, path: Path | str, directory: Path) -> Path:
     """A path relative to a directory; InputError for what cannot be the path of a file."""
     if not isinstance(path, (str, Path)):
-        raise InputError.from_summary(
+        raise errors.InputError.from_summary(
             f"{argument} must be a path", f"Give a str or a Path, not {_describe_for_error(path)}."
         )
     if "\0" in str(path):
-        raise InputError.from_summary(
+        raise errors.InputError.from_summary(
             f"{argument} must be a path", f"A path cannot contain a NUL character: {str(path)!r}."
         )
     return directory / path
@@ -230,17 +224,19 @@ def _require_items(
     summary, hint = f"{argument} must be a list of {plural}", f"Write {argument}=[...]."
     if isinstance(values, (str, bytes, Path)):
         # Iterated over, a string is its letters, each of which may be the name of a resource.
-        raise InputError.from_summary(
+        raise errors.InputError.from_summary(
             summary,
             f"You passed {_describe_for_error(values)}.",
             f"Write {argument}=[{str(values)!r}].",
         )
     if not isinstance(values, Iterable):
-        raise InputError.from_summary(summary, f"You passed {_describe_for_error(values)}.", hint)
+        raise errors.InputError.from_summary(
+            summary, f"You passed {_describe_for_error(values)}.", hint
+        )
     items = tuple(values)
     for item in items:
         if not isinstance(item, item_type):
-            raise InputError.from_summary(
+            raise errors.InputError.from_summary(
                 summary, f"One item is {_describe_for_error(item)}.", hint
             )
     return items

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
+from synapse_apply.model import values
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
@@ -14,15 +15,6 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, OTHER_RUN_RULE, FieldChange
 from synapse_apply.model.secrets.secret_marks import UNMARKED
-from synapse_apply.model.values import (
-    ABSENT,
-    DesiredSecret,
-    Fields,
-    Mac,
-    Reference,
-    WithheldSecret,
-    flatten,
-)
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.views.text.values import SECRET_TYPES
@@ -48,21 +40,21 @@ class ComparedSecret:
     @classmethod
     def compare_sides(cls, declared: Any, recorded: Any, live: Any) -> Self:
         """Compare one field's values of the three sides."""
-        is_declared = isinstance(declared, DesiredSecret)
+        is_declared = isinstance(declared, values.DesiredSecret)
         declared_mac = declared.mac if is_declared else None
         base = declared_mac if is_declared else recorded
         return cls(
             _compare_digests(declared_mac, recorded) if is_declared else None,
-            NOT_SHOWN if isinstance(live, WithheldSecret) else _compare_digests(base, live),
+            NOT_SHOWN if isinstance(live, values.WithheldSecret) else _compare_digests(base, live),
         )
 
 
 def _compare_digests(base_secret: Any, other_secret: Any) -> str | None:
-    if not isinstance(other_secret, Mac):
+    if not isinstance(other_secret, values.Mac):
         return None
-    if not isinstance(base_secret, Mac):
+    if not isinstance(base_secret, values.Mac):
         return NOT_CHECKED
-    if Mac.UNSEEN in {base_secret.digest, other_secret.digest}:
+    if values.Mac.UNSEEN in {base_secret.digest, other_secret.digest}:
         return NOT_KNOWN
     if base_secret.key_id != other_secret.key_id:
         return ANOTHER_KEY
@@ -135,7 +127,7 @@ class ResourceSides:
         paths = {path for side in sides for path, value in side.items()
                  if isinstance(value, SECRET_TYPES)}  # fmt: skip
         return {
-            path: ComparedSecret.compare_sides(*(side.get(path, ABSENT) for side in sides))
+            path: ComparedSecret.compare_sides(*(side.get(path, values.ABSENT) for side in sides))
             for path in sorted(paths, key=lambda path: [str(part) for part in path])
         }
 
@@ -143,7 +135,7 @@ class ResourceSides:
         """The fields of the manifest, defaults included."""
         return dict(self.resource.declared_fields)
 
-    def recorded_fields(self) -> Fields:
+    def recorded_fields(self) -> values.Fields:
         """What was sent; of an imported record, what was seen."""
         record = self.resource.record
         # An imported record has nothing applied yet.
@@ -152,7 +144,7 @@ class ResourceSides:
     def shown_fields(self) -> Mapping[FieldPath, Any]:
         """The fields of the live object; none where it is not there, or could not be read."""
         observed = self.resource.observed
-        return flatten(observed.spec) if observed else {}
+        return values.flatten(observed.spec) if observed else {}
 
 
 def read_sides(session: TargetSession, name: str) -> tuple[PlanResult, ResourceSides]:
@@ -175,9 +167,9 @@ def _withhold_new_secrets(resource: ResourceState) -> ResourceState:
         return resource
     marks = UNMARKED.with_named_secret_paths(paths)
 
-    def redact(fields: Fields) -> Fields:
+    def redact(fields: values.Fields) -> values.Fields:
         return {
-            path: WithheldSecret("masked")
+            path: values.WithheldSecret("masked")
             if not isinstance(value, SECRET_TYPES)
             and (marks.is_secret(path) or marks.has_named_field_below(path))
             else value
@@ -200,6 +192,6 @@ def _iter_read_failures(
         yield resource.lookup_result.problem
     elif resource.observed is None and resource.desired is not None:
         for value in resource.desired.spec.values():
-            parent = resources.get(value.address) if isinstance(value, Reference) else None
+            parent = resources.get(value.address) if isinstance(value, values.Reference) else None
             if parent is not None and parent.lookup_result.problem is not None:
                 yield parent.lookup_result.problem
