@@ -44,6 +44,14 @@ class Head(NamedTuple):
     pin: str = ""
 
 
+class NewCommits(NamedTuple):
+    """The commits that an apply would bring: the newest of `total`, and who signed them."""
+
+    newest: tuple[Head, ...]
+    total: int
+    signers: tuple[str, ...] = ()
+
+
 @frozen
 class LabelledTarget:
     """A target that a project file declares, with its labels.

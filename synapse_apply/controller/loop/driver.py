@@ -17,8 +17,8 @@ from synapse_apply.controller.loop.parts import (
     LeadershipLost,
     LoopParts,
 )
-from synapse_apply.controller.ports import LoopHealth, SourceUnavailable
-from synapse_apply.controller.rows import RunVerb, TargetName
+from synapse_apply.controller.ports import LoopHealth, NewCommits, SourceUnavailable
+from synapse_apply.controller.rows import RunVerb, TargetName, TargetRow
 from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller, TargetRule
 from synapse_apply.controller.store.store_database import (
@@ -93,12 +93,21 @@ class ControllerLoop:
 
     def next_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
+        row = self._find_with_commit(name)
+        return self._parts.authors_to_apply(row) if row is not None else ()
+
+    def next_commits(self, name: TargetName) -> NewCommits | None:
+        """The commits that an apply would bring to a target; None if unknown now."""
+        row = self._find_with_commit(name)
+        return self._parts.commits_to_apply(row) if row is not None else None
+
+    def _find_with_commit(self, name: TargetName) -> TargetRow | None:
+        """A target, of which the mirror of this machine has the wanted commit if it can."""
         row = self._parts.store.find_target(name)
-        if row is None:
-            return ()
-        with suppress(SourceUnavailable):
-            self._parts.fetch_wanted_commit(row)
-        return self._parts.authors_to_apply(row)
+        if row is not None:
+            with suppress(SourceUnavailable):
+                self._parts.fetch_wanted_commit(row)
+        return row
 
     def read_health(self) -> LoopHealth:
         look_counts, look_seconds = self._counts.read_counts_and_seconds(RunVerb.LOOK)

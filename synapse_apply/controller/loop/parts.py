@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Literal, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from synapse_apply.controller.page.addresses import (
     build_source_path,
     build_target_path,
 )
-from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
+from synapse_apply.controller.ports import MessageSender, NewCommits, StatusSender, TargetFilter
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
     ChangeCounts,
@@ -110,7 +110,7 @@ class LoopParts:
         self.is_closing = False
         self.postponed_count = 0
         self.outages = RepeatedLines()
-        self._authors = AuthorCache()
+        self._commits = CommitCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
         # By source, the pin whose credentials are remembered; a start reads them again.
@@ -170,7 +170,11 @@ class LoopParts:
 
     def authors_to_apply(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
-        return self._authors.authors_to_apply(self.configured.mirrors.get(row.name.source), row)
+        return self._commits.authors_to_apply(self.configured.mirrors.get(row.name.source), row)
+
+    def commits_to_apply(self, row: TargetRow) -> NewCommits | None:
+        """The commits between a target's applied and wanted one; None if unknown."""
+        return self._commits.commits_to_apply(self.configured.mirrors.get(row.name.source), row)
 
     def count_postponed_run(self) -> None:
         """Count a run that found its target's state locked by another run."""
@@ -397,11 +401,11 @@ class LeasedLeader:
 _MOST_PAIRS = 256
 
 
-class AuthorCache:
-    """Asks mirrors for authors once for each source and pair of commits; used by any thread."""
+class CommitCache:
+    """Asks mirrors about the commits between two, once for each pair; used by any thread."""
 
     def __init__(self) -> None:
-        self._authors: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._lock = Lock()
 
     def authors_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> tuple[str, ...] | None:
@@ -413,22 +417,29 @@ class AuthorCache:
         if row.rollback is not None:
             # What was live there once was approved then; of what was not, all have written.
             since = row.wanted_commit if row.rollback.was_live else ""
-        key = row.name.source, since, row.wanted_commit
-        with self._lock:
-            if key in self._authors:
-                self._authors.move_to_end(key)
-                return self._authors[key]
-        if mirror is None:
+        return self._ask(mirror.list_author_names_and_emails if mirror else None, row, since)
+
+    def commits_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> NewCommits | None:
+        """The commits between applied and wanted; None where the mirror cannot tell."""
+        return self._ask(mirror.list_new_commits if mirror else None, row, row.applied_commit)
+
+    def _ask(self, ask: Callable[[str, str], T] | None, row: TargetRow, since: str) -> T | None:
+        if ask is None:
             return None
+        key = ask.__name__, row.name.source, since, row.wanted_commit
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return cast("T", self._known[key])
         try:
-            authors = mirror.list_author_names_and_emails(row.wanted_commit, since)
+            answer = ask(row.wanted_commit, since)
         except SynapseApplyError:
             return None
         with self._lock:
-            self._authors[key] = authors
-            while len(self._authors) > _MOST_PAIRS:
-                self._authors.popitem(last=False)
-        return authors
+            self._known[key] = answer
+            while len(self._known) > _MOST_PAIRS:
+                self._known.popitem(last=False)
+        return answer
 
 
 class OwnClaims:

@@ -60,12 +60,29 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "newest": newest,
         "history": history,
         "head": heads.get(name.source, ""),
+        "commits": _commits_to_apply(visitor, target),
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],
     }
     membership = find_membership(visitor, name)
     return {"view": view, "forms": _target_forms(visitor, name), "membership": membership}
+
+
+def _commits_to_apply(visitor: Visitor, target: TargetRow) -> Mapping[str, Any] | None:
+    """The commits from the applied to the wanted one, each with its link; None where it is live."""
+    if target.is_gone or target.applied_commit == target.wanted_commit:
+        return None
+    found = visitor.loop.next_commits(target.name)
+    if found is None or not found.newest:
+        return None
+    source = visitor.settings.sources.get(target.name.source)
+    links = [_link_commit(source, head.commit) for head in found.newest]
+    return {
+        "shown": list(zip(found.newest, links, strict=True)),
+        "more": found.total - len(found.newest),
+        "signers": found.signers,
+    }
 
 
 def read_run(visitor: Visitor) -> Mapping[str, Any] | None:

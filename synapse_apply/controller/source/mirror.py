@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
+from synapse_apply.controller.ports import Head, LabelledTarget, NewCommits, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.access import (
     FOLLOWED_FOLDER,
@@ -203,6 +203,30 @@ class GitMirror:
             people |= self._signatures.signers(commit, *excluded)
         return tuple(sorted(people - {""}))
 
+    def list_new_commits(self, commit: str, since_commit: str) -> NewCommits:
+        """The commits that `since_commit` lacks, the newest first; `commit` alone without one."""
+        is_known = is_commit_id(since_commit) and self._git.commit_id(since_commit)
+        excluded = [f"^{since_commit}"] if is_known else ["--max-count=1"]
+        shown = f"--max-count={_SHOWN_COMMITS if is_known else 1}"
+        log = self._git.run_local_git(
+            "log", "-z", "--format=%H%n%an <%ae>%n%s", shown, commit, *excluded
+        )
+        count = self._git.run_local_git("rev-list", "--count", commit, *excluded)
+        if log.exit_code or count.exit_code:
+            raise self._build_unreadable_error(commit)
+        heads = [
+            Head(
+                commit_id,
+                _sanitize_and_shorten(author, _MAX_AUTHOR),
+                _sanitize_and_shorten(subject, _MAX_SUBJECT),
+            )
+            for entry in log.output.decode("utf-8", "replace").split("\0")
+            if entry
+            for commit_id, author, subject in [entry.split("\n", 2)]
+        ]
+        signers = self._signatures.signers(commit, *excluded) if self._signatures else ()
+        return NewCommits(tuple(heads), int(count.output), tuple(sorted(signers)))
+
     def protect_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""
         commit_by_ref = {
@@ -386,6 +410,7 @@ def _name_memory(ref: str) -> str:
 
 
 MAX_COMMIT_BYTES = 64 * 1024
+_SHOWN_COMMITS = 20
 _MAX_AUTHOR, _MAX_SUBJECT = 200, 300
 _DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
 

@@ -66,6 +66,7 @@ class Browser:
 @pytest.fixture
 def running(site: Site) -> Iterator[tuple[Site, str, subprocess.Popen[Any]]]:
     site.make_state()
+    site.upstream.commit({"README": "x"}, message="Rename <b>")
     (site.folder / "ann-token").write_text(ANN, encoding="utf-8")
     text = CONFIGURATION.replace("mode: observe", "mode: approve") + ACCESS
     (site.folder / "controller.yaml").write_text(text, encoding="utf-8")
@@ -97,6 +98,7 @@ def test_a_person_approves_on_the_page_and_logs_out(running):
     page = browser.ask(held).text
     (row,) = set(re.findall(r'name="row" value="(row1:[0-9a-f]{64})"', page))
     assert ANN not in page
+    assert re.search(r"Commits to apply</h2>\s*<ul[^>]*>\s*<li>.*Rename &lt;b&gt;", page)
     assert browser.ask(f"{held}/approve", {"row": row}).status_code == 303
     wait_until(
         lambda: "in sync    acme/prod" in site.type("controller status"), 60, "in sync", pause=0.2

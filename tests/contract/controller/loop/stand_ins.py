@@ -18,6 +18,7 @@ from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCaus
 from synapse_apply.controller.ports import (
     Head,
     LabelledTarget,
+    NewCommits,
     Permit,
     RunResult,
     SendResult,
@@ -176,6 +177,9 @@ class StandInRepository:
 
     def require_signed(self, commit: str, live: frozenset[str] | None) -> None:
         pass
+
+    def list_new_commits(self, commit: str, since_commit: str) -> NewCommits:
+        return NewCommits((), 0)
 
     def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         if self.are_authors_unknown:

@@ -31,6 +31,27 @@ def make_mirror(upstream: Upstream, data: Path, **settings: object) -> GitMirror
     return GitMirror(build_source(upstream, **settings), data, read_no_secret)
 
 
+def test_the_commits_that_an_apply_would_bring(upstream, data):
+    """The newest 20 of all that are not live, as text; one alone where nothing is live."""
+    live = upstream.commit(FILES, message="First")
+    for number in range(24):
+        upstream.commit({"README": f"{number}"}, message=f"Change {number}")
+    head = upstream.commit({"README": "x"}, message=f"A \x1b[31m\u202e{'long ' * 100}\n\nBody")
+    mirror = make_mirror(upstream, data)
+    mirror.fetch_head()
+    newest, total, signers = mirror.list_new_commits(head, live)
+    assert (total, len(newest), signers) == (25, 20, ())
+    assert newest[0].commit == head
+    assert newest[0].subject.startswith("A \\u001b[31m\\u202elong long")
+    assert len(newest[0].subject) == 300
+    assert [one.subject for one in newest[1:3]] == ["Change 23", "Change 22"]
+    assert newest[1].author == "x <x>"
+    for since in ("", "0" * 40):
+        assert [one.commit for one in mirror.list_new_commits(head, since).newest] == [head]
+        assert mirror.list_new_commits(head, since).total == 1
+    assert mirror.list_new_commits(live, head) == ((), 0, ())
+
+
 def test_a_tag_keeps_what_it_named_first(upstream, data):
     """Moved, deleted, or made anew, also where the mirror is opened again; it is told of."""
     first = upstream.commit(FILES)

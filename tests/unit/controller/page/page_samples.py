@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unit.views import plan_samples
 
-from synapse_apply.controller.ports import ActionRefused, LoopHealth
+from synapse_apply.controller.ports import ActionRefused, LoopHealth, NewCommits
 from synapse_apply.controller.rows import (
     ChangeCounts,
     PauseRow,
@@ -153,6 +153,7 @@ class StubLoop:
         )
         self.asked: list[str] = []
         self.authors: tuple[str, ...] | None = ()
+        self.commits: NewCommits | None = None
         self.people = StubPeopleActions()
 
     def fetch_soon(self, source: str) -> None:
@@ -167,6 +168,9 @@ class StubLoop:
     def find_strictest_rule(self, name: TargetName) -> TargetRule | None:
         source = self.settings.sources.get(name.source)
         return find_rule(source, name.target) if source else None
+
+    def next_commits(self, _name: TargetName) -> NewCommits | None:
+        return self.commits
 
     def next_authors(self, _name: TargetName) -> tuple[str, ...] | None:
         return self.authors
