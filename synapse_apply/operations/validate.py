@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_sources import PackageSources, list_package_findings
+from synapse_apply.workspace.package_sources import PackageSources
 
 _MAX_COUNTED_TARGETS = 20
 
@@ -34,8 +34,7 @@ class ValidationResult:
             for name, count in self.counts.items()
         ]
         if len(parts) > _MAX_COUNTED_TARGETS:
-            total = sum(self.counts.values())
-            parts = [f"{total:,} resources for {len(self.counts):,} targets"]
+            parts = [f"{sum(self.counts.values()):,} resources for {len(self.counts):,} targets"]
         counts_text = ""
         if self.diagnostics:
             from synapse_apply.views.text.findings import format_finding_counts
@@ -66,10 +65,9 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
             if finding not in known_findings:
                 unique_findings[finding] = None
         counts[target.name] = len(entry.desired)
-    paths = [str(path) for path in invocation.paths]
     for finding in (
-        *no_manifest_findings(project, target_manifests, paths),
-        *list_package_findings(project.root, sources, target_manifests),
+        *no_manifest_findings(project, target_manifests, [str(path) for path in invocation.paths]),
+        *sources.list_findings(target_manifests),
     ):
         unique_findings[finding.as_error() if invocation.strict else finding] = None
     today = datetime.now(UTC).date().isoformat()

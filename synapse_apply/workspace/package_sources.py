@@ -111,12 +111,6 @@ class PackageSources:
             self._known_flaws[flaws_key] = lint.all_flaws()
         return self._known_flaws[flaws_key]
 
-    def list_read_sources(self, target: Target) -> tuple[PackageSource, ...]:
-        """The sources whose config.yaml was read for this target."""
-        return tuple(
-            files.source for files in self._configs if files.allow_files == target.allow_files
-        )
-
     def _files(self, source: PackageSource, target: Target) -> SourceFiles:
         # Here, not above: a project of storages alone needs no package reader.
         from synapse_apply.packages.sources import SourceFiles, at_ref
@@ -159,6 +153,64 @@ class PackageSources:
                 self._flaws[files] = lint.limited_flaws()
         return package, findings
 
+    def list_findings(self, target_manifests: Sequence[LoadedManifests]) -> tuple[Diagnostic, ...]:
+        """The findings about the packages of these targets; one that several share comes once.
+
+        Only with `should_lint`.
+        """
+        findings_by_key: dict[Diagnostic, list[Diagnostic]] = {}
+        for manifests in target_manifests:
+            for finding in self._iter_findings(manifests):
+                finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
+                findings_by_key.setdefault(finding_key, []).append(finding)
+        findings = []
+        for alike in findings_by_key.values():
+            # Of those that differ only in target and severity, the most severe.
+            severest = next((finding for finding in alike if finding.is_error), alike[0])
+            is_of_one = len({finding.target for finding in alike}) == 1
+            findings.append(severest if is_of_one else severest.with_changes(target=None))
+        return tuple(findings)
+
+    def _iter_findings(self, manifests: LoadedManifests) -> Iterator[Diagnostic]:
+        target, desired = manifests.target, manifests.desired
+        # Also those of documents that have errors of their own, and of plugins without a release.
+        for files in [*self._configs]:
+            if files.allow_files != target.allow_files:
+                continue
+            for flaw in self.list_flaws(files.source, target):
+                if (
+                    replace(files.source, position=None),
+                    flaw.rule,
+                ) not in manifests.reported_flaws:
+                    yield self._shown(flaw, target)
+        config_reader = self.build_config_reader(target)
+
+        def read_config_or_empty(source: PackageSource) -> ConfigWithPositions:
+            try:
+                config = None if source.kind == PUBLISHED else config_reader(source)
+            except InputError:  # told already
+                config = None
+            return config or ({}, {})
+
+        for resource, flaw in unmet_needs(desired, read_config_or_empty):
+            # The lint reads packages; most projects have no such flaw, and some no package.
+            from synapse_apply.packages.lint import withhold_secret
+
+            finding = self._shown(withhold_secret(flaw), target)
+            yield finding.with_changes(address=str(resource.address), target=target.name)
+        yield from iter_cycle_findings(desired)
+        for finding, _ in list_key_conflicts(
+            (declared_natural_key(CATALOGUE[each.address.kind], each, desired), each)
+            for each in desired.values()
+        ):
+            yield finding.with_changes(target=target.name)
+        if not target.is_embedded:
+            yield from _iter_limit_findings(target, desired.values())
+
+    def _shown(self, flaw: PackageFlaw, target: Target) -> Diagnostic:
+        finding = build_flaw_finding(flaw, is_only_for_embedded_backend=target.is_embedded)
+        return with_shown_path(finding, self._project.root)
+
 
 def build_package_linter(source: PackageSource) -> PackageLint:
     """A linter that checks a package while it is read."""
@@ -166,27 +218,6 @@ def build_package_linter(source: PackageSource) -> PackageLint:
     from synapse_apply.packages.lint import PackageLint
 
     return PackageLint(source, parse_and_check_config)
-
-
-def list_package_findings(
-    root: Path, sources: PackageSources, target_manifests: Sequence[LoadedManifests]
-) -> tuple[Diagnostic, ...]:
-    """The findings about the packages of these targets; one that several targets share comes once.
-
-    `root` is the project's folder; `sources` must have been created with `should_lint`.
-    """
-    findings_by_key: dict[Diagnostic, list[Diagnostic]] = {}
-    for manifests in target_manifests:
-        for finding in _iter_findings(root, sources, manifests):
-            finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
-            findings_by_key.setdefault(finding_key, []).append(finding)
-    findings = []
-    for alike in findings_by_key.values():
-        # Of those that differ only in target and severity, the most severe.
-        severest = next((finding for finding in alike if finding.is_error), alike[0])
-        is_of_one = len({finding.target for finding in alike}) == 1
-        findings.append(severest if is_of_one else severest.with_changes(target=None))
-    return tuple(findings)
 
 
 def with_shown_path(finding: Diagnostic, root: Path) -> Diagnostic:
@@ -199,55 +230,6 @@ def relate_to_working_folder(position: Position | None, root: Path) -> Position 
     if position is None:
         return None
     return replace(position, file=shown_path(root / position.file))
-
-
-def _iter_findings(
-    root: Path, sources: PackageSources, manifests: LoadedManifests
-) -> Iterator[Diagnostic]:
-    target = manifests.target
-    # Also those of documents that have errors of their own, and of plugins without a release.
-    for source in sources.list_read_sources(target):
-        for flaw in sources.list_flaws(source, target):
-            if (replace(source, position=None), flaw.rule) in manifests.reported_flaws:
-                continue
-            yield with_shown_path(
-                build_flaw_finding(flaw, is_only_for_embedded_backend=target.is_embedded), root
-            )
-    yield from _iter_need_findings(root, sources, manifests)
-    yield from iter_cycle_findings(manifests.desired)
-    desired = manifests.desired
-    for finding, _ in list_key_conflicts(
-        (declared_natural_key(CATALOGUE[each.address.kind], each, desired), each)
-        for each in desired.values()
-    ):
-        yield finding.with_changes(target=target.name)
-    if not target.is_embedded:
-        yield from _iter_limit_findings(target, manifests.desired.values())
-
-
-def _iter_need_findings(
-    root: Path, sources: PackageSources, manifests: LoadedManifests
-) -> Iterator[Diagnostic]:
-    config_reader = sources.build_config_reader(manifests.target)
-
-    def read_config_or_empty(source: PackageSource) -> ConfigWithPositions:
-        try:
-            config = None if source.kind == PUBLISHED else config_reader(source)
-        except InputError:  # told already
-            config = None
-        return config or ({}, {})
-
-    for resource, flaw in unmet_needs(manifests.desired, read_config_or_empty):
-        # The lint reads packages; most projects have no such flaw, and some no package.
-        from synapse_apply.packages.lint import withhold_secret
-
-        finding = with_shown_path(
-            build_flaw_finding(
-                withhold_secret(flaw), is_only_for_embedded_backend=manifests.target.is_embedded
-            ),
-            root,
-        )
-        yield finding.with_changes(address=str(resource.address), target=manifests.target.name)
 
 
 def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
