@@ -166,8 +166,7 @@ class TargetPackages(PartOfTarget):
             if ref:
                 # The folder need not be there now; Git reads from the nearest one that is.
                 root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
-                relative_path = path.relative_to(root).as_posix()
-                source = PackageSource("git", relative_path, ref)
+                source = PackageSource("git", path.relative_to(root).as_posix(), ref)
                 return PackageQuery(source, root, size, closed=closed)
             if os.path.lexists(path):
                 source = PackageSource(
@@ -344,8 +343,7 @@ def _choose_compared_record(
     address = release.address
     if not compared_name and address in records:
         return records[address]
-    kind = CATALOGUE[address.kind]
-    series, _ = kind.locate_in_series(release.spec)
+    series, _ = CATALOGUE[address.kind].locate_in_series(release.spec)
     series_records = [
         record for record in records.values() if record.series and record.series == series
     ]
@@ -357,11 +355,10 @@ def _choose_compared_record(
         ]
         if matches:
             return matches[0]
-        versions = [record.version for record in series_records]
         raise InputError.from_summary(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
-            suggest_words(compared_name, versions)
+            suggest_words(compared_name, [record.version for record in series_records])
             or Text(Command("state show"), " lists its records."),
             address=str(address),
         )

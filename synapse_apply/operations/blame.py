@@ -159,8 +159,7 @@ def blame(session: TargetSession, name: str, field: str = "") -> Blame:
     if not chosen and field:
         hint = suggest_name(field, [*names.values()], "Leave it out to see all.")
         raise InputError.from_summary("There is no such field", f"{address} has no {field}.", hint)
-    history = _History(session, plan_result, resource)
-    fields = tuple(map(history.blame_field, chosen))
+    fields = tuple(map(_History(session, plan_result, resource).blame_field, chosen))
     return Blame(address, resource.observed.remote_id, fields, sides.findings)
 
 

@@ -93,8 +93,7 @@ class TargetConnection:
 
         # The shared session would go on with the former key.
         self.disconnect()
-        new_session = open_context(self.invocation, accept_other_key=True)
-        with self.guarded(), new_session as session:
+        with self.guarded(), open_context(self.invocation, accept_other_key=True) as session:
             yield session
 
     def chosen_name(self) -> str:
@@ -109,8 +108,7 @@ class TargetConnection:
         """A session for the state alone: no manifests, no backend, no lock awaited."""
         from synapse_apply.workspace.target_session import open_state
 
-        new_session = open_state(self.invocation, read_only=read_only)
-        with self.guarded(), new_session as session:
+        with self.guarded(), open_state(self.invocation, read_only=read_only) as session:
             yield session
 
     @contextmanager

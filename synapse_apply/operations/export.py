@@ -137,12 +137,10 @@ def export_to_folder(
     if not (report.has_state or target.is_embedded):
         init = Text(Command("state init"), f" creates the state of target {target.name}.")
         if lineage := target.state.lineage:
-            restore = Command("state restore FILE")
-            steps.append(Text(restore, " restores the pinned state; or,"))
+            steps.append(Text(Command("state restore FILE"), " restores the pinned state; or,"))
             init = Text(Command("state init --lineage", lineage), " creates an empty one.")
         steps.append(init)
-    take = Command("import -f", shown_path(inventory))
-    steps.append(Text(take, " records them in the state."))
+    steps.append(Text(Command("import -f", shown_path(inventory)), " records them in the state."))
     steps.append(Text(Command("plan"), " shows how they differ from the manifests."))
     files_written, unchanged = tuple(written.files), tuple(written.unchanged)
     return ExportedFiles(report, files_written, unchanged, inventory, tuple(steps))

@@ -122,12 +122,11 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
     exact_matches = [run for run in matches if run.plan_id == plan_id]
     if len(exact_matches or matches) == 1:
         return (exact_matches or matches)[0]
-    matching_ids = ", ".join(run.plan_id for run in matches[:5])
     raise InputError.from_summary(
         "Several plan ids begin with this"
         if matches
         else "No plan with this id changed anything here",
-        f"{plan_id}: {matching_ids}."
+        f"{plan_id}: {', '.join(run.plan_id for run in matches[:5])}."
         if matches
         else f"{plan_id} is not in the audit of this state.",
         "Give more characters of the id."

@@ -193,9 +193,8 @@ class _Row:
         session = self._session = importing.session
         kind = session.catalogue.get(address.kind)
         if kind is None:
-            kind_names = ", ".join(session.catalogue)
             raise InputError.from_summary(
-                "There is no such kind", f"{address}.", f"Kinds: {kind_names}."
+                "There is no such kind", f"{address}.", f"Kinds: {', '.join(session.catalogue)}."
             )
         self._import, self._address, self._row = importing, address, row
         self._kind, self._binding = kind, session.select_binding(address.kind)
@@ -340,11 +339,10 @@ class _Row:
         series_spec = spec
         if not spec and kind.series_field:
             owner = address.name.rpartition("@")[0]
-            owner_kind = kind.rules[kind.series_field].references
             series_spec = {
                 kind.series_field: owner.removeprefix("id=")
                 if owner.startswith("id=")
-                else Reference(Address(owner_kind, owner)),
+                else Reference(Address(kind.rules[kind.series_field].references, owner)),
                 kind.version_field: observed.spec.get(kind.version_field, ""),
             }
         series, version = kind.locate_in_series(series_spec) if series_spec else ("", "")

@@ -774,8 +774,7 @@ class _Run:
         """The config of the release that a run will use; None where there is none."""
         api, code = self.live_backend.api, self.plugin
         if plugin_id is not None:
-            raw = self.live_backend.read(_PLUGIN, plugin_id)
-            code = str(raw.get("code") or "")
+            code = str(self.live_backend.read(_PLUGIN, plugin_id).get("code") or "")
         if not code or code.isdecimal():  # a server may take digits for an id
             return None
         if self.version:
@@ -795,8 +794,7 @@ class _Run:
         """Note the run in the audit of the state; a warning when that fails."""
         plugin_name = self.plugin.removeprefix(f"{_PLUGIN}/")
         version = f"@{self.version}" if self.version else ""
-        address = f"{_PLUGIN}/{plugin_name}{version}"
-        return self.live_backend.audit("run", address, job_id, result)
+        return self.live_backend.audit("run", f"{_PLUGIN}/{plugin_name}{version}", job_id, result)
 
     def outcome_unknown(self, failure: RemoteError, since: datetime) -> OutcomeUnknown:
         self.audit("unknown")

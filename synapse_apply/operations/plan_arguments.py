@@ -126,8 +126,7 @@ def _require_liftable_rule(name: str) -> str:
         return rule.id
     if rule is None:
         known = [each.name for each in RULES_BY_ID.values() if each.level is Level.REFUSED]
-        hint = suggest_words(name.removeprefix("package:"), known)
-        reason = f"there is no such rule; {hint}"
+        reason = f"there is no such rule; {suggest_words(name.removeprefix('package:'), known)}"
     elif rule.id in SECRET_RULES:
         reason = (
             "no option lifts a rule about secrets. `policy.allow_package_secrets` of the project "

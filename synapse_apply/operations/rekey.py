@@ -256,8 +256,7 @@ class Rekey:
             for path, value in old.items():
                 if of_two_keys(value, Mac(self._secrets.key_id, "")):
                     (kept if new[path] is value else rekeyed).add(path)
-        new_record = replace(record, applied=applied, seen=seen, given_up=calls)
-        return new_record, len(rekeyed - kept)
+        return replace(record, applied=applied, seen=seen, given_up=calls), len(rekeyed - kept)
 
     def _call(self, call: Intent, address: Address, kept_reasons: list[str]) -> Intent:
         """The call of an address, with what it sent under the new key where that is at hand."""

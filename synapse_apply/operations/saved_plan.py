@@ -159,10 +159,9 @@ class SavedPlan:
             with TargetSession(plan_invocation) as session:
                 if not session.store.exists():
                     return findings
-                problems = self.list_state_errors(session.store, session.target.name)
                 findings += [
                     warning_finding(problem.summary, problem.detail, problem.hint)
-                    for problem in problems
+                    for problem in self.list_state_errors(session.store, session.target.name)
                 ]
                 declared_target = session.declared_target
         except SynapseApplyError:

@@ -170,9 +170,8 @@ def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
         return members if len(members) == len(pairs) else raise_unusable("has a duplicate key")
 
     try:
-        text = data.decode("utf-8")
         return json.loads(
-            text,
+            data.decode("utf-8"),
             object_pairs_hook=unique_keys_object,
             parse_constant=lambda name: raise_unusable(f"has {name}"),
         )

@@ -774,11 +774,9 @@ def _find_earliest_arrival(session: TargetSession, call: Intent) -> datetime:
     """
     skew, uptime = session.backend.server_clock.skew, session.uptime()
     if skew is None or not uptime.boot or uptime.boot != call.sent_up.boot:
-        sent = datetime.fromisoformat(call.sent_at)
-        return sent - timedelta(seconds=session.target.settle_after)
-    age = uptime.seconds - call.sent_up.seconds
+        return datetime.fromisoformat(call.sent_at) - timedelta(seconds=session.target.settle_after)
     # A server may cut the times that it tells to whole seconds.
-    earlier = timedelta(seconds=age + 1 - skew.low)
+    earlier = timedelta(seconds=(uptime.seconds - call.sent_up.seconds) + 1 - skew.low)
     return datetime.fromisoformat(session.clock.utc_now()) - earlier
 
 
@@ -918,10 +916,9 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
             "bound to it."
         )
     elif not project_id.text:
-        rebind_command = Command("state rebind", target=target_name)
         yield (
             "The state is not bound to a project, because the project file has no id. Run "
-            f"{rebind_command} where you can commit the change."
+            f"{Command('state rebind', target=target_name)} where you can commit the change."
         )
     if shared_key.key_file is None:
         yield f"It is bound to state key {key.key_id}, from {key.origin}."
@@ -975,11 +972,10 @@ class StateExchange:
         if current_state is None or current_state.lineage == backup.lineage:
             return ""
         here = format_count_and_noun(current_state.record_count, "object")
-        there = format_count_and_noun(backup.record_count, "object")
         return (
             "The state that is here is not the state of the backup: it has lineage "
             f"{current_state.lineage} and {here}, the backup has lineage {backup.lineage} "
-            f"and {there}."
+            f"and {format_count_and_noun(backup.record_count, 'object')}."
         )
 
 

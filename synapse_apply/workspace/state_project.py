@@ -152,9 +152,8 @@ def write_setting(file: Path, path: FieldPath, text: str, *, only_check: bool = 
     edit = Edit(path, text, after_key="kind")
     if _read_setting(file, path[:-1]) is ABSENT:
         edit = Edit(path[:-1], {path[-1]: text}, after_key="kind", allow_collections=True)
-    rewrite = edited(file, file.name, [edit])
     if not only_check:
-        rewrite_all_or_none([rewrite])
+        rewrite_all_or_none([edited(file, file.name, [edit])])
 
 
 def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Iterator[Diagnostic]:

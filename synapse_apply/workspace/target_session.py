@@ -189,8 +189,7 @@ class TargetSession(OfflineTarget):
                 f"{path} {reason}: the controller would not notice its changes for this target",
                 "Keep the secret in another folder.",
             )
-        ref = self.invocation.as_of
-        with configuration.open_committed_folder(self.project, ref) as folder:
+        with configuration.open_committed_folder(self.project, self.invocation.as_of) as folder:
             return folder.read_secret(path)
 
     @cached_property
@@ -582,8 +581,7 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
 
     with TargetSession(invocation) as session:
         session.project, session.target = project, project.targets[EMBEDDED]
-        database = embedded.data_folder_path(project.root) / DATABASE
-        if session.store.exists() or database.exists():
+        if session.store.exists() or (embedded.data_folder_path(project.root) / DATABASE).exists():
             return False
         with embedded.run_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
