@@ -152,21 +152,27 @@ def later(seconds: Sequence[float]) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def waiting_by_clock(waited: list[float]) -> Iterator[None]:
+    """Where a command of this process waits for an earlier call, its clocks go ahead instead."""
+
+    def wait(console: Console, _pause: object) -> Callable[..., None]:
+        return build_wait_callback(console, waited.append)
+
+    with later(waited), patch.object(observer, "build_wait_callback", wait):
+        yield
+
+
 def command(site: Site, typed: str, code: int = 0) -> str:
     """Run `synapse-apply TYPED` in the project, in this process.
 
     Where it waits for an earlier call, its clocks go ahead in place of that.
     """
     out, back = io.StringIO(), Path.cwd()
-
-    def wait_by_clock(console: Console, _pause: object) -> Callable[..., None]:
-        return build_wait_callback(console, site.waited.append)
-
     os.chdir(site.root)
     try:
         with (
-            later(site.waited),
-            patch.object(observer, "build_wait_callback", wait_by_clock),
+            waiting_by_clock(site.waited),
             patch.dict(os.environ, environment_of(site.environ), clear=True),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),

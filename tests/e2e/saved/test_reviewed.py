@@ -6,6 +6,7 @@ import git_repositories
 import pytest
 from at_terminal import run_at_terminal
 from e2e.scenarios.workplace import PLUGIN, Server, Workplace, project
+from fault.convergence import waiting_by_clock
 from git_repositories import make_repository, start_branch
 from installed import ROOT, environment
 
@@ -209,7 +210,8 @@ def test_an_open_call_of_another_plan_brings_nothing_back(two, server):
     two.run("apply", "--auto-approve", code=7)
     server.call("PUT", "_emulator/faults/", {"rules": []})
     two.edit("manifests/plugin.yaml", "Finds all", "Finds more")
-    ran = two.run("apply", "--reviewed", "there", "--wait", code=4)
+    with waiting_by_clock([]):
+        ran = two.run("apply", "--reviewed", "there", "--wait", code=4)
     assert "this plan has already done it, and a plan does it only once" in ran.out
     assert descriptions(server)[0] == "Finds things"
 
@@ -249,9 +251,10 @@ def test_rows_that_were_not_done_are_done_by_the_next_run(two, server, do, code)
     two.run("apply", "--reviewed", "pr", code=code)
     server.call("PUT", "_emulator/faults/", {"rules": []})
     assert descriptions(server) == ["Finds more", "Finds things"]
-    two.run("apply", "--reviewed", "pr", "--wait", code=0)
-    assert descriptions(server) == ["Finds more", "Finds less"]
-    two.unchanged()
+    with waiting_by_clock([]):
+        two.run("apply", "--reviewed", "pr", "--wait", code=0)
+        assert descriptions(server) == ["Finds more", "Finds less"]
+        two.unchanged()
 
 
 def test_an_older_plan_beside_a_newer_one_is_used_up_with_it(two, server):
