@@ -115,6 +115,10 @@ class Claim:
     is_recorded: bool = True
 
 
+# In place of the fields of a row that are too many to be named.
+MANY_FIELDS = "*"
+
+
 @frozen
 class FieldBrake:
     """A field of an object that is not restored now.

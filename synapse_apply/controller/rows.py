@@ -11,7 +11,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from synapse_apply.controller.planned_rows import Binding, HeldRow, PlannedRow
+from synapse_apply.controller.planned_rows import MANY_FIELDS, Binding, HeldRow, PlannedRow
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
@@ -370,8 +370,9 @@ class Rollback:
 class RestoredField:
     """How often a field of an object was restored that somebody changes outside of Git.
 
-    `field` is "" for the object itself. `times` are when, oldest first, as far as they count; `by`
-    is who else writes it, "" where that is not known. `is_always` says that no brake holds for it.
+    `field` is "" for the object itself, MANY_FIELDS for more than can be named; `address` is "" for
+    what found no place of its own. `times` are when, oldest first, as far as they count; `by`
+    is who else writes it, "" where nobody knows. `is_always` says that no brake holds for it.
     `next_at` is when a brake lets it be restored again, 0 for no brake; `is_held` that a person
     decides.
     """
@@ -387,7 +388,10 @@ class RestoredField:
     @property
     def name(self) -> str:
         """For people: "description of plugin/yolo"."""
-        return f"{self.field} of {self.address}" if self.field else self.address
+        if not self.address:
+            return "more fields"
+        is_one_field = self.field not in {"", MANY_FIELDS}
+        return f"{self.field} of {self.address}" if is_one_field else self.address
 
     @property
     def count(self) -> int:

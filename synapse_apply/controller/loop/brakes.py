@@ -99,12 +99,17 @@ def _tell(
     summary = f"{first.name} was restored {format_count_and_noun(first.count, 'time')}"
     if len(told) > 1:
         summary = f"{len(told)} fields were restored repeatedly: {names}"
-    detail = f"{first.address}: {describe(first)}."
+    detail = f"{first.address or first.name}: {describe(first)}."
     detail += "" if first.by else " The controller does not know who changes it."
     hint = Text(
         "To restore now and count from 0: ", Command("controller resume", name), ". To keep the "
-        "live value, declare it in Git, or: ",
-        Command("state accept", first.address, target=row.name.target), ".",
+        "live value, declare it in Git",
+        *(
+            (", or: ", Command("state accept", first.address, target=row.name.target))
+            if first.address
+            else ()
+        ),
+        ".",
     )  # fmt: skip
     finding = warning_finding(summary, detail, hint, address=first.address)
     fact = f"{name} restored {first.address} {first.field} {first.since} {len(told)}"

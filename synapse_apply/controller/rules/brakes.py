@@ -10,15 +10,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from synapse_apply.controller.planned_rows import FieldBrake, PlannedRow, RowAction, RowCause
+from synapse_apply.controller.planned_rows import (
+    MANY_FIELDS,
+    FieldBrake,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
 from synapse_apply.controller.rows import RestoredField, TargetRow
 from synapse_apply.controller.settings import Brake, TargetRule
 from synapse_apply.model.phrases import format_count_and_noun
 
 # The first wait is this share of the longest one; each time that it is restored doubles it.
 _FIRST_SHARE = 1 / 32
-# Of a target: those that were restored most often and last are kept.
+# Of a target; what is restored beside these counts as one field.
 _MAX_FIELDS, _MAX_TIMES = 500, 100
+_OTHER_FIELDS = ("", MANY_FIELDS)
 _RESTORING = frozenset({RowAction.UPDATE, RowAction.RECREATE, RowAction.CREATE, RowAction.DELETE})
 
 
@@ -41,8 +48,12 @@ def find_row_brake(
     """
     if not brakes or row.is_always_restored or not is_restoring(row, is_live=is_live):
         return None
-    found = [brakes.get((row.address, field)) for field in row.fields]
-    held = next((one for one in found if one is not None and one.until is None), None)
+    others = brakes.get(_OTHER_FIELDS)
+    found = [brakes.get((row.address, field), others) for field in row.fields]
+    may_be_held = [*found, brakes.get((row.address, MANY_FIELDS))]
+    if MANY_FIELDS in row.fields:
+        may_be_held += [one for one in brakes.values() if one.address == row.address]
+    held = next((one for one in may_be_held if one is not None and one.until is None), None)
     if held is not None:
         return held
     return min(found, key=lambda one: (one and one.until) or 0.0)
@@ -60,7 +71,8 @@ def list_brakes(row: TargetRow, rule: TargetRule, brake: Brake, now: float) -> l
 def describe(restored: RestoredField) -> str:
     """A phrase: "description was restored 4 times since ...; the brake waits until ..."."""
     times = format_count_and_noun(restored.count, "time")
-    text = f"{restored.field or 'it'} was restored {times} since {_say_time(restored.since)}"
+    name = restored.field if restored.field not in {"", MANY_FIELDS} else "it"
+    text = f"{name} was restored {times} since {_say_time(restored.since)}"
     if restored.by:
         text += f", {restored.by} changes it, too"
     if restored.is_held:
@@ -89,12 +101,14 @@ def target_row_after_restoring(
     for planned in done:
         for field in planned.fields if is_restoring(planned, is_live=is_live) else ():
             key = planned.address, field
+            if key not in fields and len(fields) - (_OTHER_FIELDS in fields) >= _MAX_FIELDS:
+                key = _OTHER_FIELDS
             one = fields.get(key) or RestoredField(*key, ())
             fields[key] = replace(
                 one,
-                times=(*one.times, now)[-_MAX_TIMES:],
+                times=(*(time for time in one.times if time != now), now)[-_MAX_TIMES:],
                 by=planned.changed_by or one.by,
-                is_always=planned.is_always_restored,
+                is_always=planned.is_always_restored and key != _OTHER_FIELDS,
             )
     still_held = _list_held(row)
     if planned_rows is not None:
@@ -103,14 +117,19 @@ def target_row_after_restoring(
         still_held = {
             (address, field)
             for address, field in still_held
-            if address in fields_of and (not fields_of[address] or field in fields_of[address])
+            if (address, field) == _OTHER_FIELDS
+            or (
+                address in fields_of
+                and (not fields_of[address] or {field, MANY_FIELDS} & {*fields_of[address]})
+            )
+            or (address in fields_of and field == MANY_FIELDS)
         }
     braked = sorted(
         _brake(fields.values(), rule, brake, now, still_held),
         key=lambda one: (one.is_held, one.count, one.last_at),
         reverse=True,
     )
-    return replace(row, restored=tuple(braked[:_MAX_FIELDS]))
+    return replace(row, restored=tuple(braked))
 
 
 def list_told(before: TargetRow, after: TargetRow, brake: Brake) -> list[RestoredField]:
@@ -138,8 +157,12 @@ def _brake(
         more, next_at = len(times) - brake.after, 0.0
         is_braked = (more >= 0 or is_held) and not one.is_always
         is_held = is_braked and any(
-            hold.kind in {"", one.address.partition("/")[0]}
-            and (hold.field in {"", one.field} or one.field.startswith(f"{hold.field}."))
+            (not one.address or hold.kind in {"", one.address.partition("/")[0]})
+            and (
+                hold.field in {"", one.field}
+                or one.field == MANY_FIELDS
+                or one.field.startswith(f"{hold.field}.")
+            )
             for hold in rule.brake_holds
         )
         if is_braked and not is_held:

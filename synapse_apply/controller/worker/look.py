@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.controller.planned_rows import (
+    MANY_FIELDS,
     Binding,
     Claim,
     PlannedRow,
@@ -422,7 +423,9 @@ def _list_row_fields(change: Change) -> tuple[str, ...]:
         return ()
     # What a late call of ours set is no drift.
     drifted = [field for field in change.fields if not field.origin]
-    names = (format_field_path(field.path) for field in drifted[:MAX_FIELDS])
+    if len(drifted) > MAX_FIELDS:
+        return (MANY_FIELDS,)
+    names = (format_field_path(field.path) for field in drifted)
     return tuple(dict.fromkeys(_format_limited_line(name, MAX_NAME_CHARACTERS) for name in names))
 
 

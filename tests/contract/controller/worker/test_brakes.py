@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -252,6 +253,25 @@ def test_hold_holds_until_a_person_acts(world, site, hold):
     world.approve("proxy:ann", hold_row.row_digest)
     world.settle(world.loop)
     assert site.describe() == GIT
+
+
+def test_a_held_field_beside_too_many_to_name(world, site):
+    """Someone changes 60 keys of the object with it, each minute."""
+    keys = {f"k{number}": GIT for number in range(60)}
+    declared = PLUGIN.replace("TEXT}", f"{GIT}, configuration: {json.dumps(keys)}}}")
+    site.push({"manifests/plugin.yaml": declared})
+    world.pass_time(2 * MINUTE)
+    world.use_rule(replace(AUTO, brake_holds=(BrakeHold("plugin", "description"),)))
+    before = site.writes
+    for number in range(6):
+        site.edit(description=f"by hand {number}", configuration=dict.fromkeys(keys, f"{number}"))
+        world.settle(world.loop, after=MINUTE)
+    assert site.writes - before == 3
+    (field,) = world.target.restored
+    assert (field.name, field.count, field.is_held) == ("plugin/a", 3, True)
+    assert world.list_told() == ["plugin/a was restored 3 times"]
+    (hold_row,) = world.store.list_holds(NAME)
+    assert hold_row.held_row.reason is HoldReason.BRAKE
 
 
 def test_metrics_have_the_fields(world, site):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synapse_apply.controller.planned_rows import (
+    MANY_FIELDS,
     ApplyTerms,
     FieldBrake,
     HoldReason,
@@ -195,6 +196,39 @@ def test_a_hold_outlasts_whatever_else_stops_its_row(stop):
     assert not is_free(target, row, later + 1, rule)
     target = restore(target, later, rule=rule)  # nothing drifts any more
     assert target.restored == ()
+
+
+@pytest.mark.parametrize("others", [0, 499, 500])
+@pytest.mark.parametrize(
+    ("holds", "restored"),
+    [((BrakeHold("plugin", "name"),), 3), ((BrakeHold(),), 3), ((), 10)],
+)
+def test_beside_any_number_of_other_fields_one_is_braked_alike(others, holds, restored):
+    """Someone changes all of them before each check, every five minutes for four hours."""
+    rule, target, count = TargetRule("*", brake_holds=holds), TargetRow(TargetName("a", "b")), 0
+    row = build_row("name")
+    rows = [build_row("description", address=f"plugin/o{n}") for n in range(others)] + [row]
+    for now in range(300, int(4 * HOUR), 300):
+        terms = replace(AUTO, brakes=tuple(list_brakes(target, rule, BRAKE, now)))
+        done = judge_rows(rows, terms).permitted_rows
+        count += row in done
+        target = restore(target, now, *done, planned_rows=rows, rule=rule)
+    assert count == restored
+    assert len(target.restored) <= 501
+
+
+def test_a_held_field_is_held_among_too_many_to_name():
+    """Whichever came first; it stays held in a row that names its fields again."""
+    rule = TargetRule("*", brake_holds=(BrakeHold("plugin", "name"),))
+    many, named = build_row(MANY_FIELDS), build_row("name", "author")
+    for first, second in ((many, named), (named, many), (many, many)):
+        target = TargetRow(TargetName("a", "b"))
+        for time in range(3):
+            assert is_free(target, first, START + HOUR * time, rule)
+            target = restore(target, START + HOUR * time, first, planned_rows=[first], rule=rule)
+        for row in (first, second, first):
+            assert not is_free(target, row, START + 5 * HOUR, rule)
+            target = restore(target, START + 5 * HOUR, planned_rows=[row], rule=rule)
 
 
 def test_held_fields_are_kept_before_busier_ones():
