@@ -106,16 +106,42 @@ class WorkersInSimulatedTime:
     def close(self) -> None: ...
 
 
+class MirrorBetweenPushes:
+    """A mirror that asks Git again only after a push: here a minute takes no time, and each asks anew."""
+
+    def __init__(self, mirror: GitMirror, upstream: Path) -> None:
+        self._mirror, self._refs = mirror, upstream / "refs" / "heads"
+        self._answers: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._mirror, name)
+        if name == "protect_commits":
+            return method
+        tips = [(ref.name, ref.read_text()) for ref in sorted(self._refs.iterdir())]
+
+        def ask(*arguments: Any) -> Any:
+            key = repr((name, arguments, tips))
+            if key not in self._answers:
+                self._answers[key] = method(*arguments)
+            return self._answers[key]
+
+        return ask
+
+
 class BrakeWorld(World):
     """A controller in simulated time over a site."""
 
     def __init__(self, site: SiteOfOnePlugin, folder: Path, rule: TargetRule = AUTO) -> None:
         folder.mkdir()
         super().__init__(folder)
-        self.site, self.mirror = site, site.mirror
+        self.site = site
+        self.follow(site.mirror)
         self.workers = WorkersInSimulatedTime(self, site.pool)  # type: ignore[assignment]
         source = replace(build_applied_source(site.folder), rules=(rule,))
         self.settings = replace(self.settings, sources={"acme": source})
+
+    def follow(self, mirror: GitMirror) -> None:
+        self.mirror = MirrorBetweenPushes(mirror, self.site.upstream.path)
 
     def configure(self) -> ConfiguredParts:
         mirrors = {"acme": self.mirror}
@@ -373,7 +399,7 @@ def test_two_controllers_that_follow_two_branches(world, site, tmp_path):
     other = BrakeWorld(site, tmp_path / "other-store")
     source = replace(other.settings.sources["acme"], ref="others")
     other.settings = replace(other.settings, name="others", sources={"acme": source})
-    other.mirror = GitMirror(source, tmp_path / "other-data", read_no_secret)
+    other.follow(GitMirror(source, tmp_path / "other-data", read_no_secret))
     pool = WorkerPool(other.settings, tmp_path / "other-data", ENVIRON)
     other.workers = WorkersInSimulatedTime(other, pool)
     with closing(other.store), closing(pool):
