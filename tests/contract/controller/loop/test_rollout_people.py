@@ -111,7 +111,7 @@ def test_an_aborted_revision_comes_to_no_target_that_did_not_have_it(world):
     assert world.take_writes() == ["canary-1 c2", "eu-2 c2"]
     actions.abort_rollout_or_refuse(ANN, "all", 2, "wrong model")
     actions.resume_scope_or_refuse(ANN, "acme/eu-1")
-    world.wait(loop, DAY, step=600)
+    world.wait(loop, DAY, step=3600)
     eu_1 = world.get_target("eu-1")
     assert (world.take_writes(), eu_1.state) == ([], TargetCondition.PAUSED)
     assert eu_1.waiting_reason == (
@@ -120,11 +120,11 @@ def test_an_aborted_revision_comes_to_no_target_that_did_not_have_it(world):
     )
     # What has it keeps it, and is corrected.
     world.live["canary-1"] = "by hand"
-    world.wait(loop, DAY, step=600)
+    world.wait(loop, DAY, step=3600)
     assert world.take_writes() == ["canary-1 c2"]
     world.failing.add("canary-1")
     world.push("c3")
-    world.wait(loop, DAY, step=600)
+    world.wait(loop, DAY, step=3600)
     assert (world.describe_rollout(), world.take_writes()) == ("c3 wave 1 stopped", [])
     world.failing.clear()
     actions.resume_rollout_or_refuse(ANN, "all", 3)
