@@ -256,7 +256,10 @@ class OpenTarget:
                 "apply() got neither a plan, nor confirm, nor auto_approve. Nothing was sent.",
                 "Pass a plan from plan(), confirm=FUNCTION or auto_approve=True.",
             )
-        if plan is not None and arguments.has_row_options:
+        if (
+            plan is not None
+            and replace(arguments, adopt=None, allow_replace=False) != PlanArguments()
+        ):
             raise OptionConflict.from_summary(
                 "Pass arguments that change the rows of a plan to plan(), not to apply()."
             )

@@ -52,8 +52,7 @@ class TargetLive(PartOfTarget):
         with self._connection.live() as live_backend:
             _require_known_kind(live_backend, kind)
             binding = live_backend.select_binding(kind)
-            raws = list_raw_objects(live_backend.api, binding)
-            if raws is not None:
+            if (raws := list_raw_objects(live_backend.api, binding)) is not None:
                 return [live_backend.decode(kind, raw) for raw in raws]
             listed = live_backend.catalogue[kind]
             name, owner = listed.kind.lower(), listed.series_field
@@ -91,8 +90,7 @@ class TargetLive(PartOfTarget):
         """
         with self._connection.live() as live_backend:
             kind = live_backend.catalogue["release"]
-            owner = release.observed.spec.get(kind.series_field)
-            if owner is None:
+            if (owner := release.observed.spec.get(kind.series_field)) is None:
                 return None
             prefix = kind.rules[kind.series_field].references
             return live_backend.decode(prefix, live_backend.read(prefix, str(owner)))
@@ -233,8 +231,7 @@ def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[S
     InputError for a plugin that is certainly not there, or that has no code.
     """
     code = plugin
-    plugin_id = live_backend.known_id("plugin", plugin)
-    if plugin_id is not None:
+    if (plugin_id := live_backend.known_id("plugin", plugin)) is not None:
         raw_code = live_backend.read("plugin", plugin_id).get("code")
         if not (isinstance(raw_code, str) and raw_code):
             raise InputError.from_summary(

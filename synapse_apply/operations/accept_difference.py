@@ -128,8 +128,7 @@ def record_acceptance(
             session.secrets,
             session.clock.utc_now(),
         )
-        accepted = _merge_acceptance(acceptable)
-        if accepted is not None:
+        if (accepted := _merge_acceptance(acceptable)) is not None:
             accepted = replace(accepted, until=until, reason=reason)
         plan_id = str(uuid4())
         # What a call of ours may have set, nobody changed outside.
@@ -152,8 +151,7 @@ def _merge_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
     new_acceptance = accept_paths(paths, record.applied or record.seen, record.seen)
-    old_acceptance = record.accepted
-    if old_acceptance is None:
+    if (old_acceptance := record.accepted) is None:
         return new_acceptance if paths else None
     differing = {c.path for c in (*acceptable.differing_fields, *acceptable.accepted_fields)}
     still_differing = tuple(path for path in old_acceptance.paths if path in differing)

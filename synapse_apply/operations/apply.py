@@ -535,8 +535,7 @@ def list_steps(plan_result: PlanResult) -> list[Step]:
         for change in plan_result.plan.actionable_changes
     }
     for address, step in steps.items():
-        member_address = find_companion_address(step.change)
-        if member_address is not None:
+        if (member_address := find_companion_address(step.change)) is not None:
             member = steps[member_address]
             if not member.natural_key and member.desired and step.desired:
                 # The key of a member may have to be its owner's.

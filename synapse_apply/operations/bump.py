@@ -139,8 +139,7 @@ class Bump:
         self._require_same_but_for_version(rewrites, new_address)
         if write:
             rewrite_all_or_none(rewrites)
-        changelog = self._changelog
-        if changelog is None:
+        if (changelog := self._changelog) is None:
             changelog = document.get_value_or_none("spec", "changelog")
         sources = dict.fromkeys(found.source for found in resources if found.source is not None)
         edit_rows = tuple(
@@ -295,8 +294,7 @@ class Bump:
             version = config[0].get("version") if config else None
             if version is None:
                 continue
-            file = files.config_file()
-            if file is None:
+            if (file := files.config_file()) is None:
                 hint = (
                     (
                         "Raise the version in the folder, commit it, tag the commit, and "

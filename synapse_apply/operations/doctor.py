@@ -527,8 +527,7 @@ def check_capability(parts: Parts) -> Iterator[Row]:
 
 def check_agents(parts: Parts) -> Iterator[Row]:
     """The rows for the target's agents; without a backend, only their variables are checked."""
-    agents = tuple(parts.target.agents.items())
-    if not agents:
+    if not (agents := tuple(parts.target.agents.items())):
         yield "the target names none"
         return
     ask_health: AskHealth | None = None
@@ -594,8 +593,7 @@ def check_state(parts: Parts) -> Iterator[Row]:
     """Whether a state exists that this version can read, and where it is stored."""
     store = Parts.store.require(parts)
     # Before the warnings: what was read may be one of them.
-    has_state = store.exists()
-    if has_state:
+    if has_state := store.exists():
         with suppress(StateError):
             store.read_header()
     yield from store.list_warnings()
@@ -689,8 +687,7 @@ def check_key(parts: Parts) -> Iterator[Row]:
         if findings:
             yield from findings
             return
-    current_key = keys.current_key
-    if current_key is None:
+    if (current_key := keys.current_key) is None:
         # A state that cannot be opened may exist, and so may a secret in manifests with errors.
         has_no_state = declares_secret = False
         with suppress(UncheckedError, SynapseApplyError):

@@ -191,8 +191,7 @@ class _Row:
     def __init__(self, importing: _Import, address: Address, row: InventoryRow) -> None:
         """InputError for a kind that there is not."""
         session = self._session = importing.session
-        kind = session.catalogue.get(address.kind)
-        if kind is None:
+        if (kind := session.catalogue.get(address.kind)) is None:
             raise InputError.from_summary(
                 "There is no such kind", f"{address}.", f"Kinds: {', '.join(session.catalogue)}."
             )

@@ -73,8 +73,7 @@ class ProjectScaffold:
 
         Also writes the schemas that they name, where these do not exist yet.
         """
-        existing_paths = [path for path in self.files if path.exists()]
-        if existing_paths:
+        if existing_paths := [path for path in self.files if path.exists()]:
             raise InputError(*map(existing_file_finding, existing_paths))
         for path in self.files:
             if is_at_or_below_path(path, self.root) and leads_outside_folder(path, self.root):
@@ -127,8 +126,7 @@ def write_template(folder: Path, text: str, out: Path | None) -> str:
 
 def build_project_scaffold(folder: Path) -> ProjectScaffold:
     """A project file and a first manifest; InputError inside another project."""
-    project_file = find_project_file(folder)
-    if project_file is not None:
+    if (project_file := find_project_file(folder)) is not None:
         raise InputError.from_summary(
             "There is already a project",
             f"{project_file} is the project file here.",

@@ -483,8 +483,7 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
-    plugin_id = live_backend.known_id(_PLUGIN, text)
-    if plugin_id is not None:
+    if (plugin_id := live_backend.known_id(_PLUGIN, text)) is not None:
         return plugin_id
     matches = live_backend.search(_PLUGIN, text)
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None

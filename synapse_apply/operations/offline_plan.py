@@ -149,8 +149,7 @@ def load_offline_against_inventory(
     )
     base_records: dict[Address, Record] = {}
     for address, row in rows.items():
-        kind = CATALOGUE.get(address.kind)
-        if kind is None:
+        if (kind := CATALOGUE.get(address.kind)) is None:
             raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
@@ -378,8 +377,7 @@ def _read_declared(
     if base_project is None:
         name = shown_path(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
-    base_target = base_project.targets.get(target.name)
-    if base_target is None:
+    if (base_target := base_project.targets.get(target.name)) is None:
         return {}, (_build_all_new_warning(f"{commit.ref} has no target `{target.name}`."),)
     # Of the manifests named with `-f`, those that the commit has: the others are new.
     paths: tuple[Path, ...] = ()

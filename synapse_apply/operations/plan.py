@@ -373,8 +373,7 @@ def _read_runs(other_session: TargetSession) -> OtherTargetRuns:
                     f"it was made for {state_access.describe_identity(recorded)}, and target "
                     f"{target.name} is {state_access.describe_identity(expected)}",
                 )
-            shared_ids = other_session.read_shared_ids()
-            if shared_ids is not None:
+            if (shared_ids := other_session.read_shared_ids()) is not None:
                 state_access.require_no_error(project_findings(shared_ids, project, target))
             signer, doubts = RunSigner(other_session.state_keys, state.lineage), {}
             digests, runs = dict[Address, str](), dict[Address, LastRun]()

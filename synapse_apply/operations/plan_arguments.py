@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -53,11 +53,6 @@ class PlanArguments:
         """Those of the arguments that a method was given which are options of a plan."""
         names = {each.name for each in fields(cast("Any", cls))} & given.keys()
         return cls(**{name: given[name] for name in names}, **more)
-
-    @property
-    def has_row_options(self) -> bool:
-        """Whether any option is given, `adopt` aside."""
-        return replace(self, adopt=None, allow_replace=False) != PlanArguments()
 
     @property
     def typed(self) -> tuple[str, ...]:

@@ -66,8 +66,7 @@ class Rekey:
     def will_shut_out_others(self) -> bool:
         """Whether a shared state gets another key, which all who use it then need."""
         session = self._session
-        shared_ids = session.read_shared_ids()
-        if shared_ids is None:
+        if (shared_ids := session.read_shared_ids()) is None:
             return False
         keys = session.reload_state_keys()
         if keys.current_key is None or session.key_sources.find_renewable_file(keys) is not None:

@@ -82,8 +82,7 @@ class ResourceSides:
 
         `typed_target` is the target's name where printed commands must name it.
         """
-        resource = plan_result.resources.get(address)
-        if resource is not None:
+        if (resource := plan_result.resources.get(address)) is not None:
             resource = _withhold_new_secrets(resource)
         else:
             hint = suggest_name(

@@ -121,8 +121,7 @@ class TargetState(PartOfTarget):
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
         with self._recorded(name) as (session, address):
-            record = session.store.find_record(address)
-            if record is None:
+            if (record := session.store.find_record(address)) is None:
                 raise unknown_address(session, address)
             return record
 
@@ -725,8 +724,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
         intents = _require_open_intents(session, state, address)
-        runs = [one for one in intents if one.verb == RUN_VERB]
-        if not runs:
+        if not (runs := [one for one in intents if one.verb == RUN_VERB]):
             raise StateError.from_summary(
                 "The open call is not a run",
                 f"An earlier {intents[0].verb} of {address} is open, and it has no job.",

@@ -213,8 +213,7 @@ def open_committed_folder(project: Project, ref: str) -> CommittedFolder:
 
 def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
-    data = commit.read(file.name)
-    if data is None:
+    if (data := commit.read(file.name)) is None:
         return None
     # A list is of the same commit, whatever stands in the checkout.
     project, findings = read_project_or_findings(

@@ -79,8 +79,7 @@ def run_embedded_backend(
 
     data_path = require_trusted_data_folder(root)
     # A data set has one writer: a second server on it would be refused anyway.
-    server = _find_running_server(data_path)
-    if server is not None:
+    if (server := _find_running_server(data_path)) is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
             server.url, server.data_set, is_new=has_never_had_objects(data_path), token=token

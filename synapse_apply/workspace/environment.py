@@ -96,8 +96,7 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
 
     A label only: what Git does not answer in time is left out.
     """
-    commit = read_head_commit_id_or_empty(root)
-    if not commit:
+    if not (commit := read_head_commit_id_or_empty(root)):
         return CheckoutState()
     from synapse_apply.files.commits import list_modified_files
 
@@ -171,8 +170,7 @@ def require_allowed_host(
     A variable that is set but blank is an error: an undefined CI variable expands to that, and a
     mistyped limit must not count as none.
     """
-    hosts_text = environ.get("SYNAPSE_APPLY_HOSTS")
-    if hosts_text is None:
+    if (hosts_text := environ.get("SYNAPSE_APPLY_HOSTS")) is None:
         return
     # Without wildcards: whoever may name a host below one could name one of their own.
     allowed = [host for host in (part.strip().lower() for part in hosts_text.split(",")) if host]

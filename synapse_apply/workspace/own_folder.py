@@ -129,8 +129,7 @@ def find_git_exposure(path: Path) -> GitExposure | None:
             return GitExposure("is tracked by Git", is_tracked=True)
         # A link itself is asked for, in its real folder.
         real_path = Path(os.path.realpath(name.parent)) / name.name
-        repository = _find_repository(real_path)
-        if repository is None:
+        if (repository := _find_repository(real_path)) is None:
             continue
         relative = os.fsencode(real_path.relative_to(repository.top).as_posix())
         words = ("check-ignore", "-q", "-z", "--stdin")
@@ -227,8 +226,7 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
 def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """The paths that Git tracks, relative to the top of the repository; cached per Git index."""
     real_folder = Path(os.path.realpath(own_path.parent))
-    repository = _find_repository(real_folder / own_path.name)
-    if repository is None:
+    if (repository := _find_repository(real_folder / own_path.name)) is None:
         return ()
     names = tuple(
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths

@@ -64,8 +64,7 @@ class EndedCall:
             return False
         if self.intent.state is IntentState.OPEN:
             return False  # no run writes that
-        settled = self.settle_given_up(state, 0.0)
-        if settled is None:
+        if (settled := self.settle_given_up(state, 0.0)) is None:
             return self.is_told_by_records(state)
         both = (settled, state.records[settled.address])
         told, own = ([(one.id, one.state) for one in record.given_up] for record in both)

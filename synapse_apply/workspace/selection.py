@@ -105,8 +105,7 @@ class Names:
             if not has_wildcard(name) or self.has(name):
                 chosen_addresses[self.choose(name)] = None
                 continue
-            matches = self.find(name)
-            if not matches:
+            if not (matches := self.find(name)):
                 raise NameNotFound(self.no_match(name))
             suitable = [address for address in matches if is_suitable(address)]
             if not suitable:

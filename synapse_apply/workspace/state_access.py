@@ -436,8 +436,7 @@ def require_state_elsewhere(project: Project, target: Target, environ: Mapping[s
 
 
 def _iter_local_paths(url: str, project: Project) -> Iterator[Path]:
-    local_path = local_path_of(url, project)
-    if local_path is not None:
+    if (local_path := local_path_of(url, project)) is not None:
         yield local_path
     elif is_git_url(url):
         remote = url.removeprefix(GIT_PREFIX).partition("?")[0]

@@ -231,8 +231,7 @@ def require_hidden_key_file(path: Path, *, is_written: bool = False) -> None:
         # The last stands for the temporary file, whose name ends with 16 random digits.
         paths += [build_previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
     for name in paths:
-        exposure = find_git_exposure(name)
-        if not exposure:
+        if not (exposure := find_git_exposure(name)):
             continue
         hint = Text(
             "Keep the key outside the checkout, or in a folder that .gitignore ignores with all "
@@ -478,8 +477,7 @@ def _choose_new_key_path(
     session: TargetSession, project_id: state_project.ProjectId, key_file: Path | None, hint: Text
 ) -> Path | None:
     """Where a key is to be made; None where there is one. InputError where there is no place."""
-    current_key = session.reload_state_keys().current_key
-    if current_key is not None:
+    if (current_key := session.reload_state_keys().current_key) is not None:
         if key_file is None:
             return None
         raise InputError.from_summary(

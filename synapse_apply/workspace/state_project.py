@@ -112,8 +112,7 @@ def write_project_id(project: Project, project_id: str) -> None:
 
     InputError without a project file, for a file with another id, and where it cannot be edited.
     """
-    file = project.file
-    if file is None:
+    if (file := project.file) is None:
         raise InputError.from_summary(
             "There is no project file",
             "A state that several machines share is bound to a project, by an id in its file.",
@@ -200,10 +199,8 @@ def _state_location(project: Project, target: Target, environ: Mapping[str, str]
     from synapse_apply.stores.state_urls import comparable_location, is_local_or_empty_url
 
     url = target.state.url
-    if isinstance(url, SecretRef):
-        url = environ.get(url.name, "")
-        if not url:
-            return None
+    if isinstance(url, SecretRef) and not (url := environ.get(url.name, "")):
+        return None
     if is_local_or_empty_url(url):
         path = url.removeprefix("sqlite:///").removeprefix("file://")
         return os.path.realpath(project.root / (path or f".synapse-apply/state/{target.name}.db"))

@@ -272,8 +272,7 @@ class TargetSession(OfflineTarget):
     @cached_property
     def _resolver_of_settings(self) -> SecretResolver:
         def read_file(path: str) -> bytes | None:
-            ref = self.invocation.project_from
-            if not ref:
+            if not (ref := self.invocation.project_from):
                 return None  # then the checkout has it
             with configuration.open_committed_folder(self.project, ref) as folder:
                 return folder.read_secret(path)
@@ -418,8 +417,7 @@ class TargetSession(OfflineTarget):
 
     def _require_own_project(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project or target, a warning for none's."""
-        shared_ids = self.read_shared_ids()
-        if shared_ids is None:
+        if (shared_ids := self.read_shared_ids()) is None:
             return ()
         findings = project_findings(shared_ids, self.project, self.target)
         return state_access.require_no_error(findings)
