@@ -90,8 +90,7 @@ class PackageQuery:
     def look_inside(self) -> PackageInside:
         """Read it, with the sizes of its files; InputError with every finding."""
         findings: list[Diagnostic] = []
-        package = self.read(warn=findings.append)
-        return PackageInside(package, self.list_files().included, findings)
+        return PackageInside(self.read(warn=findings.append), self.list_files().included, findings)
 
     @classmethod
     def of_release(cls, session: TargetSession, release: Desired) -> PackageQuery:

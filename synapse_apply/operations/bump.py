@@ -273,8 +273,7 @@ class Bump:
             current = document.get_value_or_none("spec", "changelog")
             edits[document.file, document.name].append((edit, current))
         for file, current in self._config_versions(resources):
-            name = shown_path(file)
-            edits[file, name].append((Edit(("version",), new_version), current))
+            edits[file, shown_path(file)].append((Edit(("version",), new_version), current))
         return edits
 
     def _config_versions(self, resources: Sequence[Desired]) -> Iterator[tuple[Path, Any]]:

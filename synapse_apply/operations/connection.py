@@ -78,8 +78,7 @@ class TargetConnection:
             if self._live_backend is None:
                 from synapse_apply.live.live_backend import open_live_backend
 
-                new_backend = open_live_backend(self.invocation)
-                self._live_backend = self._closing.enter_context(new_backend)
+                self._live_backend = self._closing.enter_context(open_live_backend(self.invocation))
             self._live_backend.reread_state_at_next_use()
             yield self._live_backend
 

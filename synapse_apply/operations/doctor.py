@@ -390,8 +390,7 @@ def check_url(parts: Parts) -> Iterator[Row]:
 def check_hosts(parts: Parts) -> Iterator[Row]:
     """Whether the token may be sent to this host."""
     Parts.host_permission.require(parts)
-    is_limited = _HOSTS_VARIABLE in parts.session.invocation.environ
-    if not is_limited:
+    if _HOSTS_VARIABLE not in parts.session.invocation.environ:
         yield f"no limit ({_HOSTS_VARIABLE} is not set)"
     elif parts.target.is_embedded:
         yield "no limit (the embedded backend is this process's own)"

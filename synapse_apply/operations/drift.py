@@ -58,11 +58,10 @@ def compute_drift(
     `unmanaged` also lists the live objects that no manifest declares and no record has. A read
     that failed is an error among the diagnostics, never absence.
     """
-    keeps_drift = session.target.on_drift == "hold"
     report = build_drift_report(
         plan_result.plan,
         plan_result.resources,
-        keeps_drift=keeps_drift,
+        keeps_drift=session.target.on_drift == "hold",
         can_write=WrittenFieldPredicate(session, plan_result.resolved_intents),
     )
     errors = tuple(_errors_of_calls_under_way(plan_result))

@@ -84,15 +84,12 @@ class Rekey:
             if finding.summary == FORGED:
                 raise StateError(error_finding(finding.summary, finding.detail, finding.hint))
             if finding.summary == NOT_VERIFIED:
-                hint = (
-                    f"Set the former key as well as the new one: {variable} and "
-                    f"{KEY_VARIABLE} take one each. If the former key is lost, first "
-                    "compare the records and the history with what you know."
-                )
                 return warning_finding(
                     "The state cannot be verified",
                     f"{finding.detail} A rekey would accept it as genuine, with its {count}.",
-                    hint,
+                    f"Set the former key as well as the new one: {variable} and "
+                    f"{KEY_VARIABLE} take one each. If the former key is lost, first "
+                    "compare the records and the history with what you know.",
                 )
         return None
 

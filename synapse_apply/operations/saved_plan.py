@@ -297,10 +297,9 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
                 f"{', '.join(files)}: plan {plan_id}.",
                 "Give each plan once, in the order in which they were merged.",
             )
-    bases = [each.plan.base for each in plans]
     groups = group_files(
         f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
-        for base in bases
+        for base in (each.plan.base for each in plans)
     )
     if len(groups) > 1:
         yield error_finding(
@@ -420,16 +419,13 @@ class ApprovedPlans:
                 except ManifestError as problem:
                     if self.reviewed:
                         raise
-                    hint = (
-                        "Restore them, or give the same --var, --file and --ref as for the "
-                        "plan; otherwise plan again."
-                    )
                     raise Stale(
                         error_finding(
                             "The planned manifests or packages are no longer here",
                             f"They had no errors when {self.united_plan.file} was made, and "
                             "now have the errors below. Nothing was sent.",
-                            hint,
+                            "Restore them, or give the same --var, --file and --ref as for the "
+                            "plan; otherwise plan again.",
                         ),
                         *problem.diagnostics,
                     ) from None

@@ -128,13 +128,12 @@ class KeySources:
         if text is not None:
             return DeclaredKey(text, str(path or reference.name), path), None
         reason = problem.detail if problem is not None else f"{reference.name} is empty"
-        warning = warning_finding(
+        return None, warning_finding(
             "The state key that the project file names is missing",
             f"targets.{self.target.name}.state.key: {reason}.",
             problem.hint if problem is not None else "",
             target=self.target.name,
         )
-        return None, warning
 
     def make_or_read_key_file(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError if Git would take it."""
