@@ -199,19 +199,30 @@ class _History:
         entry = self._entries.get(origin.removeprefix(FOUND))
         found = FieldBlame(path, live, ValueOrigin.UNKNOWN, call=entry)
         unknown = replace(found, call=None)
-        if isinstance(applied, values.Mac) and applied.digest == values.Mac.UNSEEN:
-            return replace(unknown, note="a call of unknown outcome sent it")
+        is_untold = isinstance(applied, values.Mac) and applied.digest == values.Mac.UNSEEN
         if isinstance(live, values.WithheldSecret) or (
             live is values.ABSENT and isinstance(applied, values.Mac)
         ):
             sent = f", last sent by call {entry.call}" if entry and entry.call else ""
+            if is_untold:
+                sent = ", and a call of unknown outcome may have set it"
             return replace(unknown, note=f"the backend does not show it{sent}")
-        if seen is values.ABSENT and applied is values.ABSENT:
+        is_unseen = seen is applied is values.ABSENT
+        if is_untold:
+            is_unseen = not isinstance(seen, values.Mac)
+            # With nothing that was seen to compare it with, only what the calls sent may tell.
+            is_compared = not (is_unseen or values.of_two_keys(live, seen))
+            if not is_compared and (blamed := self._blame_call(unknown)):
+                return blamed
+        if is_unseen:
             return replace(unknown, note="the state does not record it")
         if values.of_two_keys(live, seen):
             return replace(unknown, note="recorded under another state key")
         if not is_same_value(live, seen, rule.compare):
-            return self._blame_change(unknown, origin)
+            outside = replace(unknown, origin=ValueOrigin.OUTSIDE)
+            return self._blame_call(unknown) or self._with_times(
+                outside, origin, self._session.clock.utc_now()
+            )
         if origin.startswith(FOUND):
             plan = f" of apply {entry.plan_id}" if entry else ""
             note = f"equals what call {origin.removeprefix(FOUND)}{plan} sent; {UNTOLD}"
@@ -223,14 +234,14 @@ class _History:
         if applied is values.ABSENT:
             return replace(unknown, note=f"no call sent it; it was there after call {entry.call}")
         found = self._with_commit(replace(found, origin=ValueOrigin.SENT), entry)
-        if not is_same_value(applied, live, rule.compare):
+        if not (is_untold or is_same_value(applied, live, rule.compare)):
             found = replace(found, note="the backend answered with another value than was sent")
         if path in entry.put_back:
             return self._with_times(found, entry.put_back[path], entry.at)
         return found
 
-    def _blame_change(self, unknown: FieldBlame, origin: str) -> FieldBlame:
-        """Where a value comes from that is not as it was seen last."""
+    def _blame_call(self, unknown: FieldBlame) -> FieldBlame | None:
+        """A value that is not as it was seen, where a call has or may have set it; else None."""
         path = unknown.path
         for call in self._open_calls:
             if any(path in side for side in (call.fields, call.before, call.beside)):
@@ -241,8 +252,7 @@ class _History:
             is_equal = note.startswith(("equals", "set by"))
             kind = ValueOrigin.EQUAL if is_equal else ValueOrigin.UNKNOWN
             return replace(unknown, origin=kind, note=note)
-        outside = replace(unknown, origin=ValueOrigin.OUTSIDE)
-        return self._with_times(outside, origin, self._session.clock.utc_now())
+        return None
 
     def _with_times(self, found: FieldBlame, origin: str, before: str) -> FieldBlame:
         """With the times between which it was changed outside, and how often it was put back."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from controllers.backend_proxy import BackendProxy
 from fault.convergence import command, on_store
 from fault.site import LATER, MakeSite, Site
 from fault.test_lost_updates import PLUGIN, declare, killed, live
@@ -246,3 +247,63 @@ def test_the_keys_of_one_that_is_a_map_are_ours(
     assert VALUE not in said
     change_beside(site.server, {"configuration": {"q": 1, "auth": {**auth, "user": "Eve"}}})
     assert "outside" in command(site, "plan -t site")
+
+
+def blamed(site: Site) -> tuple[str, str, str]:
+    """Where the token comes from: the kind of origin, the call and the sentence."""
+    said = command(site, f"blame {PLUGIN} configuration.token --json -t site")
+    (one,) = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]["fields"]
+    text = told(command(site, f"blame {PLUGIN} configuration.token -t site"))
+    assert "s3cret" not in said + text
+    shown = f"configuration.token = (sensitive) {one['sentence']}"
+    # What was changed outside was so before the time of each command.
+    assert shown.partition(" and 20")[0] in text, text
+    return one["origin"], one["call"], one["sentence"]
+
+
+@pytest.mark.parametrize("end", [None, by_hand, by_time])
+def test_blame_says_of_a_shown_secret_what_can_be_compared(
+    make_site: MakeSite, end: Callable[[Site], None] | None
+) -> None:
+    """As of any field: the live digest is that of what was seen, of what the call sent, or neither."""
+    site = make_site(groups=1, settle_after=300)
+    site.environ["RAW_TOKEN"] = "former-s3cret"  # type: ignore[index]
+    configure(site, {"token": TOKEN}, sensitive=["/configuration/token"])
+    assert site.apply().code == 0
+    former = blamed(site)
+    assert former[0] == "sent"
+    site.environ["RAW_TOKEN"] = VALUE  # type: ignore[index]
+    killed(site, site.server, "before")
+    if end:
+        end(site)
+    assert blamed(site) == former
+    change_beside(site.server, {"configuration": {"token": VALUE}})
+    origin, _, sentence = blamed(site)
+    assert origin == "equal"
+    whose = r"call \S+ of apply \S+" if end else r"call \S+"
+    assert re.fullmatch(rf"equals what {whose} sent; who set it is not known", sentence), sentence
+    change_beside(site.server, {"configuration": {"token": "third-s3cret"}})
+    origin, _, sentence = blamed(site)
+    assert ("of it is open" if end is None else "changed outside between") in sentence
+
+
+def test_blame_says_of_a_hidden_secret_that_a_lost_call_may_have_set_it(
+    hiding: Site, mask: BackendProxy
+) -> None:
+    """Neither value can be compared; once the server shows it, the call's can."""
+    assert "last sent by call" in blamed(hiding)[2]
+    declare(hiding, "ten")
+    hiding.environ["RAW_TOKEN"] = VALUE  # type: ignore[index]
+    killed(hiding, hiding.server, "after")
+    hidden = (
+        "unknown",
+        None,
+        "not known: the backend does not show it, and a call of unknown outcome may have set it",
+    )
+    assert blamed(hiding) == hidden
+    by_time(hiding)
+    assert blamed(hiding) == hidden
+    mask.alter_answer = bytes
+    origin, _, sentence = blamed(hiding)
+    assert origin == "equal"
+    assert "who set it is not known" in sentence
