@@ -582,8 +582,8 @@ def rollback(
             "In a script: approve rows that a person has reviewed.",
         ),
         (
-            "synapse-apply controller approve 'acme/*'",
-            ("Approve all targets that now mean another backend."),
+            "synapse-apply controller approve 'acme/prod-*'",
+            ("Show the rows of all these targets, and ask once."),
         ),
     ],
     exits=[
@@ -600,24 +600,22 @@ def rollback(
 @add_target_or_pattern_argument
 @add_row_option
 def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
-    """Approve rows of a target that await approval.
+    """Approve rows that await approval, of one target or of all that match a pattern.
 
-    On a terminal, the command shows every row and then asks. A non-interactive run names each row
-    by its digest, so that you approve only rows that you have reviewed. An approval ends when the
-    row changes, when it is used, and after seven days. A pattern approves only rows
-    that say that a target now means another backend.
+    On a terminal, the command shows every row and then asks once. A non-interactive run names each
+    row by its digest, so that you approve only rows that you have reviewed. An approval ends when
+    the row changes, when it is used, and after seven days.
     """
-    api = cli.controller.open_controller_api(console, url)
-    chosen = cli.controller.choose_rows_by_target(
-        console, api, target, row_digests, cli.verbs.APPROVE
-    )
-    for name, rows in chosen.items():
-        result = api.ask(cli.verbs.APPROVE, target=name, rows=[row.digest for row in rows])
+    api, verb = cli.controller.open_controller_api(console, url), cli.verbs.APPROVE
+    chosen = cli.controller.choose_rows_by_target(console, api, target, row_digests, verb)
+
+    def approve_rows(name: str) -> str:
+        rows = chosen[name]
+        result = api.ask(verb, target=name, rows=[row.digest for row in rows])
         rows_left = api.list_held_rows(name)
-        console.write_output(
-            cli.controller.format_row_result(cli.verbs.APPROVE, name, rows, result.who, rows_left)
-        )
-    return 0
+        return cli.controller.format_row_result(verb, name, rows, result.who, rows_left)
+
+    return cli.controller.request_each(console, tuple(chosen), approve_rows)
 
 
 @manual_command(
@@ -642,27 +640,27 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 )
 @options.use("color")
 @add_url_option
-@click.argument("target", type=TARGET, metavar="SOURCE/TARGET")
+@add_target_or_pattern_argument
 @add_row_option
 @click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
-    """Reject rows that await approval, and withdraw approvals.
+    """Reject rows that await approval, and withdraw approvals: of one target, or by pattern.
 
     A rejected row stays in the list, marked as rejected, until Git or the live object changes. A
     person can still approve it later.
     """
-    api = cli.controller.open_controller_api(console, url)
-    for name, rows in cli.controller.choose_rows_by_target(
-        console, api, target, row_digests, cli.verbs.REJECT
-    ).items():
+    api, verb = cli.controller.open_controller_api(console, url), cli.verbs.REJECT
+    chosen = cli.controller.choose_rows_by_target(console, api, target, row_digests, verb)
+
+    def reject_rows(name: str) -> str:
+        rows = chosen[name]
         digests = [row.digest for row in rows]
-        result = api.ask(cli.verbs.REJECT, target=name, rows=digests, reason=reason)
-        console.write_output(
-            cli.controller.format_row_result(cli.verbs.REJECT, name, rows, result.who)
-        )
-    return 0
+        result = api.ask(verb, target=name, rows=digests, reason=reason)
+        return cli.controller.format_row_result(verb, name, rows, result.who)
+
+    return cli.controller.request_each(console, tuple(chosen), reject_rows)
 
 
 @manual_command(

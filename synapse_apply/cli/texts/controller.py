@@ -24,7 +24,6 @@ from synapse_apply.controller.remote.controller_api import (
     wait_until_settled,
 )
 from synapse_apply.controller.rows import COUNT_WORDS, describe_first_checks, say
-from synapse_apply.controller.rules.judging import BINDING_GUARD
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
 from synapse_apply.controller.verbs import APPROVE, ROLL_BACK
@@ -71,12 +70,12 @@ def choose_controller_url(url: str) -> str:
 def request_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
     """Ask for one thing after the other, and print what was done; the worst exit code.
 
-    `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
+    `ask` returns that, lines without what steers a terminal. A refusal of one does not keep the others from being asked for.
     """
     codes = [Exit.OK]
     for name in names:
         try:
-            console.write_output(f"{sanitize(ask(name))}\n")
+            console.write_output(_text(ask(name).splitlines()))
         except ControllerUnavailable:
             raise
         except SynapseApplyError as problem:
@@ -120,7 +119,7 @@ def choose_rows_by_target(
 ) -> dict[str, list[Hold]]:
     """The rows that somebody decides on: those with these digests, else all, after a question.
 
-    Of the targets that match a pattern only the rows that say that they mean another backend.
+    Of many targets those are shown together whose rows say the same.
 
     None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
     does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
@@ -131,7 +130,6 @@ def choose_rows_by_target(
         name: [
             row
             for row in api.list_held_rows(name)
-            if name == pattern or row.address == BINDING_GUARD
             if not (is_approval and row.reason == "approved")
             if row_digests or row.reason != "applying"
         ]
@@ -142,14 +140,22 @@ def choose_rows_by_target(
         chosen = _select_rows(rows, pattern, row_digests, verb)
     else:
         chosen = [row for row in rows if row.can_be_approved or not is_approval]
-        shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
+        shown = {name: some for name, some in rows_by_target.items() if some}
+        names_by_text: dict[tuple[str, ...], list[str]] = {}
         for name, some in shown.items():
             # What the plans that held the rows say of their fields; nothing of one too large.
             fields: ShownFields = {}
             for run in {row.run for row in some if row.run}:
                 with suppress(ControllerUnavailable):
                     fields[run] = api.read_planned_fields(run)
-            console.write_output(format_held_rows(name, api.url, some, fields))
+            # A script has to name the digests, which no two targets share.
+            has_digests = len(shown) == 1 or not console.is_interactive
+            lines = tuple(_iter_held_lines(some, fields, has_digests=has_digests))
+            names_by_text.setdefault(lines, []).append(name)
+        for lines, names in names_by_text.items():
+            console.write_output(format_held_rows(names, api.url, len(shown[names[0]]), lines))
+        if not shown:
+            console.write_output(sanitize(f"No row of {pattern} awaits approval.") + "\n")
         if chosen:
             count = format_count_and_noun(len(chosen), "row")
             _ask_of_shown(
@@ -158,7 +164,9 @@ def choose_rows_by_target(
                 "the digest of each row",
                 "Add --row DIGEST for each row that you have seen.",
                 f"{verb.name.capitalize()} {count} of {pattern}?",
-                "The rows above that have a digest.",
+                "The rows above that can be approved."
+                if len(chosen) < len(rows)
+                else "The rows above.",
                 _PAST[verb.name],
             )
     by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
@@ -420,25 +428,34 @@ _REASON_PHRASES = {
 }
 
 
-def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownFields) -> str:
+def format_held_rows(names: Sequence[str], url: str, count: int, lines: Iterable[str]) -> str:
+    """The `count` rows of a target, or of each of several, as `_iter_held_lines` has them."""
+    verb = "awaits" if count * len(names) == 1 else "await"
+    of_whom = f"each of {len(names)} targets" if len(names) > 1 else names[0]
+    head = f"{format_count_and_noun(count, 'row')} of {of_whom} {verb} approval:"
+    plan = "The whole plan" if len(names) == 1 else "The whole plan of the first"
+    targets = [f"  {name}" for name in names] if len(names) > 1 else []
+    return _text([head, *targets, *lines, "", f"{plan}: {url}/targets/{names[0]}"])
+
+
+def _iter_held_lines(
+    rows: Sequence[Hold], fields: ShownFields, *, has_digests: bool
+) -> Iterator[str]:
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
-    if not rows:
-        return sanitize(f"No row of {target} awaits approval.") + "\n"
-    verb = "awaits" if len(rows) == 1 else "await"
-    lines = [f"{format_count_and_noun(len(rows), 'row')} of {target} {verb} approval:"]
     commit = ""
     for row in rows:
-        lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
+        yield ""
+        yield from _iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))
+        if row.can_be_approved and has_digests:
+            yield f"    {row.digest}"
+        elif not row.can_be_approved:
+            yield "    cannot be approved"
         if row.commit not in {"", commit}:
-            lines.append(f"    at: {row.commit}")
+            yield f"    at: {row.commit}"
             commit = row.commit
     if any(row.run not in fields for row in rows):
-        lines += [
-            "",
-            "The command could not read what some rows change. Review them on the page first.",
-        ]
-    lines += ["", f"The whole plan: {url}/targets/{target}"]
-    return _text(lines)
+        yield ""
+        yield "The command could not read what some rows change. Review them on the page first."
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -455,7 +472,7 @@ def format_row_result(
     for row in rows_left:
         if row.digest in digests:
             lines += _approval_lines(row, who)
-    return _text(lines)
+    return "\n".join(map(sanitize, lines))
 
 
 def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
@@ -471,8 +488,6 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
         yield f"    approved by: {names} ({row.approvals_needed} needed)"
     if row.rejected_by:
         yield f"    rejected by: {row.rejected_by}: {row.rejected_reason}"
-    if row.can_be_approved:
-        yield f"    {row.digest}"
 
 
 def _cut_value(value: str) -> str:

@@ -154,24 +154,62 @@ def test_one_refusal_does_not_keep_the_others_from_being_asked(tmp_path, server,
     assert len(list_posts(server, "resume")) == 2
 
 
-def test_a_pattern_is_about_targets_that_mean_another_backend(tmp_path, server, controller):
-    """Other rows that wait are neither shown nor approved; asked once for all, or named."""
-    move = {**ROW, "digest": GUARD, "address": "binding", "action": "guard", "summary": "moved"}
-    assert "No row of acme/* awaits" in ask(tmp_path, server, "approve", "acme/*").stdout
-    controller.held_rows = [ROW, move]
-    shown = ask(tmp_path, server, "approve", "acme/*")
-    assert (shown.returncode, "no terminal" in shown.stderr) == (1, True)
-    assert "guard binding: moved" in shown.stdout
-    assert DIGEST not in shown.stdout
-    assert ask(tmp_path, server, "approve", "acme/*", "--row", DIGEST).returncode == 4
-    assert list_posts(server, "approve") == []
-    done = ask(tmp_path, server, "approve", "acme/*", "--row", GUARD)
-    assert done.returncode == 0, done.stderr
-    assert list_posts(server, "approve") == [{"target": "acme/prod", "rows": [GUARD]}]
-    controller.held_rows = [ROW, move]
-    code, said = ask_at_terminal(tmp_path, server, "yes\n", "approve", "acme/*")
-    assert (code, "Approve 1 row of acme/*?" in said) == (0, True)
-    assert len(list_posts(server, "approve")) == 2
+class FleetStandIn(StandIn):
+    """120 targets, each with the row and the guard of another; one approval is refused."""
+
+    names = tuple(f"acme/prod-{number:03}" for number in range(120))
+
+    def answer(self, asked: Asked) -> Answer:
+        name = asked.path.rpartition("/")[2]
+        if asked.method == "POST" and asked.body["target"] == "acme/prod-007":
+            return 409, build_problem("A row differs")
+        if asked.method == "GET" and name == "holds":
+            items = [self.row_of(asked.query["target"])]
+            return 200, {"kind": "HoldList", "items": items, "total": 1}
+        if asked.method == "GET" and name == "targets":
+            items = [*map(build_target, self.names)]
+            return 200, {"kind": "TargetList", "items": items, "total": len(items)}
+        return super().answer(asked)
+
+    def row_of(self, target: str) -> dict[str, Any]:
+        summary = "update label" if target.endswith("-119") else "update name"
+        return {**ROW, "summary": summary, "digest": f"row1:{int(target[-3:]):064x}"}
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_one_answer_is_for_the_rows_of_many_targets(tmp_path, verb):
+    """Equal rows are shown once, with the names; each target gets the digest that was shown of it."""
+    fleet = FleetStandIn()
+    reason = ["--reason", "late"] if verb == "reject" else []
+    with answering(fleet.answer) as server:
+        code, said = ask_at_terminal(tmp_path, server, "yes\n", verb, "acme/*", *reason)
+        assert code == 5
+        assert "1 row of each of 119 targets await approval:" in said
+        assert said.count("storage/raw: update name") == 1
+        assert said.count("storage/raw: update label") == 1
+        assert all(f"\n  {name}\n" in said for name in fleet.names[:-1])
+        assert "1 row of acme/prod-119 awaits approval:" in said
+        assert f"{verb.capitalize()} 120 rows of acme/*?" in said
+        assert said.count("A row differs") == 1
+        posts = list_posts(server, verb)
+        assert sorted(post["target"] for post in posts) == [*fleet.names]
+        assert all(post["rows"] == [fleet.row_of(post["target"])["digest"]] for post in posts)
+        code, said = ask_at_terminal(tmp_path, server, "no\n", verb, "acme/*", *reason)
+        assert (code, len(list_posts(server, verb))) == (1, 120)
+
+
+def test_a_script_names_each_row_of_many_targets(tmp_path):
+    """It is shown each digest; what it does not name is not approved."""
+    fleet = FleetStandIn()
+    with answering(fleet.answer) as server:
+        shown = ask(tmp_path, server, "approve", "acme/prod-01*")
+        assert (shown.returncode, "no terminal" in shown.stderr) == (1, True)
+        digests = re.findall(r"row1:\w+", shown.stdout)
+        assert digests == [fleet.row_of(name)["digest"] for name in fleet.names[10:20]]
+        assert list_posts(server) == []
+        rows = [word for digest in digests[:3] for word in ("--row", digest)]
+        assert ask(tmp_path, server, "approve", "acme/*", *rows).returncode == 0
+        assert [post["target"] for post in list_posts(server)] == [*fleet.names[10:13]]
 
 
 def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
