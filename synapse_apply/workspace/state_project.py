@@ -151,8 +151,9 @@ def write_setting(file: Path, path: FieldPath, text: str, *, only_check: bool = 
     edit = Edit(path, text, after_key="kind")
     if _read_setting(file, path[:-1]) is ABSENT:
         edit = Edit(path[:-1], {path[-1]: text}, after_key="kind", allow_collections=True)
+    rewrite = edited(file, file.name, [edit])  # it refuses what cannot be written
     if not only_check:
-        rewrite_all_or_none([edited(file, file.name, [edit])])
+        rewrite_all_or_none([rewrite])
 
 
 def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Iterator[Diagnostic]:

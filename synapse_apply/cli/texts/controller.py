@@ -70,7 +70,7 @@ def choose_controller_url(url: str) -> str:
 def request_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
     """Ask for one thing after the other, and print what was done; the worst exit code.
 
-    `ask` returns that, lines without what steers a terminal. A refusal of one does not keep the others from being asked for.
+    `ask` returns that, in lines. A refusal of one does not keep the others from being asked for.
     """
     codes = [Exit.OK]
     for name in names:
