@@ -434,8 +434,9 @@ class LastSeenFiles:
             if not seen_by_folder[folder].progress.has_reached(header.progress):
                 _write_progress(folder, header.lineage, header.progress)
         if place_id:
+            key_id = store.read_project_and_key_ids().key_id  # first: the bookmark is of this read
             replace(self, folders=folders).remember_place(
-                place_id, header.lineage, store.bookmark, store.read_project_and_key_ids().key_id
+                place_id, header.lineage, store.bookmark, key_id
             )
 
 
