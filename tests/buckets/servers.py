@@ -142,6 +142,7 @@ class SeaweedServer(BucketServer):
 
     def _has_bucket(self):
         """It makes the bucket after it has begun to answer."""
+        self.ask("GET", "/")  # to make a client takes longer than to see that nobody listens yet
         from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
