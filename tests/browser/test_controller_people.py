@@ -84,13 +84,38 @@ def test_rows_are_approved_as_they_were_shown(opened, site):
     ]
 
 
-def test_a_rejection_says_why_or_is_not_done(opened, site):
-    """What is missing stands there, with the way back."""
+def test_after_an_act_the_page_follows_each_second(opened, site):
+    """Later every ten, as before."""
+    page, asked = opened(HELD), []
+    page.clock.install()
+    page.get_by_role("button", name="Select all").click()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".notice.done")).to_contain_text("Approved.")
+    is_page = re.compile(re.escape(HELD) + "$").search
+    page.on("requestfinished", lambda one: is_page(one.url) and asked.append(one.url))
+    for count in range(1, 4):
+        with page.expect_event("requestfinished", lambda one: is_page(one.url)):
+            page.clock.run_for(1000)
+        assert len(asked) == count
+
+
+def test_nothing_is_sent_without_a_row_or_a_reason(opened, site):
+    """The browser says what is missing; without scripts the controller does, with the way back."""
     page = opened(HELD)
+    page.get_by_role("button", name="Approve").click()
     page.get_by_label("create plugin/yolo").check()
     page.get_by_role("button", name="Reject").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("The reason is missing")
+    assert page.locator(".decide [name=reason]:invalid").count() == 1
+    assert (page.url, site.loop.people.calls) == (site.url + HELD, [])
+    page = opened(HELD, scripts=False)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("No row was selected")
     page.get_by_role("link", name="Back to the target").click()
+    expect(page).to_have_url(site.url + HELD)
+
+
+def test_a_rejection_says_why(opened, site):
+    page = opened(HELD)
     page.get_by_label("create plugin/yolo").check()
     page.get_by_label("Reason to reject").fill("not on <b>Friday</b>")
     page.get_by_role("button", name="Reject").click()

@@ -99,7 +99,7 @@ _DOCUMENTS: Mapping[str, Callable[[Visitor], JsonDocument | None]] = {
 _NOT_FOUND = (HTTPStatus.NOT_FOUND, "Not found.")
 _NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is wrong.")
 _RETRY_SECONDS = 5
-# Whoever guesses tokens waits for each, and few at a time; a right one never waits.
+# Not many forms with a wrong token wait at once; a right one never waits.
 _WRONG_TOKEN_SECONDS, _MOST_WRONG_TOKENS = 1.0, 20
 _STORE_IS_AWAY = "The controller retries every few seconds. Its log has the reason."
 

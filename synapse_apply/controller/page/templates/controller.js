@@ -29,7 +29,8 @@
   }
 
   // What was done is said once, not at each reload.
-  if (new URLSearchParams(location.search).has("done")) history.replaceState(null, "", location.pathname);
+  const hasActed = new URLSearchParams(location.search).has("done");
+  if (hasActed) history.replaceState(null, "", location.pathname);
 
   const offerAll = () => {
     for (const button of document.querySelectorAll(".held-form .all")) button.hidden = false;
@@ -40,6 +41,15 @@
     const boxes = [...event.target.form.querySelectorAll("[name=row]:enabled")];
     const chosen = boxes.some((box) => !box.checked);
     for (const box of boxes) box.checked = chosen;
+  });
+
+  document.addEventListener("submit", (event) => {
+    const boxes = [...event.target.querySelectorAll("[name=row]")];
+    if (!boxes.length || boxes.some((box) => box.checked)) return;
+    event.preventDefault();
+    boxes[0].setCustomValidity("Select at least one row.");
+    boxes[0].reportValidity();
+    boxes[0].setCustomValidity("");
   });
 
   // Parts of the page are replaced by newer ones, but for what somebody reads with the keyboard or
@@ -84,5 +94,7 @@
     }
   };
   setInterval(follow, PERIOD);
+  // Somebody waits for what they have asked for.
+  for (let second = 1; hasActed && second <= 20; second++) setTimeout(follow, second * 1000);
   document.addEventListener("visibilitychange", follow);
 })();
