@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS
 
 from synapse_apply.controller.page.addresses import build_run_path
+from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome
 
 from .axe import list_violations
 from .conftest import list_person_headers
@@ -82,6 +84,38 @@ def test_rows_are_approved_as_they_were_shown(opened, site):
         ("approve", "proxy:ann", "acme/staging", DIGESTS[1]),
         ("approve", "proxy:ann", "acme/staging", *DIGESTS[:3]),
     ]
+
+
+def test_the_result_of_an_act_comes_by_itself(opened, site):
+    """Within seconds: what is done now, then the run; nothing is lost that somebody fills in."""
+    page = opened(HELD)
+    page.clock.install()
+    page.get_by_label("update storage/raw-data").check()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".notice.done")).to_contain_text("Approved.")
+    target = site.store.find_target(people.STAGING)
+    assert target is not None
+    begun = BegunApply("01JDP", samples.HEAD_COMMIT, RunCause.APPROVED, samples.NOW - 3)
+    applying = replace(target, begun_apply=begun)
+    with site.store.write() as writer:
+        writer.put(applying)
+        writer.claim(people.STAGING, "one", samples.NOW + 60, samples.NOW)
+    page.mouse.move(0, 0)
+    page.clock.run_for(2_000)
+    expect(page.get_by_text("The controller is applying the target now.")).to_be_visible()
+    for number, is_filled in ((20, False), (21, True)):
+        run = samples.build_run(number, people.STAGING, RunOutcome.IN_SYNC)
+        if is_filled:
+            page.get_by_label("create plugin/yolo").check()
+        with site.store.write() as writer:
+            writer.put(run)
+            writer.put(replace(applying, last_run=run.id))
+        page.clock.run_for(2_000)
+        shown = page.locator(f"[data-run='{run.id}']")
+        if is_filled:
+            expect(page.get_by_text("A newer check has another result.")).to_be_visible()
+            expect(page.get_by_label("create plugin/yolo")).to_be_checked()
+        expect(shown).to_have_count(0 if is_filled else 1)
 
 
 def test_after_an_act_the_page_follows_each_second(opened, site):

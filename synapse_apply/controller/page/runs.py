@@ -46,7 +46,7 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     """What a target's page shows; None for an unknown target.
 
     `newest` is its newest run, None before the first look; `row_anchors` are the fragments that
-    lead to the rows of its plan, by address.
+    lead to the rows of its plan, by address. `activity` says what is done with it now.
     """
     store, name = visitor.store, visitor.target
     target = store.find_target(name)
@@ -61,12 +61,23 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "history": history,
         "head": heads.get(name.source, ""),
         "commits": _commits_to_apply(visitor, target),
+        "activity": _describe_activity(target, visitor.now),
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],
     }
     membership = find_membership(visitor, name)
     return {"view": view, "forms": _target_forms(visitor, name), "membership": membership}
+
+
+def _describe_activity(target: TargetRow, now: float) -> str:
+    """What the controller does with a target at this moment, or next; "" for nothing."""
+    if target.holder and now < target.lease_until:
+        verb = "applying" if target.begun_apply else "checking"
+        return f"The controller is {verb} the target now."
+    if target.due_at <= now and not target.is_gone:
+        return verbs.RECONCILE.notice
+    return ""
 
 
 def _commits_to_apply(visitor: Visitor, target: TargetRow) -> Mapping[str, Any] | None:

@@ -28,9 +28,25 @@
     });
   }
 
+  // After an act its result is shown by itself: for two minutes, and as long as a run is under way.
+  const ACTED = `acted ${location.pathname}`;
+  const keepActed = () => {
+    try {
+      sessionStorage.setItem(ACTED, Date.now());
+    } catch {}
+  };
+  const hasActed = () => {
+    try {
+      return Date.now() - sessionStorage.getItem(ACTED) < 120_000;
+    } catch {
+      return false;
+    }
+  };
   // What was done is said once, not at each reload.
-  const hasActed = new URLSearchParams(location.search).has("done");
-  if (hasActed) history.replaceState(null, "", location.pathname);
+  if (new URLSearchParams(location.search).has("done")) {
+    keepActed();
+    history.replaceState(null, "", location.pathname);
+  }
 
   const offerAll = () => {
     for (const button of document.querySelectorAll(".held-form .all")) button.hidden = false;
@@ -54,7 +70,6 @@
 
   // Parts of the page are replaced by newer ones, but for what somebody reads with the keyboard or
   // has selected.
-  const PERIOD = 10_000;
   const live = document.getElementById("live");
   live.hidden = false;
   const isFilledIn = (field) =>
@@ -66,8 +81,12 @@
     const selected = selection.rangeCount && !selection.isCollapsed && selection.containsNode(part, true);
     return selected || part.contains(document.activeElement) || part.querySelector(":hover");
   };
+  const isBusy = () => document.querySelector(".busy") !== null;
+  let asking = 0;
   const follow = async () => {
-    if (document.hidden) return;
+    // A controller that answers slowly is asked no more than twice at once.
+    if (document.hidden || asking > 1) return;
+    asking += 1;
     let text;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -79,6 +98,8 @@
     } catch {
       live.textContent = "The controller does not answer. This page may be out of date.";
       return;
+    } finally {
+      asking -= 1;
     }
     const newer = new DOMParser().parseFromString(text, "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
@@ -89,12 +110,20 @@
     document.title = newer.title;
     const run = document.querySelector("[data-run]");
     const newRun = newer.querySelector("[data-run]");
+    if (hasActed() && isBusy()) keepActed();
     if (run && newRun && run.dataset.run !== newRun.dataset.run) {
+      const fields = [...document.querySelectorAll("form[method=post] input")];
+      if (hasActed() && !fields.some(isFilledIn)) return location.reload();
       document.getElementById("newer").hidden = false;
     }
   };
-  setInterval(follow, PERIOD);
-  // Somebody waits for what they have asked for.
-  for (let second = 1; hasActed && second <= 20; second++) setTimeout(follow, second * 1000);
+  // Each second while a result is awaited, for a while; else each ten.
+  let seconds = 0;
+  let quickRounds = 300;
+  setInterval(() => {
+    seconds += 1;
+    const isSoon = (isBusy() || hasActed()) && quickRounds-- > 0;
+    if (isSoon || seconds % 10 === 0) follow();
+  }, 1_000);
   document.addEventListener("visibilitychange", follow);
 })();

@@ -10,6 +10,7 @@ from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 from unit.controller.page.people_samples import list_proxy_headers
 
 from synapse_apply.controller.rows import (
+    BegunApply,
     MessageRow,
     RunCause,
     RunningJob,
@@ -89,6 +90,32 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(page):
         writer.put(replace(row, running_jobs=unread))
     text = read_text(page.get(f"/targets/{name}").text)
     assert "Unknown: its token may not list jobs (403)" in text
+    with page.store.write() as writer:
+        writer.put(row)
+
+
+def test_a_target_says_what_the_controller_does_with_it_now(page):
+    """Checking or applying while the claim holds; one that is due waits for a worker."""
+    name = TargetName("acme", "dev")
+    row = page.store.find_target(name)
+    assert row is not None
+    begun = BegunApply("01JDP", HEAD_COMMIT, RunCause.APPROVED, samples.NOW - 3)
+    due = "The controller checks the target as soon as a worker is free."
+    for shown, lease, words in (
+        (row, 0, ""),
+        (replace(row, due_at=1.0), 0, due),
+        (row, 5, "The controller is checking the target now."),
+        (replace(row, begun_apply=begun), 5, "is applying the target now. It began 3 s ago"),
+        (replace(row, begun_apply=begun), -1, ""),
+    ):
+        with page.store.write() as writer:
+            writer.put(shown)
+            epoch = writer.claim(name, "one", samples.NOW + lease, samples.NOW) if lease else 0
+        html = page.get(f"/targets/{name}").text
+        assert words in read_text(html)
+        assert ('busy">' in html) == bool(words)
+        with page.store.write() as writer:
+            writer.release_claim(name, "one", epoch)
     with page.store.write() as writer:
         writer.put(row)
 
