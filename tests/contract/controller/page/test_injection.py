@@ -94,6 +94,7 @@ class PageLeaf(Leaf):
         "alt": None, "title": None, "datetime": r"[0-9TZ:\-]+", "method": "get|post",
         "action": rf"/|/audit|{FORM_PATH}", "formaction": FORM_PATH, "for": "held[0-9]+",
         "maxlength": "[25]00", "selected": None, "required": None, "disabled": None,
+        "formnovalidate": None,
         "aria-describedby": "held[0-9]+-title", "aria-current": "page|true", "data-live": "[a-z]+",
         "data-run": None, "data-label": r"[A-Za-z ]+", "tabindex": "-?[01]|0",
         "role": "search|group|img|region|status", "width": NUMBER, "height": NUMBER, "x": NUMBER,
