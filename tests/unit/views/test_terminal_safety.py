@@ -6,12 +6,7 @@ import pytest
 from unit.views import plan_samples as samples
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.plan import Action, Change, GuardViolation, Refusal
-from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.findings import render_diagnostics
 from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan import render_plan
 from synapse_apply.views.text.terminal import measure_width, render_table
@@ -26,58 +21,6 @@ def assert_harmless(output):
     assert not STEERING.search(output)
     assert not COMMAND.search(output)
     output.encode("utf-8")
-
-
-def evil_change(action, **more):
-    """A change with hostile text wherever text may stand."""
-    return Change(
-        Address("plugin", EVIL),
-        action,
-        fields=(
-            samples.new(EVIL, value=EVIL),
-            samples.moved("b", EVIL, before=[EVIL], after=[{EVIL: EVIL}]),
-            samples.secret("c", note=EVIL),
-        ),
-        notes=(EVIL,),
-        reason=EVIL,
-        remote_id=EVIL,
-        **more,
-    )
-
-
-@pytest.mark.parametrize("action", Action)
-@pytest.mark.parametrize("unchanged", [True, False])
-def test_plans_are_harmless(action, unchanged):
-    """Addresses, keys, values, notes, reasons, refusals, guards and findings are all shown escaped."""
-    refusal = Refusal(EVIL, EVIL, (EVIL, EVIL))
-    plan = samples.plan(
-        evil_change(action),
-        evil_change(action, refusals=(refusal,)),
-        guards=(GuardViolation(EVIL, EVIL, EVIL),),
-        diagnostics=(error_finding(EVIL, EVIL, EVIL, address=EVIL, path=(EVIL,), request_id=EVIL),),
-    )
-    assert_harmless(render_plan(plan, color=False, show_unchanged=unchanged))
-
-
-@pytest.mark.parametrize("result", Result)
-def test_reports_are_harmless(result):
-    """What a server answers is shown escaped."""
-    outcome = Outcome(
-        Address("plugin", EVIL),
-        Action.CREATE,
-        result,
-        EVIL,
-        EVIL,
-        1.0,
-        (error_finding(EVIL, EVIL, EVIL),),
-    )
-    assert_harmless(render_report(Report(samples.plan(), (outcome,)), color=False))
-
-
-def test_findings_and_tables_are_harmless():
-    """So are findings that stand alone, and cells of a table."""
-    assert_harmless(render_diagnostics([error_finding(EVIL, EVIL, EVIL, target=EVIL)], color=False))
-    assert_harmless(render_table(["a", "b"], [[EVIL, 1], ["::x"]]))
 
 
 def test_escapes_are_readable():
