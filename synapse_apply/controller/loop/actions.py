@@ -98,7 +98,7 @@ class PeopleActions:
         """Begin a session of the page, and end the one that the browser had, if any."""
         with self._parts.write() as writer:
             writer.delete_session(old_digest)
-            writer.put(session)
+            writer.put_session(session)
             self._append_audit_and_log(writer, who, "log in", "", "")
 
     def log_out(self, who: str, digest: str) -> None:

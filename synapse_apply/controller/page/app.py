@@ -168,10 +168,13 @@ class PageApp:
         """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""
         settings, now = self._loop.get_settings(), self._clock()
         secrets = self._read_access_secrets()
-        cookie = sessions.find_cookie(request, settings)
-        value = cookie.read(request) if cookie is not None else ""
 
         def find_session_holder(access: Access) -> Person | None:
+            if sessions.has_basic_login(request, settings):
+                name = find_token_holder(access, secrets, sessions.read_basic_token(request))
+                return Person(f"{TOKEN_PREFIX}{name}") if name else None
+            has_sessions = sessions.has_sessions(request, settings)
+            value = sessions.read_cookie(request) if has_sessions else ""
             return sessions.find_session_holder(self._store, access, secrets.tokens, value, now)
 
         is_api = request.url.path.startswith(API_PREFIX)
@@ -187,7 +190,7 @@ class PageApp:
     def show_login(self, request: Request) -> Response:
         """The form to log in; who has logged in is led on."""
         page = sessions.choose_page(request.query_params.get("page", ""))
-        self._require_login_cookie(request)
+        self._require_sessions(request)
         try:
             self.admit_visitor(request)
         except NotLoggedIn:
@@ -200,23 +203,21 @@ class PageApp:
             "login.html", None, status=status, section="", page=page, is_wrong=is_wrong
         )
 
-    def _require_login_cookie(self, request: Request) -> sessions.Cookie:
-        """RequestRefused where nobody can log in."""
-        cookie = sessions.find_cookie(request, self._loop.get_settings())
-        if cookie is None:
+    def _require_sessions(self, request: Request) -> None:
+        """RequestRefused where nobody can log in by a form."""
+        if not sessions.has_sessions(request, self._loop.get_settings()):
             raise forbidden(
                 "You cannot log in here",
-                "Without tokens in `access` nobody can, and a token is sent only over https (the "
-                "`public_url`) or loopback.",
-                "Open the page at its `public_url`, or through `ssh -L`.",
+                "The form is for `access` with tokens, and for a `public_url` with https.",
+                "Open the page at its `public_url`. At a loopback address, also through `ssh -L`, "
+                "the browser asks for the token itself.",
             )
-        return cookie
 
     def _login(self, own_origins: Collection[str]) -> _Endpoint:
         """Takes the form of a token: a new session, whatever the browser had before."""
 
         async def log_in(request: Request) -> Response:
-            cookie = self._require_login_cookie(request)
+            self._require_sessions(request)
             require_form_of_own_page(request, own_origins)
             form = Form(await read_body_within_limits(request, MAX_BODY_SIZE))
             page, token = sessions.choose_page(form.text("page")), form.text("token")
@@ -234,11 +235,11 @@ class PageApp:
                     self._wrong_tokens -= 1
                 return self._render_login(page, HTTPStatus.FORBIDDEN)
             value, session = sessions.make_session(name, secrets.tokens[name], self._clock())
-            people, old = self._loop.get_people_actions(), cookie.read(request)
+            people, old = self._loop.get_people_actions(), sessions.read_cookie(request)
             who = f"{TOKEN_PREFIX}{name}"
             await run_in_threadpool(people.log_in, who, session, sessions.digest_of(old))
             response = RedirectResponse(page, HTTPStatus.SEE_OTHER)
-            cookie.write(response, value)
+            sessions.write_cookie(response, value)
             return response
 
         return log_in
@@ -247,13 +248,13 @@ class PageApp:
         """Ends the session of the browser that sends the form."""
 
         async def log_out(request: Request) -> Response:
-            cookie = self._require_login_cookie(request)
+            self._require_sessions(request)
             require_form_of_own_page(request, own_origins)
             visitor = await run_in_threadpool(self.admit_visitor, request)
-            digest, people = sessions.digest_of(cookie.read(request)), visitor.loop
+            digest, people = sessions.digest_of(sessions.read_cookie(request)), visitor.loop
             await run_in_threadpool(people.get_people_actions().log_out, visitor.identity, digest)
             response = RedirectResponse(LOGIN_PATH, HTTPStatus.SEE_OTHER)
-            cookie.write(response, "")
+            sessions.write_cookie(response, "")
             return response
 
         return log_out
@@ -367,15 +368,13 @@ class PageApp:
             )
             return PlainTextResponse(lines, status, headers)
         settings = self._loop.get_settings()
-        if (
-            isinstance(error, NotLoggedIn)
-            and request.method != "POST"
-            and sessions.find_cookie(request, settings) is not None
-            and not (settings.access and settings.access.proxy)
-        ):
-            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            address = f"{LOGIN_PATH}?{urlencode({'page': asked})}"
-            return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        is_anybody = isinstance(error, NotLoggedIn) and request.method != "POST"
+        if is_anybody and settings.access and not settings.access.proxy:
+            if sessions.has_sessions(request, settings):
+                address = f"{LOGIN_PATH}?{urlencode({'page': request.url.path})}"
+                return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+            if sessions.has_basic_login(request, settings):
+                status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": sessions.CHALLENGE}
         try:
             # A page for a visitor reads the store.
             is_store_away = isinstance(error, StoreUnavailable)

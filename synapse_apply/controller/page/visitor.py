@@ -15,6 +15,7 @@ from starlette.requests import Request
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.sessions import has_sessions
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
 from synapse_apply.controller.rules.access import (
@@ -92,8 +93,9 @@ class Visitor:
 
     @property
     def has_session(self) -> bool:
-        """Whether they have logged in here, so that they can log out."""
-        return self.identity.startswith(TOKEN_PREFIX)
+        """Whether they have logged in here by a session, so that they can log out."""
+        is_token = self.identity.startswith(TOKEN_PREFIX)
+        return is_token and has_sessions(self.request, self.settings)
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -214,8 +216,7 @@ def identify_person(
         error_finding(
             "You are not logged in",
             "This page is for people whom `access` names.",
-            "Open the page at the address of the proxy, or log in at /login with a token of "
-            "`access.tokens`.",
+            "Open the page at its `public_url`, or at the address of the proxy, and log in there.",
         ),
     )
 

@@ -22,6 +22,7 @@ from synapse_apply.controller.rows import (
     OwnerRow,
     PauseRow,
     RevisionRow,
+    SessionRow,
     TargetName,
     TargetRow,
 )
@@ -83,6 +84,7 @@ _PUT = {
     table.row_type: (table, table.build_upsert_statement(_KEPT.get(table.name)))
     for table in _TABLES
 }
+_MOST_SESSIONS = 20
 _TAKE_LEASE = (
     f"{LEASES.build_upsert_statement({'epoch': _NEXT_EPOCH})}"
     " WHERE leases.holder IN ('', excluded.holder) OR leases.until <= ?"
@@ -344,6 +346,15 @@ class StoreWriter:
 
     def delete_pause(self, scope: str) -> None:
         self._connection.execute_write("DELETE FROM pauses WHERE scope = ?", [scope])
+
+    def put_session(self, row: SessionRow) -> None:
+        """Write a session of the page; of a token only the newest are kept."""
+        self.put(row)
+        self._connection.execute_write(
+            "DELETE FROM sessions WHERE token_name = ? AND digest NOT IN (SELECT digest FROM"
+            " sessions WHERE token_name = ? ORDER BY until DESC LIMIT ?)",
+            [row.token_name, row.token_name, _MOST_SESSIONS],
+        )
 
     def delete_session(self, digest: str) -> None:
         self._connection.execute_write("DELETE FROM sessions WHERE digest = ?", [digest])

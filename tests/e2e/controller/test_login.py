@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from html import unescape
 from typing import Any
 
@@ -18,7 +21,7 @@ from .test_controller_commands import CONFIGURATION, TOKENS, Site, find, run_con
 
 __all__ = ["site"]  # the fixture
 
-COOKIE = "synapse-apply"
+COOKIE, PUBLIC = "__Host-synapse-apply", "synapse-apply.acme.example"
 ANN = TOKENS["TOKEN_OF_ANN"]
 ACCESS = """\
 access:
@@ -30,7 +33,7 @@ access:
 
 
 class Browser:
-    """Sends what a browser sends from a page of the controller, and keeps its cookie."""
+    """Sends what a browser sends from a page of the controller by its public url, with its cookie."""
 
     def __init__(self, url: str) -> None:
         self.url, self.value = url, ""
@@ -39,7 +42,8 @@ class Browser:
         self, path: str, fields: Mapping[str, str] | None = None, **headers: str
     ) -> requests.Response:
         sent = {"Accept": "text/html", "Cookie": f"{COOKIE}={self.value}" if self.value else ""}
-        sent |= {"Origin": self.url, "Sec-Fetch-Site": "same-origin"} | headers
+        sent |= {"Host": PUBLIC, "Origin": f"https://{PUBLIC}"}
+        sent |= {"Sec-Fetch-Site": "same-origin"} | headers
         sent |= {"Content-Type": "application/x-www-form-urlencoded"} if fields is not None else {}
         answer = requests.request(
             "GET" if fields is None else "POST",
@@ -49,8 +53,8 @@ class Browser:
             timeout=60,
             allow_redirects=False,
         )
-        if (given := answer.cookies.get(COOKIE)) is not None:
-            self.value = given
+        if match := re.match(rf"{COOKIE}=([^;\"]+);", answer.headers.get("Set-Cookie", "")):
+            self.value = match[1]
         return answer
 
     def log_in(self, token: str = ANN, page: str = "/") -> requests.Response:
@@ -69,6 +73,7 @@ def running(site: Site) -> Iterator[tuple[Site, str, subprocess.Popen[Any]]]:
     site.upstream.commit({"README": "x"}, message="Rename <b>")
     (site.folder / "ann-token").write_text(ANN, encoding="utf-8")
     text = CONFIGURATION.replace("mode: observe", "mode: approve") + ACCESS
+    text += f"public_url: https://{PUBLIC}\n"
     (site.folder / "controller.yaml").write_text(text, encoding="utf-8")
     with run_controller(site) as (process, log):
         url = find(log, r"started url=(http://127\.0\.0\.1:\d+)")
@@ -94,6 +99,7 @@ def test_a_person_approves_on_the_page_and_logs_out(running):
         "Max-Age=43200",
         "Path=/",
         "SameSite=lax",
+        "Secure",
     }
     page = browser.ask(held).text
     (row,) = set(re.findall(r'name="row" value="(row1:[0-9a-f]{64})"', page))
@@ -130,7 +136,13 @@ def test_a_session_ends_with_its_token(running):
     (site.folder / "ann-token").write_text("another-token-of-ann", encoding="utf-8")
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: not browser.is_logged_in, 60, "the session ended", pause=0.1)
-    assert browser.log_in().status_code == 403
+    (site.folder / "ann-token").write_text(ANN, encoding="utf-8")
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: Browser(url).log_in().status_code == 303, 60, "a log-in", pause=0.1)
+    assert not browser.is_logged_in
+    (site.folder / "ann-token").write_text("another-token-of-ann", encoding="utf-8")
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: browser.log_in().status_code == 403, 60, "a refusal", pause=0.1)
     browser.log_in("another-token-of-ann")
     assert browser.is_logged_in
     text = (site.folder / "controller.yaml").read_text(encoding="utf-8")
@@ -170,6 +182,8 @@ def test_nobody_else_gets_a_session(running):
     assert browser.is_logged_in
     assert browser.ask("/logout").status_code == 405
     assert browser.ask("/api/v1/targets").status_code == 401
+    acted = browser.log_in(page="/targets/acme/prod?done=pause")
+    assert acted.headers["Location"] == "/targets/acme/prod"
     for page in ("//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example"):
         assert browser.log_in(page=page).headers["Location"] == "/"
     eve = Browser(url)
@@ -188,3 +202,44 @@ def test_guesses_are_few_and_never_keep_a_person_out(running):
         statuses = [guess.result().status_code for guess in guesses]
     assert set(statuses) <= {403, 429}
     assert statuses.count(403) >= 20
+
+
+def test_of_a_token_only_some_sessions_are_kept(running):
+    """The oldest ends: who may only read fills no store."""
+    site, url, _process = running
+    browsers = [Browser(url) for _ in range(21)]
+    for browser in browsers:
+        browser.log_in()
+    assert [one.is_logged_in for one in browsers] == [False] + [True] * 20
+    with closing(sqlite3.connect(site.folder / ".synapse-apply/controller/controller.db")) as store:
+        assert store.execute("SELECT COUNT(*) FROM sessions").fetchone() == (20,)
+
+
+def test_on_loopback_the_browser_asks_for_the_token(running):
+    """By HTTP's own log-in, which no other port of the machine is sent; there is no cookie."""
+    _site, url, _process = running
+    held, origin = f"{url}/targets/acme/prod", {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+    ask = partial(requests.get, held, timeout=60, allow_redirects=False)
+    refused = ask(headers={"Accept": "text/html"})
+    assert (refused.status_code, refused.headers["WWW-Authenticate"][:6]) == (401, "Basic ")
+    assert "acme" not in refused.text
+    assert (
+        ask(headers={"Accept": "text/html"}, auth=("ann", "a-wrong-token-12345")).status_code == 401
+    )
+    page = ask(headers={"Accept": "text/html"}, auth=("ann", ANN))
+    assert (page.status_code, "token:ann" in page.text) == (200, True)
+    assert "Log out" not in page.text
+    assert "Set-Cookie" not in page.headers
+    assert ANN not in page.text
+    (row,) = set(re.findall(r'name="row" value="(row1:[0-9a-f]{64})"', page.text))
+    act = partial(requests.post, f"{held}/approve", {"row": row}, timeout=60, allow_redirects=False)
+    other = {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}
+    assert act(headers=other, auth=("x", ANN)).status_code == 403
+    assert act(headers=origin, auth=("x", TOKENS["TOKEN_OF_EVE"])).status_code == 404
+    form = {"token": ANN, "page": "/"}
+    assert requests.post(f"{url}/login", form, headers=origin, timeout=60).status_code == 403
+    assert requests.get(f"{url}/api/v1/targets", auth=("x", ANN), timeout=60).status_code == 401
+    assert act(headers=origin, auth=("x", ANN)).status_code == 303
+    # By the public address a password is no log-in: there are sessions.
+    public = {"Accept": "text/html", "Host": PUBLIC}
+    assert ask(headers=public, auth=("x", ANN)).status_code == 303
