@@ -407,7 +407,7 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(store, post
         writer.put(TargetRow(PROD, wanted_digest="d"))
     postgres.run(
         f"SET search_path TO {store.schema}",
-        "DROP TABLE rollouts, waves, rollout_targets, leases, processes, owners",
+        "DROP TABLE rollouts, waves, rollout_targets, leases, processes, owners, sessions",
         "DROP INDEX targets_claimed, targets_by_binding, targets_by_found_binding",
         "ALTER TABLE targets DROP COLUMN head_digest, DROP COLUMN binding, DROP COLUMN found_binding",
         "UPDATE meta SET value = '2' WHERE key = 'format'",
