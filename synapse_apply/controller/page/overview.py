@@ -14,6 +14,7 @@ from synapse_apply.controller.page.rollout_views import list_rollout_summaries
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.ports import AuditFilter, TargetFilter
 from synapse_apply.controller.rows import TargetCondition, TargetName, describe_first_checks
+from synapse_apply.controller.rules.permits import compute_window_state, is_pause_active
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -25,6 +26,7 @@ _LAST_PAGE = 1_000_000
 _MOST_DIGITS_OF_ROW = 15
 _RUNS_IN_SPARK_LINE = 16
 _SHOWN_REVISIONS = 50
+_SHOWN_STOPS = 50
 
 
 @frozen
@@ -115,8 +117,50 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         "undelivered": _newest_refused(store) if is_first_view else [],
         "sources": sources,
         "rollouts": rollouts,
+        "stops": list_stops(visitor) if is_first_view else (),
     }
     return {"view": view, "query": query}
+
+
+@frozen
+class Stop:
+    """A pause that holds now, or the windows of a rule: when some targets may not be changed.
+
+    `until` is a wall-clock time, None for one that is not foreseen; `who` is an identity, "" for
+    controller.yaml.
+    """
+
+    scope: str
+    word: str
+    until: float | None
+    who: str = ""
+    reason: str = ""
+
+    @property
+    def tone(self) -> str:
+        return {"paused": "moved", "window open": "good"}.get(self.word, "git")
+
+
+def list_stops(visitor: Visitor) -> Sequence[Stop]:
+    """The first pauses and windows, by when they end or open next.
+
+    The rules of a source are for those who may read all of it: a pattern may name a target.
+    """
+    now, stops = visitor.now, list[Stop]()
+    for pause in visitor.store.list_pauses():
+        if is_pause_active(pause, now):
+            stops.append(Stop(pause.scope, "paused", pause.until, pause.who, pause.reason))
+    for source in visitor.settings.sources.values():
+        for rule in source.rules if visitor.store.can_read_all(source.name) else ():
+            scope, fixed = f"{source.name}/{rule.pattern}", rule.pause
+            if fixed is not None and (fixed.until is None or now < fixed.until):
+                stops.append(Stop(scope, "paused", fixed.until, reason=fixed.reason))
+            if rule.windows:
+                window = compute_window_state(rule.windows, now)
+                word = "window open" if window.is_open else "outside its windows"
+                stops.append(Stop(scope, word, window.until))
+    stops.sort(key=lambda stop: (stop.until is None, stop.until or 0.0, stop.scope))
+    return stops[:_SHOWN_STOPS]
 
 
 def _headline(

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -44,8 +46,9 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import SecretName
+from synapse_apply.controller.settings import FixedPause, Mode, SecretName, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.cron import Cron, Window
 
 from .conftest import PUBLIC_HOST, ServedPage, read_text, serve_page
 
@@ -615,3 +618,33 @@ def test_a_session_ends_by_its_time(tmp_path):
         assert page.get("/audit", **cookie).status_code == 200
         times.append(samples.NOW + SESSION_SECONDS)
         assert page.get("/audit", **cookie).status_code == 403
+
+
+def test_the_overview_lists_pauses_and_windows_by_when_they_end(tmp_path):
+    """Those of rules for who may read the whole source: a pattern may name a target."""
+    office = Window(Cron.parse("0 9 * * *"), timedelta(hours=8), ZoneInfo("UTC"))
+    night = Window(Cron.parse("0 1 * * *"), timedelta(hours=8), ZoneInfo("UTC"))
+    rules = (
+        TargetRule("prod-*", Mode.AUTO, windows=(office,)),
+        TargetRule("dev", Mode.AUTO, windows=(night,)),
+        TargetRule("*", Mode.AUTO, pause=FixedPause("year end")),
+    )
+    acme = replace(people.SETTINGS.sources["acme"], rules=rules)
+    settings = replace(people.SETTINGS, sources={**people.SETTINGS.sources, "acme": acme})
+    of_person = "vision/* paused in 1 h ann waits for the data team "
+    of_rules = (
+        "acme/dev window open in 2 h controller.yaml "
+        "acme/prod-* outside its windows in 2 h controller.yaml "
+        "acme/* paused no end controller.yaml year end "
+    )
+    with serve_page(tmp_path, people.fill_held, settings) as served:
+        for headers, shown in (
+            (SRE, of_person + of_rules),
+            (list_proxy_headers("mina"), of_rules),
+            (list_proxy_headers("lee"), ""),
+        ):
+            text = read_text(served.get("/", **headers).text)
+            _, _, table = text.partition("By Reason ")
+            assert table.partition("synapse-apply ")[0] == shown
+            assert bool(shown) == ("Pauses and windows" in text)
+        assert "Pauses and windows" not in served.get("/?q=dev", **SRE).text
