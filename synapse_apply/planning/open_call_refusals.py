@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.kinds.compare import is_made_of, is_same_value, is_server_form
 from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
 from synapse_apply.model.job import RUN_VERB
@@ -14,6 +15,7 @@ from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import (
     OTHER_RUN_RULE,
     OUTCOME_NOT_KNOWN_YET_RULE,
+    Change,
     FieldChange,
     Plan,
     Refusal,
@@ -152,12 +154,15 @@ _SETTLED = {
 
 
 def acting_warnings(
-    resources: Iterable[ResourceState], open_calls: Collection[Intent]
+    resources: Iterable[ResourceState],
+    open_calls: Collection[Intent],
+    changes: Mapping[Address, Change],
 ) -> Iterator[Diagnostic]:
     """One for each live object that an earlier call may still change from what it is now.
 
-    Another for each beside which an earlier create may still make a second one. One of `open_calls`
-    is sent again: what it does to declared fields is what is wanted.
+    Or from what an apply of `changes` leaves there. Another for each object beside which an earlier
+    create may still make a second one. One of `open_calls` is sent again: what it does to declared
+    fields is what is wanted.
     """
     open_ids = {call.id for call in open_calls}
     for resource in resources:
@@ -170,19 +175,26 @@ def acting_warnings(
             of_ours, foreign = ([], []) if is_wanted else _fields_set_back(resource, call)
             untold = beside if isinstance(beside, str) else ""
             fields = sorted({*of_ours, *(() if isinstance(beside, str) else beside)})
+            change, left = changes[resource.address], list[FieldPath]()
+            if call.verb == "update" and not (is_wanted or change.is_refused):
+                left = _fields_set_back_later(resource, call, [one.path for one in change.fields])
+            left = [path for path in left if path not in {*fields, *foreign}]
             is_replace = call.digest not in {None, record.digest}
-            is_told = fields or foreign or is_replace or call.verb == "delete" or untold
+            is_told = fields or left or foreign or is_replace or call.verb == "delete" or untold
             if not (is_told or call.makes_another):
                 continue
             is_done = call.state is IntentState.DONE
             is_settled = is_done or call.state is IntentState.ABSENT
-            names = format_short_list(map(format_field_path, fields))
-            sides = (record.applied, record.seen, call.before)
-            was_live = is_done or all(
-                any(is_same_value(side.get(path), call.fields.get(path)) for side in sides)
-                for path in of_ours
-            )
-            deeds = [f"would set {names}{' back' * was_live}"] if fields else []
+            sides = (record.applied, record.seen, call.before, resource.live_fields)
+            deeds = []
+            for paths, when in ((fields, ""), (left, " after an apply")):
+                was_live = is_done or all(
+                    any(is_same_value(side.get(path), call.fields.get(path)) for side in sides)
+                    for path in paths
+                    if path in call.fields or path in call.before
+                )
+                names = format_short_list(map(format_field_path, paths))
+                deeds += [f"would set {names}{' back' * was_live}{when}"] * bool(paths)
             names = format_short_list(map(format_field_path, foreign))
             others = f"may set back changes made to other fields since {call.sent_at}"
             may = [f"may set {names} to another value"] * bool(foreign) + [others] * bool(untold)
@@ -210,6 +222,36 @@ def _is_of_another(call: Intent, observed: Observed) -> bool:
     """Whether a call names another object than the live one, and so changes nothing of it."""
     is_by_name = call.verb in {CREATE_VERB, REPLACE_VERB} or call.api != observed.api
     return not is_by_name and call.remote_id not in {"", observed.remote_id}
+
+
+def _fields_set_back_later(
+    resource: ResourceState, call: Intent, changed: list[FieldPath]
+) -> list[FieldPath]:
+    """The fields that an update would change if it acted after these are set as declared."""
+    ours = {*call.fields, *call.before}
+    # It also sends back what nobody declared then, in each top-level field that it sends.
+    names = {path[0] for path in (*ours, *call.beside)}
+    beside = [
+        path
+        for path in changed
+        if path[0] in names
+        and not (is_at_or_below(path, ours) or any(is_at_or_below(one, [path]) for one in ours))
+    ]
+    left = {
+        path: value.mac if isinstance(value, DesiredSecret) else value
+        for path, value in resource.declared_fields.items()
+        if is_at_or_below(path, changed)
+    }
+    left |= {p: v for p, v in resource.live_fields.items() if not is_at_or_below(p, changed)}
+    after = replace(resource, live_fields=left, sent_beside={})
+    # Digests under two salts cannot be compared.
+    is_same_salt = call.salt == resource.salt
+    return beside + [
+        path
+        for path in _fields_set_back(after, call)[0]
+        if is_at_or_below(path, changed)
+        and (is_same_salt or not isinstance(call.fields.get(path), Mac))
+    ]
 
 
 def _fields_set_back(

@@ -113,6 +113,7 @@ class _Planner:
                     and (change.held or not any(one.hides_drift for one in change.refusals))
                 ],
                 index.open_intents.values(),
+                changes,
             ),
             *iter_untold_packages([one.record for one in live if one.record and one.desired]),
             *self.foreign_keys(decisions),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def test_what_is_kept_beside_a_change_of_git_is_told_as_what_a_call_may_undo(
     site = begun(make_site)
     path: Path = site.root / "manifests" / "group-0.yaml"
     plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
-    plugin["spec"]["author"] = "Ann"
+    name = "author" if site.api == "v1" else "name"
+    plugin["spec"][name] = "Ann"
     path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
     declare(site, "ten", on_drift="hold")
     killed(site, site.server, "before")
@@ -139,7 +141,8 @@ def test_what_is_kept_alone_prints_no_way_out_that_would_be_refused(
     site = begun(make_site)
     path: Path = site.root / "manifests" / "group-0.yaml"
     plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
-    plugin["spec"]["author"] = "Ann"
+    name = "author" if site.api == "v1" else "name"
+    plugin["spec"][name] = "Ann"
     path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
     declare(site, "nine", on_drift="hold")
     assert site.apply().code == 0
@@ -1779,3 +1782,79 @@ def test_a_call_that_was_not_done_is_kept_in_no_record_of_another_object(
         record = session.store.read_state().records[closed.address]
     assert (record.remote_id, record.given_up) == (second, ())
     assert site.open_intents() == []
+
+
+def lost_and_found(site: Site) -> None:
+    """Its answer was lost and it was looked up at once; by now Git has another value."""
+    site.server.faults({"match": update(site), "do": {"reset": "after"}})
+    assert site.apply().code == 0
+    site.server.faults()
+
+
+def settled_and_done(site: Site) -> None:
+    """Somebody settled it as not done; then it acted."""
+    killed(site, site.server, "before")
+    command(site, f"state settle {PLUGIN} --absent -t site")
+    change_outside(site, site.server, "ten")
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("lose", [lost_and_found, settled_and_done])
+def test_a_call_that_may_set_back_what_an_apply_leaves_is_told_before(
+    make_site: MakeSite, tmp_path: Path, lose: Callable[[Site], None]
+) -> None:
+    """Live is what the call sent, so that it changes nothing until the apply does."""
+    site = begun(make_site, settle_after=300)
+    lose(site)
+    assert "would set" not in told(command(site, "plan -t site"))
+    declare(site, "eleven")
+    would = rf"An earlier update of {PLUGIN} \(.*\) may still act until {UTC}, and would set "
+    later = rf"{would}description back after an apply\."
+    planned = json.loads(command(site, "plan --json -t site"))
+    (warning,) = [one for one in planned["diagnostics"] if "may still act" in one["summary"]]
+    assert re.fullmatch(later, warning["detail"]), warning
+    pages = {kind: tmp_path / f"report.{kind}" for kind in ("markdown", "html", "json")}
+    reports = " ".join(f"--report {kind}={page}" for kind, page in pages.items())
+    for line in ("plan -t site", f"apply --auto-approve {reports} -t site"):
+        assert len(re.findall(later, told(command(site, line)))) == 1, line
+    for page in pages.values():
+        assert "would set description back after an apply" in told(page.read_text()), page
+    assert re.search(rf"{would}description( back)?\.", told(command(site, "plan -t site")))
+
+
+@on_api("v1", "v2")
+def test_an_update_that_may_act_again_is_told_of_a_field_that_git_has_since(
+    make_site: MakeSite,
+) -> None:
+    """A PUT sends all of the object back, a PATCH only the fields that it changes."""
+    site = begun(make_site, settle_after=300)
+    lost_and_found(site)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
+    name = "author" if site.api == "v1" else "name"
+    plugin["spec"][name] = "Ann"
+    path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
+    said = told(command(site, "plan -t site"))
+    assert (f"and would set {name} back after an apply." in said) is (site.api == "v1"), said
+    assert site.apply().code == 0
+    said = told(command(site, "plan -t site"))
+    assert (f"and would set {name} back." in said) is (site.api == "v1"), said
+
+
+@pytest.mark.parametrize("now", ["former", "third"])
+def test_an_update_that_may_send_a_secret_again_is_told_before_an_apply(
+    hiding: Site, mask: BackendProxy, server: Server, now: str
+) -> None:
+    """Its digest is compared with that of the secret that the apply sends."""
+    declare(hiding, "ten")
+    server.faults({"match": update(hiding), "do": {"reset": "after"}})
+    assert rotated(hiding).apply().code == 7
+    server.faults()
+    assert f"{PLUGIN}: update was done (id " in command(rotated(hiding), "state settle -t site")
+    mask.alter_answer = bytes
+    later = "and would set configuration.token back after an apply."
+    assert later not in told(command(rotated(hiding), "plan -t site"))
+    if now == "third":
+        hiding.environ["RAW_TOKEN"] = "third-s3cret"  # type: ignore[index]
+    said = told(command(hiding, "plan -t site"))
+    assert later in said, said

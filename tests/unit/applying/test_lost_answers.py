@@ -199,7 +199,9 @@ def test_a_text_that_the_server_trims_tells_whether_it_was_sent(bench, done):
             bench.plan(widget("w", note="eleven\n")).plan.diagnostics
             for bench.live("w")["note"] in ("by hand", "ten")
         ]
-        assert [str(one).count("would set note back") for one in warned] == [1, 0]
+        assert [str(one).count("would set note back.") for one in warned] == [1, 0]
+        # What is live is as it was sent, until the apply.
+        assert [str(one).count("would set note back after an apply.") for one in warned] == [0, 1]
 
 
 def test_a_late_text_that_the_server_trims_is_told_as_ours(bench):
