@@ -45,7 +45,7 @@ class Head(NamedTuple):
 
 
 class NewCommits(NamedTuple):
-    """The commits that an apply would bring: the newest of `total`, and who signed them."""
+    """The commits that an apply would bring: the newest of `total`, and who signed these."""
 
     newest: tuple[Head, ...]
     total: int

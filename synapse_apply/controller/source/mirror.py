@@ -224,8 +224,10 @@ class GitMirror:
             if entry
             for commit_id, author, subject in [entry.split("\n", 2)]
         ]
-        signers = self._signatures.signers(commit, *excluded) if self._signatures else ()
-        return NewCommits(tuple(heads), int(count.output), tuple(sorted(signers)))
+        signers = (
+            self._signatures.signers(shown, commit, *excluded) if self._signatures else set[str]()
+        )
+        return NewCommits(tuple(heads), int(count.output), tuple(sorted(signers - {""})))
 
     def protect_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""

@@ -238,3 +238,19 @@ def test_a_file_of_keys_that_is_not_there(upstream, signers, make_mirror):
     signers.allowed.unlink()
     with pytest.raises(SourceUnavailable, match="signatures of a source cannot be verified"):
         refusal(mirror)
+
+
+def test_signers_are_those_of_the_commits_that_are_shown(upstream, signers, make_mirror):
+    """Of a long range the rest is not verified: a page would wait for thousands of signatures."""
+    for name in ("ann", "kim"):
+        signers.make_ssh_key(name)
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    signers.sign(upstream, upstream.commit({"README": "kim"}), "kim")
+    for number in range(19):
+        upstream.commit({"README": f"{number}"})
+    head = signers.sign(upstream, upstream.commit({"README": "ann"}), "ann")
+    mirror = make_mirror()
+    mirror.fetch_head()
+    found = mirror.list_new_commits(head, live)
+    assert (found.total, len(found.newest)) == (21, 20)
+    assert found.signers == ("ann@acme.example",)
