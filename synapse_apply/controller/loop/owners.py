@@ -65,6 +65,13 @@ def settle_owners(
     with parts.write() as writer:
         if not writer.is_claim_own(name, parts.holder, claimed.epoch):
             return look, decision
+        # Since this transaction, in which the others are read: of two that are checked at once,
+        # the one that writes first is the owner, whichever looked first.
+        now = parts.clock.read_wall()
+        wished = {
+            thing: one if one == known.get(thing) else replace(one, since=now)
+            for thing, one in wished.items()
+        }
         others = {
             row.thing: row
             for row in parts.store.list_owners(url, [*wished])

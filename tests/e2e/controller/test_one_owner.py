@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from in_process import run, run_in_process
 from installed import environment
 from support.core import programs
 
+from synapse_apply.controller.loop import working
+from synapse_apply.controller.rows import OwnerRow, TargetName
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "token-of-acme-1234567890"
@@ -233,6 +237,34 @@ def test_both_recorded_it_before(site: Site) -> None:
     for _ in range(3):
         assert site.follow(1)[other(owners[0])] == "refused"
     assert site.count_writes() == writes
+    assert site.describe() == [f"of {owners[0]}"]
+
+
+def test_of_two_that_are_checked_at_once_one_is_the_owner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is about to write what it manages while the other, which looked later, writes first."""
+    begun, written = threading.Event(), threading.Event()
+    list_owned, settle_owners = ControllerStore.list_owned, working.settle_owners
+
+    def list_owned_and_wait(store: ControllerStore, name: TargetName) -> Sequence[OwnerRow]:
+        known = list_owned(store, name)
+        if not begun.is_set():
+            begun.set()
+            assert written.wait(60)
+        return known
+
+    def settle_and_tell(*given: Any) -> Any:
+        settled = settle_owners(*given)
+        written.set()
+        return settled
+
+    monkeypatch.setattr(ControllerStore, "list_owned", list_owned_and_wait)
+    monkeypatch.setattr(working, "settle_owners", settle_and_tell)
+    states = site.follow(1)
+    owners = [name for name, state in states.items() if state == "in sync"]
+    assert len(owners) == 1, site.said
+    assert states[other(owners[0])] == "refused"
     assert site.describe() == [f"of {owners[0]}"]
 
 
