@@ -291,7 +291,7 @@ class AccessRule:
 
 @frozen
 class Access:
-    """Who is let in. `tokens` are bearer tokens of the API, by the name of who has them.
+    """Who is let in. `tokens` are for the API and to log in, by the name of who has them.
 
     `persons` are the people whose tokens these are, by the token's name, where that is said.
     """

@@ -169,7 +169,11 @@ def choose_rows_by_target(
                 else "The rows above.",
                 _PAST[verb.name],
             )
-    by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
+    digests = {row.digest for row in chosen}
+    by_target = {
+        name: [row for row in some if row.digest in digests]
+        for name, some in rows_by_target.items()
+    }
     return {name: some for name, some in by_target.items() if some}
 
 
@@ -379,9 +383,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     unchecked = sum(item["state"] == "not looked at" for item in document["items"])
     if progress := describe_first_checks(unchecked, len(rows)):
         console.write_output(f"\n{progress}\n")
-    for pause in document.get("pauses", ()):
-        line = "{scope} is paused by {who} until {until}: {reason}".format_map(pause)
-        console.write_output(f"\n{sanitize(line)}\n")
+    if pauses := document.get("pauses"):
+        line = "{scope} is paused by {who} until {until}: {reason}"
+        console.write_output("\n" + _text(line.format_map(pause) for pause in pauses))
     _print_processes(console, document.get("processes", ()))
 
 

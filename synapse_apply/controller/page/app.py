@@ -188,7 +188,7 @@ class PageApp:
         return Visitor(person, settings, store, self._store, self._loop, request, now)
 
     def show_login(self, request: Request) -> Response:
-        """The form to log in; who has logged in is led on."""
+        """The form to log in; who has logged in is sent to the page that was asked for."""
         page = sessions.choose_page(request.query_params.get("page", ""))
         self._require_sessions(request)
         try:
@@ -204,7 +204,7 @@ class PageApp:
         )
 
     def _require_sessions(self, request: Request) -> None:
-        """RequestRefused where nobody can log in by a form."""
+        """Raise RequestRefused where the page has no log-in by a form."""
         if not sessions.has_sessions(request, self._loop.get_settings()):
             raise forbidden(
                 "You cannot log in here",
@@ -251,8 +251,11 @@ class PageApp:
             self._require_sessions(request)
             require_form_of_own_page(request, own_origins)
             visitor = await run_in_threadpool(self.admit_visitor, request)
-            digest, people = sessions.digest_of(sessions.read_cookie(request)), visitor.loop
-            await run_in_threadpool(people.get_people_actions().log_out, visitor.identity, digest)
+            people, digest = (
+                self._loop.get_people_actions(),
+                sessions.digest_of(sessions.read_cookie(request)),
+            )
+            await run_in_threadpool(people.log_out, visitor.identity, digest)
             response = RedirectResponse(LOGIN_PATH, HTTPStatus.SEE_OTHER)
             sessions.write_cookie(response, "")
             return response

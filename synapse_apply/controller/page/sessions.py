@@ -1,7 +1,7 @@
 """How somebody logs in on the page with a token: a session over https, HTTP's log-in on loopback.
 
-Without TLS there is no session: a browser sends a cookie to every port of a host (RFC 6265, 8.5),
-and so to each user of the machine, but what it was asked for by HTTP to the one that asked.
+Without TLS there is no session. A browser sends a cookie to all ports of a host (RFC 6265, 8.5),
+where any user of the machine may listen; a password only to the port that asked for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PATH = re.compile(r"/(?![/\\])[!-~]{0,1000}")
 
 
 def has_sessions(request: Request, settings: Controller) -> bool:
-    """Whether somebody can log in at the address that a request names: by the public https one."""
+    """Whether a request came by the public https address of a controller with tokens."""
     public = urlsplit(settings.public_url)
     has_tokens = settings.access is not None and bool(settings.access.tokens)
     return has_tokens and public.scheme == "https" and request.url.hostname == public.hostname
@@ -90,7 +90,7 @@ def make_session(name: str, token: Sensitive, now: float) -> tuple[str, SessionR
 
 
 def digest_of(value: str) -> str:
-    """Under what the store has the session of a cookie; "" for no cookie, which is of none."""
+    """The key of a session in the store, by the value of its cookie; "" for no cookie."""
     return sha256(value.encode()).hexdigest() if value else ""
 
 

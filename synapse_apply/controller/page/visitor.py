@@ -52,7 +52,7 @@ def forbidden(summary: str, detail: str, hint: str = "") -> RequestRefused:
 
 
 class NotLoggedIn(RequestRefused):
-    """The refusal of a page to who may log in there."""
+    """A page was asked for by somebody who has not logged in."""
 
 
 def _unauthorized(summary: str, detail: str, hint: str, challenge: str) -> RequestRefused:

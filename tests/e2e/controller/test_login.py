@@ -191,8 +191,8 @@ def test_nobody_else_gets_a_session(running):
     assert eve.ask("/targets/acme/prod").status_code == 404
 
 
-def test_guesses_are_few_and_never_keep_a_person_out(running):
-    """More than 20 at once are refused; meanwhile the right token is let in."""
+def test_guesses_keep_nobody_out(running):
+    """Meanwhile the right token is let in."""
     _site, url, _process = running
     with ThreadPoolExecutor(40) as pool:
         guesses = [pool.submit(Browser(url).log_in, f"guess-{n}-0123456789") for n in range(40)]
