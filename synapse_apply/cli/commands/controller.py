@@ -104,8 +104,8 @@ add_row_option = click.option(
     ),
     multiple=True,
     metavar="DIGEST",
-    help="The digest of a row, as the page or this command shows it. The command then does not "
-    "ask. Repeatable.",
+    help="The complete digest of a row, as this command prints it without a terminal. The command "
+    "then does not ask. Repeatable.",
 )
 
 

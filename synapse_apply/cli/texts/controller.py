@@ -38,6 +38,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.terminal import render_table
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ def choose_rows_by_target(
                     fields[run] = api.read_planned_fields(run)
             # A script has to name the digests, which no two targets share.
             has_digests = len(shown) == 1 or not console.is_interactive
-            lines = tuple(_iter_held_lines(some, fields, has_digests=has_digests))
+            is_short = console.is_interactive
+            lines = tuple(
+                _iter_held_lines(some, fields, has_digests=has_digests, is_short=is_short)
+            )
             names_by_text.setdefault(lines, []).append(name)
         for lines, names in names_by_text.items():
             console.write_output(format_held_rows(names, api.url, len(shown[names[0]]), lines))
@@ -443,7 +447,7 @@ def format_held_rows(names: Sequence[str], url: str, count: int, lines: Iterable
 
 
 def _iter_held_lines(
-    rows: Sequence[Hold], fields: ShownFields, *, has_digests: bool
+    rows: Sequence[Hold], fields: ShownFields, *, has_digests: bool, is_short: bool
 ) -> Iterator[str]:
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     commit = ""
@@ -451,11 +455,11 @@ def _iter_held_lines(
         yield ""
         yield from _iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))
         if row.can_be_approved and has_digests:
-            yield f"    {row.digest}"
+            yield f"    {_shorten_digests(row.digest) if is_short else row.digest}"
         elif not row.can_be_approved:
             yield "    cannot be approved"
         if row.commit not in {"", commit}:
-            yield f"    at: {row.commit}"
+            yield f"    at: {row.commit[:12]}"
             commit = row.commit
     if any(row.run not in fields for row in rows):
         yield ""
@@ -484,7 +488,7 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
     yield f"  {name}: {row.summary or row.action}"
     for field in fields:
         values = [_cut_value(value) for value in (field.before, field.after) if value]
-        yield f"      {field.path}: {' -> '.join(values)}"
+        yield f"      {format_quoted_path(field.path)}: {' -> '.join(values)}"
     yield f"    reason: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
         yield f"    causes: {', '.join(row.causes)}"
@@ -566,7 +570,11 @@ def _describe_wave_or_dash(wave: Wave) -> str:
     return "; ".join(parts) or "-"
 
 
-_ROW_DIGEST = re.compile(r"(row1:[0-9a-f]{12})[0-9a-f]{52}")
+_DIGEST = re.compile(r"(row1:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+def _shorten_digests(text: str) -> str:
+    return _DIGEST.sub(r"\1...", text)
 
 
 def print_audit_report(
@@ -620,7 +628,7 @@ def print_audit_report(
         (
             row.number,
             _format_time(row.time),
-            *map(mask, (row.who, row.action, row.subject, _ROW_DIGEST.sub(r"\1...", row.detail))),
+            *map(mask, (row.who, row.action, row.subject, _shorten_digests(row.detail))),
         )
         for row in report.rows
     ]

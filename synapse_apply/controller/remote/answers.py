@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,23 +16,24 @@ from synapse_apply.controller.api_types import (
 )
 from synapse_apply.controller.rows import RunCause, TargetCondition
 from synapse_apply.controller.settings import Mode
-from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, parse_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.grammar import format_byte_size
 
 # For which a look or an apply is due at once; the other causes are those of a later time.
 _CAUSES_OF_NOW = frozenset({RunCause.ASKED, RunCause.PUSH, RunCause.APPROVED, RunCause.APPLIED})
+_PACKAGE_DIGEST = re.compile(r"(:[0-9a-f]{12})[0-9a-f]{52}\Z")
 _SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
 
 
 class ShownField(NamedTuple):
-    """A field that a row changes: its JSON Pointer, and both values as JSON; "" for none.
+    """A field that a row changes, and both values as JSON; "" for none.
 
     Its package, too, under that name.
     """
 
-    path: str
+    path: FieldPath
     before: str
     after: str
 
@@ -118,24 +120,27 @@ def planned_fields(run: Any) -> dict[str, tuple[ShownField, ...]]:
 def _iter_fields(change: _Change) -> Iterator[ShownField]:
     if package := change.package:
         files, size = format_count_and_noun(package.files, "file"), format_byte_size(package.size)
-        parts = (package.source, files, size, package.digest)
-        yield ShownField("package", "", ", ".join(filter(None, parts)))
+        parts = (package.source, files, size, _PACKAGE_DIGEST.sub(r"\1...", package.digest))
+        yield ShownField(("package",), "", ", ".join(filter(None, parts)))
     both = change.change
     if both.get("before") is None and both.get("after") is not None:
         sensitive = both.get("after_sensitive")
-        yield from _iter_created(both["after"], sensitive, both.get("after_unknown"), "")
+        yield from _iter_created(both["after"], sensitive, both.get("after_unknown"), ())
         return
     if change.fields is None:
         raise OddAnswerError("fields")
     for field in change.fields:
+        path = _parse_path(field.path)
         if field.sensitive is not False:
-            yield ShownField(field.path, _SENSITIVE, _SENSITIVE)
+            yield ShownField(path, _SENSITIVE, _SENSITIVE)
         else:
             after = _format_value(field.after) if field.known else _UNKNOWN
-            yield ShownField(field.path, _format_value(field.before), after)
+            yield ShownField(path, _format_value(field.before), after)
 
 
-def _iter_created(value: Any, sensitive: Any, unknown: Any, path: str) -> Iterator[ShownField]:
+def _iter_created(
+    value: Any, sensitive: Any, unknown: Any, path: FieldPath
+) -> Iterator[ShownField]:
     """The leaves of what is created; a mark of the same shape hides all that is below it."""
     if sensitive is True or unknown is True:
         yield ShownField(path, "", _SENSITIVE if sensitive is True else _UNKNOWN)
@@ -146,10 +151,16 @@ def _iter_created(value: Any, sensitive: Any, unknown: Any, path: str) -> Iterat
         yield ShownField(path, "", _format_value(value))
         return
     for key in sorted({*value, *unknown_keys}):
-        pointer = format_json_pointer((key,))
         yield from _iter_created(
-            value.get(key), sensitive_keys.get(key), unknown_keys.get(key), path + pointer
+            value.get(key), sensitive_keys.get(key), unknown_keys.get(key), (*path, key)
         )
+
+
+def _parse_path(pointer: str) -> FieldPath:
+    try:
+        return parse_json_pointer(pointer)
+    except ValueError:
+        raise OddAnswerError("path") from None
 
 
 def _format_value(value: Any) -> str:

@@ -211,7 +211,7 @@ def test_two_people_approve_and_a_third_only_reads(site):
 
         wait_for(r"(look) target=acme/prod .* state=held")
         shown = ask("ann", "approve acme/prod", 1)
-        assert '/name: "a"' in shown
+        assert ' name: "a"' in shown
         rows = re.findall(r"^ +(row1:[0-9a-f]{64})$", shown, re.MULTILINE)
         assert len(rows) == 1
         assert "1 more approval needed" in ask("ann", f"approve acme/prod --row {rows[0]}")
