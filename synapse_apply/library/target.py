@@ -608,6 +608,22 @@ class OpenTarget:
         names = {address: last.get(str(address), "") for address in wanted}
         return {address: name for address, name in names.items() if name.partition(",")[0] != who}
 
+    def blame_changes(self, plan: Plan) -> Plan:
+        """The newest plan of this object, with where the live values come from that differ.
+
+        Of some fields, in `blame` of its changes; the plan itself where that cannot be told.
+        """
+        from synapse_apply.operations.blame import blame_changes
+
+        if self._last_plan is None or self._last_plan[0].plan.id != plan.id:
+            return plan
+        with (
+            suppress(SynapseApplyError),
+            self._connection.ready(read_only=True) as session,
+        ):
+            return blame_changes(session, self._last_plan[0], plan)
+        return plan
+
     def apply_permitted(
         self, choose: Callable[[Plan], PermittedRows], *, run_id: str, who: str, operation: str,
         permit: CallPermit | None = None, prune: bool = False, allow_locked: bool = False,

@@ -23,10 +23,10 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, form
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_name
-from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Plan
 from synapse_apply.model.resource import Desired, shorten_git_ref
 from synapse_apply.model.state import ACCEPTED, DIRTY_SUFFIX, FOUND, AuditEntry, Record
-from synapse_apply.operations.resource_sides import read_sides
+from synapse_apply.operations.resource_sides import ResourceSides, read_sides
 from synapse_apply.planning.diff import UNTOLD, explain_given_up
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
@@ -36,6 +36,8 @@ from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _ALL = 2**31
+# Of a plan: each costs some calls of Git.
+_MAX_BLAMED_FIELDS, _MAX_BLAMED_ENTRIES, _BLAME_SECONDS = 60, 10_000, 10.0
 _WEEK = timedelta(days=7)
 _APPROVED_BY = ", approved by "
 # A variable, or an alias of YAML: the value is in another line.
@@ -159,24 +161,45 @@ def blame(session: TargetSession, name: str, field: str = "") -> Blame:
     if not chosen and field:
         hint = suggest_name(field, [*names.values()], "Leave it out to see all.")
         raise InputError.from_summary("There is no such field", f"{address} has no {field}.", hint)
-    fields = tuple(map(_History(session, plan_result, resource).blame_field, chosen))
+    history = _History(_Past(session, _ALL), plan_result, resource)
+    fields = tuple(map(history.blame_field, chosen))
     return Blame(address, resource.observed.remote_id, fields, sides.findings)
 
 
-class _History:
-    """What the state remembers of one object, and the commits of its manifests."""
+def blame_changes(session: TargetSession, plan_result: PlanResult, plan: Plan) -> Plan:
+    """The plan, with where the live values come from that it would change or that differ.
 
-    def __init__(
-        self, session: TargetSession, plan_result: PlanResult, resource: ResourceState
-    ) -> None:
-        self._session, self._resource = session, resource
+    Of its first fields, as long as Git answers soon; `plan` is that of the result, or nearly so.
+    """
+    past, left = _Past(session, _MAX_BLAMED_ENTRIES), _MAX_BLAMED_FIELDS
+    until = session.clock.monotonic_seconds() + _BLAME_SECONDS
+    changes = []
+    for change in plan.changes:
+        told = []
+        paths = [one.path for one in (*change.fields, *change.held)]
+        if change.action in {Action.UPDATE, Action.NO_OP} and paths and left:
+            sides = ResourceSides.from_plan_result(plan_result, change.address)
+            history = _History(past, plan_result, sides.resource)
+            for path in paths[:left] if sides.resource.observed is not None else ():
+                if session.clock.monotonic_seconds() > until:
+                    left = 0
+                    break
+                found = history.blame_field(path)
+                told.append((found.name, found.sentence))
+            left = max(0, left - len(told))
+        changes.append(replace(change, blame=tuple(told)) if told else change)
+    return replace(plan, changes=tuple(changes))
+
+
+class _History:
+    """What the state remembers of one object."""
+
+    def __init__(self, past: _Past, plan_result: PlanResult, resource: ResourceState) -> None:
+        self._past, self._resource = past, resource
         self._record = resource.record or Record(resource.address, "", "")
-        entries = session.store.list_audit_entries_newest_first(_ALL)
-        self._entries = {f"{ACCEPTED}{one.plan_id}": one for one in entries if one.verb == "accept"}
-        self._entries |= {one.call: one for one in reversed(entries) if one.call}
         own = (resource.address.kind, self._record.remote_id)
         self._put_back = [
-            one for one in entries if (one.address.partition("/")[0], one.remote_id) == own
+            one for one in past.put_back if (one.address.partition("/")[0], one.remote_id) == own
         ]
         self._other_run = any(
             one.summary == CONCURRENT_RUN_SUMMARY for one in plan_result.plan.diagnostics
@@ -186,7 +209,6 @@ class _History:
             for one in plan_result.resolved_intents
             if one.intent.address == resource.address and one.is_open
         ]
-        self._lines, self._desired = cache(self._read_lines), cache(self._read_desired)
 
     def blame_field(self, path: FieldPath) -> FieldBlame:
         """Where the live value of one field comes from."""
@@ -196,7 +218,7 @@ class _History:
             for side in (self._resource.live_fields, record.seen, record.applied)
         )
         origin = record.origin(path)
-        entry = self._entries.get(origin.removeprefix(FOUND))
+        entry = self._past.entries.get(origin.removeprefix(FOUND))
         found = FieldBlame(path, live, ValueOrigin.UNKNOWN, call=entry)
         unknown = replace(found, call=None)
         is_untold = isinstance(applied, values.Mac) and applied.digest == values.Mac.UNSEEN
@@ -221,7 +243,7 @@ class _History:
         if not is_same_value(live, seen, rule.compare):
             outside = replace(unknown, origin=ValueOrigin.OUTSIDE)
             return self._blame_call(unknown) or self._with_times(
-                outside, origin, self._session.clock.utc_now()
+                outside, origin, self._past.session.clock.utc_now()
             )
         if origin.startswith(FOUND):
             plan = f" of apply {entry.plan_id}" if entry else ""
@@ -256,7 +278,7 @@ class _History:
 
     def _with_times(self, found: FieldBlame, origin: str, before: str) -> FieldBlame:
         """With the times between which it was changed outside, and how often it was put back."""
-        entry = self._entries.get(origin.removeprefix(FOUND))
+        entry = self._past.entries.get(origin.removeprefix(FOUND))
         since = datetime.fromisoformat(before) - _WEEK
         times = sum(
             found.path in one.put_back
@@ -270,7 +292,7 @@ class _History:
         """With where the commit of a call declares a field, and which commit changed that last."""
         commit, path = entry.commit.removesuffix(DIRTY_SUFFIX), ("spec", *found.path)
         found = replace(found, commit=entry.commit)
-        desired = self._desired(commit).get(Address.parse(entry.address)) if commit else None
+        desired = self._past.desired(commit).get(Address.parse(entry.address)) if commit else None
         position = desired.positions.get(path) if desired else None
         prefix = f"{shorten_git_ref(commit)}:"
         # What is not of the commit, such as an overlay, is of the project file as it is now.
@@ -284,30 +306,44 @@ class _History:
             return found
         file = position.file.removeprefix(prefix)
         found = replace(found, file=file, line=position.line)
-        own = list(_lines_of_field(self._lines(commit, file), position))
+        own = list(_lines_of_field(self._past.lines(commit, file), position))
         # A value may come from elsewhere, and a line may hold several.
         beside = (at for at, one in desired.positions.items() if one.line == position.line)
         is_shared = any(path[: len(at)] != at for at in beside)
         is_elsewhere = any(_FROM_ELSEWHERE.search(line.text) for line in own)
         is_told = bool(own) and all(line.commit for line in own)
-        if file in entry.dirty or not is_told or is_shared or is_elsewhere or not self._repository:
+        repository = self._past.repository
+        if file in entry.dirty or not is_told or is_shared or is_elsewhere or not repository:
             return found
         newest = max(own, key=lambda line: line.committed_at).commit
-        return replace(found, changed_by=newest, author=read_author(self._repository, newest))
+        return replace(found, changed_by=newest, author=read_author(repository, newest))
+
+
+class _Past:
+    """The audit of a state, and the commits of the manifests; each commit is read once."""
+
+    def __init__(self, session: TargetSession, limit: int) -> None:
+        """Of the audit the newest `limit` entries."""
+        self.session = session
+        entries = session.store.list_audit_entries_newest_first(limit)
+        self.entries = {f"{ACCEPTED}{one.plan_id}": one for one in entries if one.verb == "accept"}
+        self.entries |= {one.call: one for one in reversed(entries) if one.call}
+        self.put_back = [one for one in entries if one.put_back]
+        self.lines, self.desired = cache(self._read_lines), cache(self._read_desired)
 
     @cached_property
-    def _repository(self) -> Repository | None:
+    def repository(self) -> Repository | None:
         with suppress(InputError):
-            return find_trusted_repository(self._session.project.root)
+            return find_trusted_repository(self.session.project.root)
         return None
 
     def _read_lines(self, commit: str, file: str) -> list[Line]:
-        path = self._session.project.root / file
-        return read_lines(self._repository, path, commit) if self._repository else []
+        path = self.session.project.root / file
+        return read_lines(self.repository, path, commit) if self.repository else []
 
     def _read_desired(self, commit: str) -> Mapping[Address, Desired]:
         """The manifests of a commit, none where it or the project file is not to be read."""
-        session, where = self._session, self._session.invocation
+        session, where = self.session, self.session.invocation
         packages = PackageSources(session.project, where.environ, commit)
         with (
             suppress(SynapseApplyError),

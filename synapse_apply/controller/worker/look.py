@@ -97,6 +97,8 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
             plan = target.mark_drift_of_commits(plan, order.live_commit)
+            if not plan.has_errors:
+                plan = target.blame_changes(plan)
             result = build_result_of_plan(plan, target.token_origin)
             result = mark_restored_rows(result, target, plan, order)
             result = replace(result, is_state_behind=is_behind)

@@ -56,11 +56,12 @@ from synapse_apply.views.sections import (
 from synapse_apply.views.text import drift as drifts
 from synapse_apply.views.text import outcomes
 from synapse_apply.views.text import plan as plans
-from synapse_apply.views.text.findings import finding_place
+from synapse_apply.views.text.findings import finding_place, format_quoted_path
 from synapse_apply.views.text.terminal import Style
 
 _PLAIN = Style(color=False)
 _MAX_LISTED_NEEDS = 50
+_MAX_BLAME = 2000
 
 
 def _row(kind: Kind, item: Any, links: ForgeLinks) -> HtmlRow:
@@ -96,6 +97,7 @@ def _row(kind: Kind, item: Any, links: ForgeLinks) -> HtmlRow:
             # Under the first note alone, as the table is about all of them.
             kept = () if index else hide_sensitive(change, change.held)
             body = render_fields_table(kept, side_titles=("Live, kept", "Declared"))
+            body += "" if index else _blame(change)
             note_html = render_prose(bare_note(change, index))
             return HtmlRow(change.address, change.action.value, ".", note_html, body, kept)
         case _:  # Kind.UNMANAGED: a live object that is neither declared nor recorded
@@ -125,7 +127,8 @@ def _change_row(change: Change, links: ForgeLinks) -> HtmlRow:
 def _planned(change: Change, fields: Iterable[FieldChange], links: ForgeLinks) -> str:
     # Adopting changes a secret of an object that exists, as an update does.
     symbol = "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
-    return _change_facts(change, links) + render_fields_table(fields, hidden_symbol=symbol)
+    table = render_fields_table(fields, hidden_symbol=symbol)
+    return _change_facts(change, links) + table + _blame(change)
 
 
 def _change_facts(change: Change, links: ForgeLinks) -> str:
@@ -147,6 +150,15 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
     items += _count_tag(replacement.unlisted_count, "more file")
     summary = render_prose(plans.describe_replaced(change, replacement))
     return facts + render_facts(summary) + render_list(items, "files")
+
+
+def _blame(change: Change) -> str:
+    """Where the live values of its fields come from; a click shows it."""
+    shown = {format_quoted_path(one.path) for one in (*change.fields, *change.held)}
+    told = [(name, text) for name, text in change.blame if name in shown]
+    items = [f"{render_code(name)}: {cut_and_escape(text, _MAX_BLAME)}" for name, text in told]
+    summary = "<summary>Where the live values come from</summary>"
+    return f'<details class="blame">{summary}{render_list(items)}</details>' if items else ""
 
 
 def _dependencies(change: Change) -> str:
@@ -172,7 +184,7 @@ def _refusal_row(change: Change, links: ForgeLinks) -> HtmlRow:
         change.action.value,
         "!",
         format_refusal_phrase(change.action),
-        body + _change_facts(change, links) + _dependencies(change),
+        body + _blame(change) + _change_facts(change, links) + _dependencies(change),
         fields,
         needs_decision=True,
     )

@@ -39,7 +39,8 @@ from synapse_apply.controller.settings import (
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.plan import Plan
+from synapse_apply.model.plan import Action, Plan
+from synapse_apply.views.text.findings import format_quoted_path
 
 NOW = 1_795_762_800.0  # 2026-11-27 07:00:00 UTC
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -310,8 +311,23 @@ def _build_runs(target: TargetRow) -> Sequence[RunRow]:
     return runs
 
 
+SENT = (
+    "declared by commit 8c1f0e5a8c1f of Jonas Weber (manifests/storages.yaml:12); sent "
+    "2026-11-27T04:20:07Z by call 0b6f1c52-54f5-4a6e-9f0e-2f4f6a1f4c11 (request req-7f9c24e5d1), "
+    "update of apply c498adf2-7b6f-4df1-95ce-65e3b77a9961 by controller:platform, approved by "
+    "proxy:ann; changed outside between 2026-11-27T04:10:02Z and 2026-11-27T04:20:07Z, put back "
+    "2026-11-27T04:20:07Z, 4th time this week"
+)
+
+
 def _format_plan_with(name: str) -> str:
-    return format_plan(plan_samples.PLANS.get(name, plan_samples.PLANS["everything"]))
+    plan = plan_samples.PLANS.get(name, plan_samples.PLANS["everything"])
+    blamed = [
+        replace(each, blame=tuple((format_quoted_path(one.path), SENT) for one in each.fields))
+        if each.action is Action.UPDATE else each
+        for each in plan.changes
+    ]  # fmt: skip
+    return format_plan(replace(plan, changes=tuple(blamed)))
 
 
 def fill_many(store: ControllerStore, count: int, runs: int = 8) -> None:
