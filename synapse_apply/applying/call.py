@@ -864,7 +864,7 @@ def _audit_without_call(run: Run, step: Step) -> None:
 def _update(run: Run, step: Step) -> Outcome:
     update, record = step.binding.update_object, step.record
     if update is None or record is None:
-        raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+        raise ValueError(f"{step.address} cannot be updated, although the plan says so")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = run.backend.read(step, record.remote_id)
     body, fields, sent = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
@@ -878,7 +878,7 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
     # The record as the earlier call of this step left it, not as it was planned.
     seal, record = step.binding.final_call, run.ledger.store.find_record(step.address)
     if seal is None or record is None:
-        raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+        raise ValueError(f"{step.address} cannot be sealed, although the plan says so")
     if record.is_package_untold:
         return step.outcome(
             Result.FAILED, messages.finding("untold package", step.address, verb=seal.verb)
@@ -899,7 +899,7 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
 def _delete(run: Run, step: Step) -> Outcome:
     delete, record = step.binding.delete_object, step.record
     if delete is None or record is None:
-        raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
+        raise ValueError(f"{step.address} cannot be deleted, although the plan says so")
     call = Call(run, step, "delete", {})
     (call.intent,) = run.announce(call.intent)
     try:

@@ -43,7 +43,7 @@ _LOOK_YOURSELF = (
     "it does not, {absent}."
 )
 FOLLOW = "Apply again: the next run follows the same job and starts no other."
-_NO_SUCH_FIELD = "The backend keeps no such field"
+_NO_SUCH_FIELD = "The backend does not store the field"
 
 
 class _Message(NamedTuple):
@@ -240,12 +240,12 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "unkept": _warning(
         _NO_SUCH_FIELD,
-        "This backend keeps no `{field}` of a {kind}.",
+        "This backend does not store `{field}` of a {kind}.",
         "You can remove the field or keep it: it is not compared until the backend shows it.",
     ),
     "of the package": _warning(
         _NO_SUCH_FIELD,
-        "This backend keeps no `{field}` of a {kind} as sent: it has another value instead, "
+        "This backend does not store `{field}` of a {kind} as sent: it has another value, "
         "which may come from the package.",
         "You can remove the field or keep it: the plan does not report the backend's value as a "
         "difference.",

@@ -72,7 +72,7 @@ class _Verifying:
         due, proof = step.change.verification, step.type.verification_spec
         record = run.ledger.store.find_record(step.address)
         if due is None or proof is None or record is None:
-            raise ValueError(f"{step.address} cannot be verified, yet its plan says so")
+            raise ValueError(f"{step.address} cannot be verified, although the plan says so")
         self._run, self._step, self._due = run, step, due
         self._proof, self._record, self._request_id = proof, record, ""
         # The id of the object that is run.

@@ -324,7 +324,7 @@ class Reports:
             if remaining_size < MIN_BUDGET:
                 yield error_finding(
                     "The summary of this step is full",
-                    f"{summary_file} has almost 1 MiB. GitHub shows no summary that is larger.",
+                    f"{summary_file} has almost 1 MiB. GitHub shows no larger summary.",
                     "Write less to the summary in this step, or write the report in a separate "
                     "step.",
                 )

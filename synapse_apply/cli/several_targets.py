@@ -403,7 +403,7 @@ class _PlannedApply:
             self._run.console,
             f"Do you want to perform these actions on {len(names):,} targets, {', '.join(names)}?",
             "synapse-apply will perform exactly the actions shown above, one target after the "
-            "other. If a target fails, it does not start the next target."
+            "other. If a target fails, the next target does not start."
             if not self._run.keeps_going
             else (
                 "synapse-apply will perform exactly the actions shown above, one target after "

@@ -769,7 +769,7 @@ def _parse_logs(body: Body) -> list[FieldValues]:
     logs = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise wrong_field("logs", f"Log {number} is no object.")
+            raise wrong_field("logs", f"Log {number} is not an object.")
         try:
             logs.append(_parse_log(Body(dict(entry))))
         except ApiError as error:

@@ -214,7 +214,7 @@ def _code_taken(request: EmulatorRequest, code: str | None) -> ApiError:
 
 def _require_no_system_plugin(values: FieldValues) -> None:
     if values.get("system_only"):
-        raise wrong_field("system_only", "Only a plugin of no tenant can be for the system alone.")
+        raise wrong_field("system_only", "Only a plugin without a tenant can be `system_only`.")
 
 
 def update_plugin(request: EmulatorRequest) -> AnswerObject:

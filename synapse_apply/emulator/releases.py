@@ -244,7 +244,7 @@ def _parse_config(text: bytes) -> FieldValues:
         # `safe_load`, since other loaders construct Python objects named in the text.
         value = yaml.safe_load(text) if text.strip() else {}
         if not isinstance(value, dict):
-            raise wrong_field("file", "The configuration in the package is no mapping.")
+            raise wrong_field("file", "The configuration in the package is not a mapping.")
         if _count_values_up_to_limit(value) > _MAX_VALUES:
             raise wrong_field("file", "The configuration in the package is too large.")
         # YAML has dates, which become texts: the store holds JSON.
@@ -357,7 +357,7 @@ def _read_package_facts(request: EmulatorRequest, values: FieldValues) -> FieldV
         # YAML reads an unquoted 1.0 as a number.
         version = str(config.get("version") or form_version or DEFAULT_VERSION)
         if form_version not in ("", version) and request.has("release_source", "checked"):
-            text = f"The package has version {version}, and not {form_version}."
+            text = f"The package has version {version}, not {form_version}."
             raise wrong_field("version", text)
     except ApiError:
         if not values.get("debug"):

@@ -99,7 +99,7 @@ class FieldBlame:
         call, (who, approved_by) = self.call, self.people
         if self.origin is ValueOrigin.OUTSIDE:
             often = "once" if self.times == 1 else f"{self.times} times"
-            return f"{changed}; put back {often} this week" if self.times else changed
+            return f"{changed}; restored {often} this week" if self.times else changed
         if self.origin is ValueOrigin.UNKNOWN:
             return f"not known: {self.note}"
         if call is None or self.origin is ValueOrigin.EQUAL:
@@ -119,7 +119,7 @@ class FieldBlame:
         parts.append(f"sent {at} by call {call.call}{request}, {apply}")
         if self.before:
             often = f", {_ordinal(self.times)} time this week" if self.times > 1 else ""
-            parts.append(f"{changed}, put back {at}{often}")
+            parts.append(f"{changed}, restored {at}{often}")
         return "; ".join(filter(None, (*parts, self.note)))
 
 

@@ -561,23 +561,23 @@ def check_folder(parts: Parts) -> Iterator[Row]:
         if is_state_kept_there:
             yield error_finding(
                 "The state cannot be written",
-                f"You cannot write to {folder}. There apply keeps the state and its key, in "
-                f"{OWN_FOLDER}, and the record of calls that the state could not take.",
+                f"You cannot write to {folder}. In {OWN_FOLDER} there, apply keeps the state, its "
+                "key, and calls that it could not write to the state.",
                 "Make the folder writable, work in a copy of it, or set `state.url` of the "
                 "target to another place.",
             )
             return
         yield warning_finding(
             "The folder of the project is not writable",
-            f"You cannot write to {folder}. Calls that the state could not take would go to "
-            "the system's temporary folder, and the tool could not remember there how new "
-            "the state was.",
+            f"You cannot write to {folder}. Calls that the tool cannot write to the state would go "
+            "to the system's temporary folder, and the tool could not notice there that the state "
+            "was set back.",
             "Make the folder writable, or work in a copy of it.",
         )
     elif folder == root:
         yield "none yet"
     elif is_own_folder_ignored(root):
-        yield f"{folder}: yours, no link, and ignored by Git"
+        yield f"{folder}: yours, not a link, and ignored by Git"
     else:
         yield warning_finding(
             "Git does not ignore the folder of states and keys",

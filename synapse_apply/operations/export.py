@@ -303,7 +303,7 @@ class _ManifestMaker:
                 form, _, text = candidate.key.partition("=")
                 ids = ", ".join(other.observed.remote_id for other in others)
                 reason = (
-                    f"{form} {text!r} is also that of id {ids}: rename one of the two, then "
+                    f"{form} {text!r} also belongs to id {ids}: rename one of the two, then "
                     "export again"
                 )
                 self._add_missed(candidate, reason)

@@ -147,8 +147,9 @@ def clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, 
     return (
         error_finding(
             "The clocks are too far apart",
-            f"{difference_text} A create whose answer was lost could be believed undone too early, "
-            f"and be done twice: settle_after of the target allows for {target.settle_after:g} s.",
-            f"{hint} If it is the server's that is wrong, raise settle_after of the target.",
+            f"{difference_text} The tool could decide too early that a create without an answer "
+            f"was not done, and repeat it: settle_after of the target allows for "
+            f"{target.settle_after:g} s.",
+            f"{hint} If the server's clock is wrong, raise settle_after of the target.",
         ),
     )

@@ -43,7 +43,7 @@ default_target: embedded
 #     token: {{env: SYNAPSE_PROD_TOKEN}}
 #     variables: {{bucket: acme-prod}}
 
-# What differs from target to target; a manifest says ${{var.bucket}}.
+# Values that differ between targets; a manifest uses ${{var.bucket}}.
 # variables:
 #   bucket: {{default: acme-dev}}
 """

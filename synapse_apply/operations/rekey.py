@@ -143,7 +143,7 @@ class Rekey:
                             "The state has new entries that nobody has checked",
                             "They were written after this command read the state. It has signed "
                             "nothing.",
-                            "Run the command again, and check what it says of the state.",
+                            "Run the command again, and check what it says about the state.",
                         )
                     with (
                         closing(make_unopened_sqlite_store(copy_path)) as copy,

@@ -96,13 +96,16 @@ class SavedPlan:
             summary, reason = "This plan is not signed", f"{self.file} has no signature."
         elif expected_mac is None or expected_mac.key_id != self.mac.key_id:
             summary = "The signature of this plan cannot be checked"
-            reason = f"{self.file} was signed with state key {self.mac.key_id}, which is not here."
+            reason = (
+                f"{self.file} was signed with state key {self.mac.key_id}, which is not available "
+                "here."
+            )
         # Earlier versions signed under the key of secrets' digests, as if the text were a secret.
         elif self.mac not in {
             expected_mac,
             session.secrets.compute_mac("", ("plan",), Sensitive(self.signed_text)),
         }:
-            reason = f"{self.file} is not what was signed: it was changed."
+            reason = f"{self.file} was changed after it was signed."
             raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
         if reason and not allow_unsigned:
             hint = "Plan again where the state key is available, or pass --allow-unsigned."

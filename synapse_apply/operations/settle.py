@@ -424,7 +424,7 @@ def _require_same_object(path: Path, ended_call: EndedCall, state: State) -> Non
         raise StateError.from_summary(
             "The state knows another object under this address",
             f"{intent.address} is recorded as id {record.remote_id}; {path} says that id "
-            f"{made.remote_id} was made.",
+            f"{made.remote_id} was created.",
             Text(
                 f"Check both on the backend. To keep {made.remote_id}: ",
                 Command("state rm", intent.address),

@@ -664,7 +664,7 @@ def close_as_not_done(
     ]
     warnings += [
         warning_finding(
-            "Two calls were one request",
+            "Two calls are one request",
             f"One request creates {address} and {half.address}: both were settled as not done.",
             address=str(half.address),
         )

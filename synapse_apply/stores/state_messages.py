@@ -261,7 +261,7 @@ _MESSAGES: Mapping[str, _Message] = {
         ),
     ),
     "link unsettled": _Message(
-        "A write of the state did not arrive",
+        "A write to the state failed",
         "The store at {location} did not accept {name}.{reason}",
         "Check that the store is reachable and writable, then run the command again: it first "
         "settles the calls that were in progress.",

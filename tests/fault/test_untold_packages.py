@@ -386,7 +386,7 @@ def test_fields_that_a_found_release_has_otherwise_are_told(
             assert publishes_first(proxy, other) == []
             said = told(command(site, "apply --auto-approve -t site"))
             proxy.write_answer = None
-            assert "This backend keeps no `changelog` of a release as sent" in said
+            assert "This backend does not store `changelog` of a release as sent" in said
         else:
             upload = {"method": "POST", "path": "/plugin_releases/"}
             kill_amid(site, upload)

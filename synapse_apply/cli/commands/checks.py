@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         ),
         ("synapse-apply validate plugins/yolo", "Check one package before you merge it."),
         ("synapse-apply validate plugins/yolo --ref yolo-v1.1.0", "Use the files at this tag."),
-        ("synapse-apply validate --graph", "Print the dependencies for a ```mermaid block."),
+        (
+            "synapse-apply validate --graph",
+            "Print the dependencies as a Mermaid chart, for a Markdown file.",
+        ),
     ],
     exits=[("0", "valid, perhaps with warnings"), ("1", "not valid; every error is shown")],
 )

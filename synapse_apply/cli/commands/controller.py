@@ -513,9 +513,9 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set. Name each pause by the pattern that it was set with.
 
-    If there is no such pause, the command ends the rollbacks of matching targets, and without
-    these their brakes: what was restored often is restored now. To end a pause in controller.yaml,
-    change controller.yaml.
+    If there is no such pause, the command ends the rollbacks of the matching targets. If there are
+    no rollbacks, it ends their brakes, and the controller restores the braked fields now. To end a
+    pause in controller.yaml, change controller.yaml.
     """
     api = cli.controller.open_controller_api(console, url)
 
@@ -535,7 +535,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
         ),
         (
             "synapse-apply controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve",
-            "Several, for a script.",
+            "Roll back several targets in a script.",
         ),
         ("synapse-apply controller resume acme/prod", "End it."),
     ],

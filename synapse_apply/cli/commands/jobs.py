@@ -33,7 +33,7 @@ _RELEASE_PREFIX = "release/"
         ),
         (
             "synapse-apply run yolo@1.2.0 --action train --agent 4 -p epochs=3",
-            "Run an action of a version on an agent, in the platform's form.",
+            "Run an action of a version on an agent, as the platform's own form does.",
         ),
         ("synapse-apply run yolo --json", "Start a run and print its job for a script."),
     ],
@@ -212,7 +212,7 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 @click.argument("job_id", metavar="ID")
 @click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def stop(*, console: Console, invocation: Invocation, job_id: str, auto_approve: bool) -> int:
-    """Stop a job that has not ended. Its results so far stay.
+    """Stop a job that has not ended. The job keeps its results so far.
 
     API v2 stops jobs by their v2 ids (UUIDs). You must own the job, or be an owner or administrator
     of the workspace. API v1 cannot stop jobs.

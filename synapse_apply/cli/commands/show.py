@@ -155,7 +155,7 @@ def _parse_expand_options(
     multiple=True,
     metavar="NAMES",
     callback=_parse_expand_options,
-    help="Also show these parts. Of a release: `plugin`, without secrets. Of a job: logs, "
+    help="Also show these parts. For a release: `plugin`, without secrets. For a job: logs, "
     "metrics, result.",
 )
 @click.option(
@@ -255,7 +255,7 @@ def _get_jobs(
         ),
         (
             "synapse-apply blame storage/raw-data configuration.region --json",
-            "Print what is known of one field, for a script.",
+            "Print everything that is known about one field, for a script.",
         ),
     ],
     exits=[("0", "shown"), ("1", "the object is not live or could not be read")],
@@ -268,8 +268,8 @@ def blame(*, console: Console, invocation: Invocation, address: str, field: str)
 
     For a value that an apply sent: the commit that declares it and its author, the call, its
     request, the plan, who applied and who approved. For a change outside: between which times, and
-    how often it was put back this week. Nobody can tell who did that. FIELD limits the output to a
-    field, or to those of a map. Secrets show as `(sensitive)`.
+    how often it was restored this week; nobody can tell who made it. FIELD limits the output to
+    one field, or to the fields of a map. Secrets show as `(sensitive)`.
     """
     with options.open_target(invocation) as target:
         result = target.blame(address, field)

@@ -79,14 +79,16 @@ def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int
     key, state_keys = used.key, list(used.state_key_ids)
     others = [{"id": one.key_id, "from": one.origin} for one in used.other_keys]
     lines = [f"Target {used.target} has state key {key.key_id} from {key.origin}."]
-    lines += [f"Key {one['id']} from {one['from']} can only check." for one in others]
+    lines += [f"Key {one['id']} from {one['from']} can only verify." for one in others]
     if used.is_of_another_state:
         lines.append(f"The state was made with another key: {', '.join(state_keys)}.")
     elif state_keys:
         lines.append("The state was made with this key.")
     if used.ci_commands:
         command = Command("state key copy FILE", target=used.target)
-        lines.append(f"Another machine needs this file, and {command} there. For a pipeline:")
+        lines.append(
+            f"Copy this file to the other machine, and run {command} there. For a pipeline:"
+        )
         lines += [f"  {line}" for line in used.ci_commands]
     if copy is not None:
         lines = [f"State key {key.key_id} of target {used.target} is in {copy}."]
@@ -99,7 +101,7 @@ def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int
 def format_undone_acceptance(address: Address, acceptance: Acceptance) -> str:
     """What is no longer accepted."""
     names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
-    return f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
+    return f"No longer accepted for {address}: {names}. The next plan shows what differs.\n"
 
 
 def show_acceptable(console: Console, acceptable: AcceptableResource) -> tuple[str, str]:

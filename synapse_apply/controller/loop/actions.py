@@ -391,7 +391,7 @@ class PeopleActions:
             raise ActionRefused.from_summary(
                 "The rows have changed" if missing else "No row was selected",
                 f"{len(missing) or 'None'} of {len(row_digests)} rows of {name} "
-                f"{'are' if len(missing) > 1 else 'is'} applied, gone or different now."
+                f"{'were' if len(missing) > 1 else 'was'} applied, removed or changed."
                 if missing
                 else f"{name} has {len(holds)} rows awaiting approval.",
                 "Review the current rows, then decide.",

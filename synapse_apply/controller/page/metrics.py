@@ -29,7 +29,7 @@ _SOURCE_GAUGES = (
 _LOOP_GAUGES = (
     ("loop_interval_seconds", "The longest planned time between two rounds.", "interval"),
     ("loop_round_age_seconds", "The time since the last round ended.", "round_age"),
-    ("clock_offset_seconds", "How far the clock is ahead of the servers'.", "clock_offset"),
+    ("clock_offset_seconds", "How far this clock is ahead of the servers' clocks.", "clock_offset"),
 )
 # A value for each of some values of the labels.
 _Samples = Iterable[tuple[Sequence[str], float]]
@@ -73,7 +73,7 @@ class _StoreCollector(Collector):
             if one.is_braked
         )
         fields = [([source.name], braked[source.name]) for source in sources]
-        meaning = "Fields that are restored ever more rarely, or wait for a person."
+        meaning = "Fields that are restored less and less often, or wait for a person."
         yield _gauge("braked_fields", meaning, "source", fields)
         for name, meaning, field in _SOURCE_GAUGES:
             values = [([source.name], getattr(source, field)) for source in sources]

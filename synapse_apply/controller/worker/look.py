@@ -333,7 +333,7 @@ def exception_finding(subject: str) -> Diagnostic:
     return error_finding(
         "Internal error",
         f"{subject} ended with {name} in {Path(frame.filename).name}, line {frame.lineno}.",
-        "This is a bug of synapse-apply: please report it. It does not affect the other targets.",
+        "This is a bug in synapse-apply: please report it. It does not affect the other targets.",
     )
 
 

@@ -101,7 +101,7 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
     if scheme == "gs" and parameters.get("untested") != "true":
         raise InputError.from_summary(
             "State in Google Cloud Storage is not tested",
-            f"{scheme}://{parts.netloc}/{folder}: the tests of a state have never run there.",
+            f"{scheme}://{parts.netloc}/{folder}: no test of a state has ever run there.",
             "Use a bucket of S3 or Azure. To try it anyway, add ?untested=true.",
         )
     region, endpoint = _parse_name(parameters, "region"), parameters.get("endpoint", "")

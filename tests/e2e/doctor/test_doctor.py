@@ -363,6 +363,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         done = run_to_end([sys.executable, "-c", program], tmp_path, os.environ)
         folder.chmod(0o700)
         assert done.returncode == 1
-        assert f"You cannot write to {folder}. There apply keeps the state" in " ".join(
-            done.stdout.split()
+        assert (
+            f"You cannot write to {folder}. In .synapse-apply there, apply keeps the state"
+            in " ".join(done.stdout.split())
         )

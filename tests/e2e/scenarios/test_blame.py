@@ -52,9 +52,9 @@ def test_a_value_of_a_commit_that_somebody_changed(applied: Workplace, server: S
     assert (
         f"declared by commit {ours[:12]} of Bob Author (manifests/plugin.yaml:7); sent" in sentence
     )
-    assert ", put back 20" in sentence
+    assert ", restored 20" in sentence
     outside(server, description="Finds trees")
-    assert "; put back once this week\n" in applied.run("blame", "plugin/yolo", code=0).out
+    assert "; restored once this week\n" in applied.run("blame", "plugin/yolo", code=0).out
 
 
 @pytest.mark.parametrize("checkout", ["shallow", "told to skip the commit"])

@@ -36,10 +36,10 @@ def test_an_example_applies_once(name, tmp_path):
     place = as_vendor(copy_example(name, tmp_path))
     ran = place.apply(*EMBEDDED)
     for field in KEPT_OUT:
-        assert ran.out.count(f"keeps no `{field}` of a plugin") == 1, ran.out
+        assert ran.out.count(f"does not store `{field}` of a plugin") == 1, ran.out
     assert "No changes." in place.plan(*EMBEDDED, "--detailed-exitcode", code=0).out
     again = place.apply(*EMBEDDED)
-    assert "keeps no" not in again.text
+    assert "does not store" not in again.text
     place.run("drift", *EMBEDDED, "--detailed-exitcode", code=0)
 
 
@@ -55,7 +55,7 @@ def test_the_thirty_seconds_of_the_readme(tmp_path):
     as_vendor(place)
     ran = place.apply(*EMBEDDED)
     assert "Resources: 2 added" in ran.out
-    assert "keeps no `configuration` of a plugin" in ran.out
+    assert "does not store `configuration` of a plugin" in ran.out
     assert "No changes." in place.plan(*EMBEDDED, "--detailed-exitcode", code=0).out
     place.edit("manifests/vision.yaml", "default: 0.8", "default: 0.9")
     assert "No changes." in place.plan(*EMBEDDED, "--detailed-exitcode", code=0).out

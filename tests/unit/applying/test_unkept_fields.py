@@ -50,8 +50,8 @@ def test_what_the_backend_does_not_have_is_said_once(bench):
     """Then recorded; the plan after it is empty, and a change of it in Git is none."""
     report = bench.apply(plugin(version="1.0", author="me", description="d"))
     assert report.exit_code == 0
-    assert told(report).count("This backend keeps no `version` of a plugin") == 1
-    assert told(report).count("This backend keeps no `author` of a plugin") == 1
+    assert told(report).count("This backend does not store `version` of a plugin") == 1
+    assert told(report).count("This backend does not store `author` of a plugin") == 1
     assert "description" not in told(report)
     assert bench.record("plugin/yolo").unkept == ("author", "version")
     changed = plugin(version="2.0", author="me", description="d")
@@ -60,7 +60,7 @@ def test_what_the_backend_does_not_have_is_said_once(bench):
     assert bench.api.writes() == ["create_plugin"]
     report = bench.apply(plugin(version="2.0", author="me", description="e"))
     assert report.exit_code == 0
-    assert "keeps no" not in told(report)
+    assert "does not store" not in told(report)
     assert not bench.plan(plugin(version="2.0", author="me", description="e")).plan.has_changes
 
 
@@ -86,14 +86,14 @@ def test_what_was_said_of_one_release_is_not_said_of_the_next(bench):
     newer = replace(newer, address=Address("release", "yolo@2.0.0"))
     report = bench.apply(plugin(), newer)
     assert outcome(report, "release/yolo@2.0.0").result is Result.DONE
-    assert "keeps no `changelog`" not in told(report)
+    assert "does not store `changelog`" not in told(report)
     assert bench.record("release/yolo@2.0.0").unkept == ("changelog", "is_stable", "requirements")
     assert not bench.plan(plugin(), newer).plan.has_changes
     report = bench.apply(plugin(), newer, plugin("sam", code="sam", author="A"))
-    assert "keeps no `author` of a plugin" in told(report)
+    assert "does not store `author` of a plugin" in told(report)
     report = bench.apply(plugin(), newer, plugin("three", code="three", author="B", version="1"))
-    assert "keeps no `version` of a plugin" in told(report)
-    assert "keeps no `author`" not in told(report)
+    assert "does not store `version` of a plugin" in told(report)
+    assert "does not store `author`" not in told(report)
 
 
 def test_a_release_is_taken_over_by_a_fresh_state(bench):
@@ -172,10 +172,10 @@ def test_a_field_that_three_lack_is_said_once(bench):
     declared = [plugin(name, version="1.0") for name in ("yolo", "two", "three")]
     report = bench.apply(*declared, full_release())
     text = render_report(report, color=False)
-    assert text.count("This backend keeps no `version` of a plugin") == 1
-    assert "This backend keeps no `version` of a plugin (3 plugins)." in text
+    assert text.count("This backend does not store `version` of a plugin") == 1
+    assert "This backend does not store `version` of a plugin (3 plugins)." in text
     assert text.count("`changelog` of a release.") == 1
-    assert "keeps no `config` of a release as sent" in text
+    assert "does not store `config` of a release as sent" in text
     assert "compares with that" not in text
 
 

@@ -62,7 +62,7 @@ def test_a_refused_link_is_never_written_over_another(chains):
     with store.lock("apply"):
         store.folder.delays_puts = True
         store.folder.is_unreachable = False
-        with pytest.raises(StateError, match="did not arrive") as caught:
+        with pytest.raises(StateError, match="write to the state failed") as caught:
             store.write_records(record())
         assert "The connection broke" in str(caught.value.diagnostics[0].detail)
         with other.lock("apply", timeout=100):
