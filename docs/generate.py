@@ -188,8 +188,8 @@ names of 50 characters. A larger one is an error, before any of it is read.
 - `--no-package-check RULE` of `plan` and `apply` ignores a rule for one run, such as
   `package:data-type`. The plan says so. A saved plan keeps the rules that it was made with, and
   `apply FILE` cannot add to them.
-- No option ignores a rule about secrets. If a secret opens nothing, the policy of the project file
-  lets that one finding pass: [policy.md](policy.md#secrets-in-packages).
+- No option ignores a rule about secrets. If a found secret gives access to nothing,
+  the project file's policy lets that one finding pass: [policy.md](policy.md#secrets-in-packages).
 
 ## config.yaml
 
@@ -510,7 +510,7 @@ def _describe_package(file: Path) -> str:
 def faults_page() -> str:
     """docs/faults.md, with what its schema says of each deed."""
     page = (DOCS / "faults.md").read_text(encoding="utf-8")
-    lines = ["| Deed | What happens |", "| --- | --- |"]
+    lines = ["| Fault | What happens |", "| --- | --- |"]
     for deed in _load(SCHEMAS / "faults.schema.json")["$defs"]["deed"]["oneOf"]:
         first, *more = (f"`{json.dumps(example)}`" for example in deed["examples"])
         lines.append(f"| {first} | {deed['description']} |")

@@ -630,7 +630,7 @@ class OpenTarget:
         adopt: bool = True, recreate: bool = False, verify: bool = True,
         revert_drift: bool = False, observer: ApplyObserver | None = None,
     ) -> PermittedApply:  # fmt: skip
-        """Apply the rows that `choose` permits, of a plan that is made under the state's lock.
+        """Plan under the state's lock, and apply the rows that `choose` permits.
 
         `choose` gets that plan, which has no errors, and is called once; other rows are left as
         they are, and so are those that need them. Each approval that it names is used up in the

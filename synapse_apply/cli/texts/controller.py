@@ -341,7 +341,7 @@ def _format_planned_rollback(plan: RollbackPlan) -> str:
     for row in plan.rows:
         lines.append(f"  {_EFFECTS.get(row.effect, row.effect)}: {row.address}: {row.summary}")
         lines += [f"      {row.detail}"] * bool(row.detail)
-    return _text(lines if plan.rows else [f"{lines[0]} nothing is to be changed."])
+    return _text(lines if plan.rows else [f"{lines[0]} there is nothing to change."])
 
 
 def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
