@@ -170,6 +170,6 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     section = page("exit-codes.md")
     rows = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
     assert rows == [codes for codes, _ in EXITS]
-    order = re.search(r"the first of ([\d, ]+) counts", section)
+    order = re.search(r"the first of ([\d, ]+) wins", section)
     assert order
     assert [int(code) for code in order[1].split(", ")] == list(Exit.PRECEDENCE[:-1])
