@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from synapse_apply.controller.planned_rows import Binding, Claim, PlannedRow
@@ -203,12 +204,24 @@ class TargetPage(NamedTuple):
     matching_count: int
 
 
+class TargetOrder(Enum):
+    """How targets are sorted; then by name."""
+
+    CONDITION = "condition"
+    """Those that need a person first."""
+    NAME = "name"
+    CHANGED = "changed"
+    """The last changed first."""
+    NEXT_CHECK = "next check"
+
+
 @frozen
 class TargetFilter:
     """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
 
-    `wanted_commit` is the full id of the revision that they want. `patterns` (fnmatch of
-    SOURCE/TARGET, case-sensitive) are those of which one has to match; None: all do.
+    `names` are SOURCE/TARGET, None for any. `wanted_commit` is the full id of the revision that
+    they want. `patterns` (fnmatch of SOURCE/TARGET, case-sensitive) are those of which one has to
+    match; None: all do.
     """
 
     source: str = ""
@@ -216,6 +229,8 @@ class TargetFilter:
     text: str = ""
     wanted_commit: str = ""
     patterns: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    order: TargetOrder = TargetOrder.CONDITION
 
 
 class TargetFindings(NamedTuple):

@@ -375,6 +375,7 @@ def _move_targets(
             if position == len(batches):
                 # Until this is written all are compared again, which changes none that is there.
                 write_rollouts_at_head(parts, writer, row, assignments)
+                writer.replace_labels(row.name, {one.name.target: one.labels for one in keyed})
                 compared = replace(row, keyed_number=row.head_number)
                 put_source(parts, writer, compared)
                 _record_usable_head(parts, writer, row)

@@ -12,7 +12,7 @@ from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, dr
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.rollout_views import list_rollout_summaries
 from synapse_apply.controller.page.visitor import Visitor
-from synapse_apply.controller.ports import AuditFilter, TargetFilter
+from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetOrder
 from synapse_apply.controller.rows import TargetCondition, TargetName, describe_first_checks
 from synapse_apply.controller.rules.permits import compute_window_state, is_pause_active
 from synapse_apply.model.diagnostic import Diagnostic
@@ -27,6 +27,8 @@ _MOST_DIGITS_OF_ROW = 15
 _RUNS_IN_SPARK_LINE = 16
 _SHOWN_REVISIONS = 50
 _SHOWN_STOPS = 50
+# An address may have any other.
+_SHOWN_LABELS = 200
 
 
 @frozen
@@ -40,10 +42,12 @@ class OverviewQuery:
     state: TargetCondition | None
     text: str
     page: int
+    label: str
+    order: TargetOrder
 
     @property
     def has_filter(self) -> bool:
-        return bool(self.source or self.state or self.text)
+        return bool(self.source or self.state or self.text or self.label)
 
     def build_path(self, *, page: int = 1, state: TargetCondition | None = None) -> str:
         """The address of another page of it, or of it with another state (page 1)."""
@@ -54,6 +58,8 @@ class OverviewQuery:
                 "source": self.source,
                 "state": shown_state.value if shown_state else "",
                 "q": self.text,
+                "label": self.label,
+                "sort": self.order.value if self.order is not TargetOrder.CONDITION else "",
                 "page": page if page > 1 else "",
             },
         )
@@ -70,11 +76,24 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         next((c for c in TargetCondition if c.value == parameters.get("state")), None),
         parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
         max(1, read_number(parameters, "page", len(f"{_LAST_PAGE}")) or 0),
+        parameters.get("label", "").strip()[:_MAX_FILTER_LENGTH],
+        next((o for o in TargetOrder if o.value == parameters.get("sort")), TargetOrder.CONDITION),
     )
+    labels = {
+        name: {f"{key}={value}" for key, value in of_target.items()}
+        for name, of_target in store.list_labels().items()
+    }
+    chosen = tuple(str(name) for name, of_target in labels.items() if query.label in of_target)
     sources = store.list_configured_sources()
     counts = store.target_counts(query.source)
     first = (query.page - 1) * TARGETS_PER_PAGE
-    target_filter = TargetFilter(query.source, query.state, query.text)
+    target_filter = TargetFilter(
+        query.source,
+        query.state,
+        query.text,
+        names=chosen if query.label else None,
+        order=query.order,
+    )
     page = store.target_page(target_filter, first, TARGETS_PER_PAGE)
     names = [target.name for target in page.targets]
     # The head of each source that has one.
@@ -103,6 +122,8 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         ),
         "bar": draw_condition_bar(counts),
         "source_names": [source.name for source in sources],
+        "labels": sorted(frozenset().union(*labels.values()))[:_SHOWN_LABELS],
+        "orders": TargetOrder,
         "counts": counts,
         "targets": page.targets,
         "matching_count": page.matching_count,

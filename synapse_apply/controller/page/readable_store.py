@@ -112,6 +112,10 @@ class RestrictedStore:
             [self.tell(row.name.source, row) for row in page.targets], page.matching_count
         )
 
+    def list_labels(self) -> Mapping[TargetName, Mapping[str, str]]:
+        labels = self._store.list_labels()
+        return {name: of_one for name, of_one in labels.items() if self.can_read_target(name)}
+
     def target_counts(self, source: str = "") -> Mapping[TargetCondition, int]:
         return self._store.target_counts(source, self._filter_patterns)
 

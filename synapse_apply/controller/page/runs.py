@@ -59,6 +59,7 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "target": target,
         "newest": newest,
         "history": history,
+        "labels": store.list_labels().get(name, {}),
         "head": heads.get(name.source, ""),
         "commits": _commits_to_apply(visitor, target),
         "activity": _describe_activity(target, visitor.now),

@@ -15,6 +15,7 @@ from synapse_apply.controller.ports import (
     AuditFilter,
     TargetFilter,
     TargetFindings,
+    TargetOrder,
     TargetPage,
 )
 from synapse_apply.controller.rows import (
@@ -56,6 +57,7 @@ from synapse_apply.controller.store.store_schema import (
     LEASES,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
+    META_LABELS,
     OWNERS,
     PAUSES,
     PROCESSES,
@@ -80,7 +82,12 @@ T = TypeVar("T")
 _THINGS_AT_ONCE = 500
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
-_BY_STATE = "ORDER BY state_rank, source, target"
+_ORDERS = {
+    TargetOrder.CONDITION: "ORDER BY state_rank, source, target",
+    TargetOrder.NAME: "ORDER BY source, target",
+    TargetOrder.CHANGED: "ORDER BY changed_at DESC, source, target",
+    TargetOrder.NEXT_CHECK: "ORDER BY due_at, source, target",
+}
 _AUDIT_ROWS_AT_ONCE = 1000
 _ALL_TARGETS = 10**9
 # Connections to a server are few: a page that is asked a lot waits in this process instead.
@@ -236,15 +243,16 @@ class ControllerStore:
             return [name for (name,) in connection.execute(statement, [source]).fetchall()]
 
     def target_page(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        """Targets by state (those that need a person first), then by name; none that is gone."""
+        """Targets in the order of the filter; none that is gone."""
         where, values = targets_where(target_filter, self._dialect)
+        order = _ORDERS[target_filter.order]
 
         def read_page(connection: StoreConnection) -> TargetPage:
             count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             (count,) = connection.execute(count_statement, values).fetchone()
             # Names first, which an index has: only the rows of the page are read.
-            names = f"SELECT source, target FROM targets {where} {_BY_STATE} LIMIT ? OFFSET ?"  # noqa: S608 - our own SQL
-            rest = f"WHERE (source, target) IN ({names}) {_BY_STATE}"
+            names = f"SELECT source, target FROM targets {where} {order} LIMIT ? OFFSET ?"  # noqa: S608 - our own SQL
+            rest = f"WHERE (source, target) IN ({names}) {order}"
             rows = read_rows(connection, TARGETS, rest, [*values, limit, offset])
             return TargetPage(rows, count)
 
@@ -571,6 +579,16 @@ class ControllerStore:
 
         return self._in_read(read_findings)
 
+    def list_labels(self) -> Mapping[TargetName, Mapping[str, str]]:
+        """The labels of the targets that the newest heads declare."""
+        statement = f"SELECT key, value FROM meta WHERE key LIKE '{META_LABELS}%'"  # noqa: S608 - our own SQL
+        rows = self._in_read(lambda reader: reader.execute(statement).fetchall())
+        return {
+            TargetName(key.removeprefix(META_LABELS), target): labels
+            for key, text in rows
+            for target, labels in json.loads(text).items()
+        }
+
     def _select_rows(
         self,
         table: RowTable[R],
@@ -651,6 +669,9 @@ def targets_where(target_filter: TargetFilter, dialect: SqlDialect) -> tuple[str
     if target_filter.text:
         conditions.append(_contains(_NAME))
         values.append(_like_pattern(target_filter.text))
+    if target_filter.names is not None:
+        conditions.append(f"{_NAME} IN ({dialect.text_list})")
+        values.append(json.dumps(target_filter.names))
     if target_filter.patterns is not None:
         conditions.append(_pattern_condition(_NAME, dialect))
         values.extend(_encode_patterns(target_filter.patterns, dialect))

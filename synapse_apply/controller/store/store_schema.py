@@ -93,6 +93,8 @@ def encode_binding(binding: Binding | None) -> str:
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONTROLLER = "controller"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
+# Before the name of a source: the labels of its targets at its head, by target.
+META_LABELS = "labels "
 META_OF_THIS_FORMAT = {
     META_FORMAT: str(STORE_FORMAT),
     META_OLDEST_WRITER: str(OLDEST_WRITING_FORMAT),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Any
@@ -36,6 +36,7 @@ from synapse_apply.controller.store.store_schema import (
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
     META_CONTROLLER,
+    META_LABELS,
     OWNERS,
     PAUSES,
     PROCESSES,
@@ -405,10 +406,18 @@ class StoreWriter:
     def replace_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         """Replace what `list_configuration_findings` gives."""
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
+        self._replace_meta(META_CONFIGURATION_FINDINGS, text)
+
+    def replace_labels(self, source: str, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace what `list_labels` gives of a source: the labels of each of its targets."""
+        text = format_canonical_json({name: dict(of_target) for name, of_target in labels.items()})
+        self._replace_meta(f"{META_LABELS}{source}", text)
+
+    def _replace_meta(self, key: str, text: str) -> None:
         self._connection.execute_write(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [META_CONFIGURATION_FINDINGS, text],
+            [key, text],
         )
 
     def delete_old_runs(self, when: float) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from support.core import Position, error_finding
 
-from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetPage
+from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetOrder, TargetPage
 from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,
@@ -159,6 +159,25 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(store):
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
 
+def test_labels_of_a_source_are_replaced_as_a_whole(store):
+    with store.write() as writer:
+        writer.replace_labels("acme", {"dev": {"tier": "first"}, "old": {"tier": "last"}})
+        writer.replace_labels("beta", {"dev": {}})
+        writer.replace_labels("acme", {"dev": {"tier": "%_"}})
+    dev, other = TargetName("acme", "dev"), TargetName("beta", "dev")
+    assert store.list_labels() == {dev: {"tier": "%_"}, other: {}}
+
+
+def test_targets_are_sorted_by_times(store):
+    with store.write() as writer:
+        for number, name in enumerate(("a", "c", "b")):
+            row = TargetRow(TargetName("acme", name), changed_at=number, due_at=9 - number // 2)
+            writer.put(row)
+    for order, names in ((TargetOrder.CHANGED, "bca"), (TargetOrder.NEXT_CHECK, "bac")):
+        page = store.target_page(TargetFilter(order=order), 0, 9)
+        assert "".join(row.name.target for row in page.targets) == names
+
+
 def test_pages_of_targets_begin_with_those_that_need_a_person(store):
     """Filters by source, state and text; a text is no pattern; gone targets are not shown."""
     with store.write() as writer:
@@ -181,6 +200,12 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store):
     assert names(TargetFilter(text="%")) == ["0"]
     assert names(TargetFilter(source="beta")) == ["beta/dev", "1"]
     assert names(TargetFilter(state=TargetCondition.DRIFTED)) == ["acme/prodxeu", "1"]
+    assert names(TargetFilter(names=("beta/dev", "acme/old", "acme/dev"))) == [
+        *("acme/dev", "beta/dev", "2")
+    ]
+    assert names(TargetFilter(names=())) == ["0"]
+    by_name = ["acme/dev", "acme/prod_eu", "acme/prodxeu", "beta/dev", "4"]
+    assert names(TargetFilter(order=TargetOrder.NAME)) == by_name
     counts = store.target_counts("acme")
     assert counts[TargetCondition.FAILING] == counts[TargetCondition.IN_SYNC] == 1
     assert counts[TargetCondition.NOT_LOOKED_AT] == 0

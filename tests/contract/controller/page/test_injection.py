@@ -124,6 +124,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         writer.put(revision)
         for row in (run, failed, build_apply(run, text)):
             writer.put(row)
+        writer.replace_labels(name.source, {name.target: {text: text}})
         fill_with_people(writer, name, commit, text)
         fill_with_rollout(writer, name, commit, text)
         writer.put(

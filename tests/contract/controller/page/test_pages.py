@@ -7,7 +7,7 @@ import pytest
 from support.core import error_finding, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
-from unit.controller.page.people_samples import list_proxy_headers
+from unit.controller.page.people_samples import SRE, list_proxy_headers
 
 from synapse_apply.controller.rows import (
     BegunApply,
@@ -50,8 +50,40 @@ def test_filters_stand_in_the_address(page):
     assert "No target matches" in read_text(page.get("/?q=no-such-target").text)
 
 
+def list_shown(html: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a href="/targets/([^"]+)"', html)
+
+
+def test_labels_narrow_the_list(page):
+    """Those of targets that the reader may see; links to other pages and conditions keep them."""
+    html = page.get("/?label=tier%3Dstandard").text
+    assert list_shown(html) == ["acme/prod-eu", "acme/prod-us"]
+    assert '<option value="tier=standard" selected>' in html
+    assert 'href="/?state=failing&amp;label=tier%3Dstandard"' in html
+    assert list_shown(page.get("/?label=tier%3Dtest").text) == ["vision/lab", "acme/dev"]
+    assert "No target matches" in read_text(page.get("/?label=tier").text)
+    assert "region=eu, tier=standard" in read_text(page.get("/targets/acme/prod-eu").text)
+
+
+def test_labels_of_hidden_targets_are_not_offered(held_page):
+    """jonas may read acme/dev and acme/staging."""
+    html = held_page.get("/?label=region%3Deu", **list_proxy_headers("jonas")).text
+    assert list_shown(html) == []
+    assert re.findall(r'<option value="([^"]+=[^"]+)"', html) == ["region=eu", "tier=test"]
+    assert "region=us" in held_page.get("/", **SRE).text
+
+
+def test_the_order_stands_in_the_address(page):
+    by_name = list_shown(page.get("/?sort=name").text)
+    assert by_name == sorted(by_name)
+    assert by_name != list_shown(page.get("/").text) == list_shown(page.get("/?sort=x").text)
+    html = page.get("/?sort=next+check&state=pending").text
+    assert '<option value="next check" selected>' in html
+    assert 'href="/?state=failing&amp;sort=next+check"' in html
+
+
 @pytest.mark.parametrize(
-    "query", ["page=0", "page=-1", "page=x", "page=9" * 9, "state=%00", "q=%ff"]
+    "query", ["page=0", "page=-1", "page=x", "page=9" * 9, "state=%00", "q=%ff", "label=%00"]
 )
 def test_an_odd_address_is_no_error(page, query):
     assert page.get(f"/?{query}").status_code == 200

@@ -230,6 +230,10 @@ def fill_few(store: ControllerStore) -> None:
                     name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
                 )
                 writer.put(revision)
+        labels = {"dev": {"tier": "test"}, "prod-eu": {"tier": "standard", "region": "eu"},
+                  "prod-us": {"tier": "standard", "region": "us"}}  # fmt: skip
+        writer.replace_labels("acme", labels)
+        writer.replace_labels("vision", {"lab": {"tier": "test"}})
         for target in targets:
             writer.put(target)
             for run in _build_runs(target):
