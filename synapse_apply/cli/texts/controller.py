@@ -142,7 +142,7 @@ def choose_rows_by_target(
     else:
         chosen = [row for row in rows if row.can_be_approved or not is_approval]
         shown = {name: some for name, some in rows_by_target.items() if some}
-        names_by_text: dict[tuple[str, ...], list[str]] = {}
+        alike: dict[tuple[object, ...], tuple[tuple[str, ...], list[str]]] = {}
         for name, some in shown.items():
             # What the plans that held the rows say of their fields; nothing of one too large.
             fields: ShownFields = {}
@@ -155,8 +155,11 @@ def choose_rows_by_target(
             lines = tuple(
                 _iter_held_lines(some, fields, has_digests=has_digests, is_short=is_short)
             )
-            names_by_text.setdefault(lines, []).append(name)
-        for lines, names in names_by_text.items():
+            # By whole values, as lines cut long ones; what cannot be read may differ.
+            values = [_fields_of(row, fields) for row in some]
+            key = (lines, name) if None in values else (lines, *values)
+            alike.setdefault(key, (lines, []))[1].append(name)
+        for lines, names in alike.values():
             console.write_output(format_held_rows(names, api.url, len(shown[names[0]]), lines))
         if not shown:
             console.write_output(sanitize(f"No row of {pattern} awaits approval.") + "\n")
@@ -453,7 +456,7 @@ def _iter_held_lines(
     commit = ""
     for row in rows:
         yield ""
-        yield from _iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))
+        yield from _iter_row_lines(row, _fields_of(row, fields) or ())
         if row.can_be_approved and has_digests:
             yield f"    {_shorten_digests(row.digest) if is_short else row.digest}"
         elif not row.can_be_approved:
@@ -461,9 +464,14 @@ def _iter_held_lines(
         if row.commit not in {"", commit}:
             yield f"    at: {row.commit[:12]}"
             commit = row.commit
-    if any(row.run not in fields for row in rows):
+    if any(_fields_of(row, fields) is None for row in rows):
         yield ""
         yield "The command could not read what some rows change. Review them on the page first."
+
+
+def _fields_of(row: Hold, fields: ShownFields) -> Sequence[ShownField] | None:
+    """What a row changes, nothing of a guard; None where it could not be read."""
+    return () if row.action == "guard" else fields.get(row.run, {}).get(row.address)
 
 
 def _text(lines: Iterable[str]) -> str:

@@ -198,6 +198,34 @@ def test_one_answer_is_for_the_rows_of_many_targets(tmp_path, verb):
         assert (code, len(list_posts(server, verb))) == (1, 120)
 
 
+@pytest.mark.parametrize("is_kept", [True, False], ids=["long values", "plans not kept"])
+def test_rows_that_may_differ_are_shown_apart(tmp_path, is_kept):
+    """By what is left out of a long value, or by a plan that is too large to be kept."""
+
+    class Fleet(FleetStandIn):
+        names = ("acme/prod-001", "acme/prod-002")
+
+        def row_of(self, target: str) -> dict[str, Any]:
+            return super().row_of(target) | {"run": target[-3:]}
+
+        def answer(self, asked: Asked) -> Answer:
+            if "/runs/" not in asked.path:
+                return super().answer(asked)
+            field = {"path": "/name", "sensitive": False, "before": "Raw"}
+            field["after"] = "x" * 3000 + asked.path[-3:]
+            change = {**PLAN["resource_changes"][0], "fields": [field]}
+            return 200, {"kind": "Run", "plan": {"resource_changes": [change]} if is_kept else None}
+
+    with answering(Fleet().answer) as server:
+        code, said = ask_at_terminal(tmp_path, server, "no\n", "approve", "acme/*")
+        assert code == 1
+        for name in Fleet.names:
+            assert f"1 row of {name} awaits approval:" in said
+            assert f"The whole plan: {server.url}/targets/{name}" in said
+        unread = said.count("could not read what some rows change. Review them on the page first.")
+        assert unread == (0 if is_kept else 2)
+
+
 def test_a_script_names_each_row_of_many_targets(tmp_path):
     """It is shown each digest; what it does not name is not approved."""
     fleet = FleetStandIn()
