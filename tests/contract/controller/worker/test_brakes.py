@@ -21,13 +21,21 @@ from synapse_apply.controller.loop.parts import ConfiguredParts
 from synapse_apply.controller.page.metrics import render_metrics
 from synapse_apply.controller.planned_rows import HoldReason
 from synapse_apply.controller.ports import ActionRefused, LoopHealth, Permit, RunResult
-from synapse_apply.controller.rows import TargetCondition, TargetName, TargetProgress, TargetRow
+from synapse_apply.controller.rows import (
+    RolloutState,
+    TargetCondition,
+    TargetName,
+    TargetProgress,
+    TargetRow,
+)
 from synapse_apply.controller.settings import (
     HOUR,
     MINUTE,
     BrakeHold,
     Mode,
+    Rollout,
     TargetRule,
+    Wave,
 )
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
@@ -157,6 +165,11 @@ class BrakeWorld(World):
     def target(self) -> TargetRow:
         return self.get_target("prod")
 
+    @property
+    def rollout_state(self) -> RolloutState:
+        (rollout,) = self.store.list_rollouts()
+        return rollout.state
+
     def pass_time(self, seconds: float, step: float = MINUTE) -> None:
         for _ in range(round(seconds / step)):
             self.settle(self.loop, after=step)
@@ -238,6 +251,54 @@ def test_a_change_in_git_never_waits(world, site):
     world.pass_time(2 * MINUTE)
     assert site.describe() == "newer"
     assert world.target.state is TargetCondition.IN_SYNC
+
+
+def test_a_target_of_a_rollout_has_its_brake(world, site):
+    """A new revision passes it at once; drift begins the soak anew, and the wave ends when it ends."""
+    wave = Wave(soak=10 * MINUTE)
+    world.set_rollouts(Rollout("all", "acme", (wave, replace(wave, targets=("none-*",)))))
+    world.begin()
+    site.push({"manifests/plugin.yaml": PLUGIN.replace("TEXT", "newer")})
+    world.pass_time(2 * MINUTE)
+    assert (site.describe(), world.rollout_state) == ("newer", RolloutState.RUNNING)
+    before = site.writes
+    world.edit_and_pass(4)
+    assert (site.writes - before, world.target.state) == (3, TargetCondition.WAITING)
+    assert world.list_told() == ["description of plugin/a was restored 3 times"]
+    site.push({"manifests/plugin.yaml": PLUGIN.replace("TEXT", "newest")})
+    world.pass_time(2 * MINUTE)
+    assert (site.describe(), site.writes - before) == ("newest", 4)
+    world.edit_and_pass(60)
+    assert site.writes - before <= 9
+    assert world.rollout_state is RolloutState.RUNNING
+    world.pass_time(HOUR + 10 * MINUTE, step=10 * MINUTE)
+    world.pass_time(12 * MINUTE)
+    assert (site.describe(), world.rollout_state) == ("newest", RolloutState.DONE)
+
+
+def test_a_target_that_is_rolled_back_has_its_brake(world, site):
+    """What is restored is the earlier revision; the rollback itself and its end never wait."""
+    first = site.commit
+    site.push({"manifests/plugin.yaml": PLUGIN.replace("TEXT", "newer")})
+    world.pass_time(2 * MINUTE)
+    world.edit_and_pass(4)
+    assert world.target.state is TargetCondition.WAITING
+    people = world.loop.get_people_actions()
+    ask = ("proxy:ann", NAME, first)
+    while not (planned := people.roll_back_or_refuse(*ask, "", "4711")) or not planned.digest:
+        world.settle(world.loop)
+    people.roll_back_or_refuse(*ask, planned.digest, "4711")
+    world.settle(world.loop)
+    before = site.writes
+    assert (site.describe(), world.target.state) == (GIT, TargetCondition.ROLLED_BACK)
+    world.edit_and_pass(60)
+    assert 0 < site.writes - before <= 8
+    world.pass_time(HOUR, step=10 * MINUTE)
+    assert (site.describe(), world.target.state) == (GIT, TargetCondition.ROLLED_BACK)
+    site.edit(description="by hand")
+    world.resume("proxy:ann", str(NAME))
+    world.pass_time(2 * MINUTE)
+    assert (site.describe(), world.target.state) == ("newer", TargetCondition.IN_SYNC)
 
 
 def test_a_person_lets_it_go_on(world, site):
