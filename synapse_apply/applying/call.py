@@ -893,7 +893,8 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
         before={path: False},
         uses_approvals=uses_approvals,
     )
-    return call.send(lambda: seal.send_call(run.backend.api, record.remote_id))
+    outcome = call.send(lambda: seal.send_call(run.backend.api, record.remote_id))
+    return replace(outcome, effect=seal.effect) if outcome.result is Result.DONE else outcome
 
 
 def _delete(run: Run, step: Step) -> Outcome:

@@ -65,7 +65,8 @@ class Scheduler:
         for address in self._steps:
             main, final = self._outcomes.get(address), self._finals.get(address)
             if main is not None and final is not None and final.result is Result.DONE:
-                main = replace(main, diagnostics=(*main.diagnostics, *final.diagnostics))
+                diagnostics = (*main.diagnostics, *final.diagnostics)
+                main = replace(main, diagnostics=diagnostics, effect=final.effect)
                 final = None
             outcomes += [main, final]
         return tuple(outcome for outcome in outcomes if outcome is not None)

@@ -128,6 +128,11 @@ class FinalCall:
         """Whether a change of a field is made by this call: its field becomes true."""
         return change.path == (self.name,) and change.after is True
 
+    @property
+    def effect(self) -> str:
+        """What the call did, as the warning begins: `locked permanently`."""
+        return self.warning.partition(":")[0]
+
 
 @frozen
 class ApiBinding:

@@ -39,7 +39,8 @@ class Outcome(WithCommands):
     unknown, or are warnings (such as of a field that the server did not store). `recovery_file`
     is set where the call has ended and could not be recorded: the file that has it, "" when
     not even that could be written. `is_conflict`: the backend answered 409, and would again.
-    `is_untellable`: unknown, and no later run of this API can look it up.
+    `is_untellable`: unknown, and no later run of this API can look it up. `effect` is what the
+    object's final call did, "" for none.
     """
 
     TEXT_FIELDS = ("diagnostics",)
@@ -54,6 +55,7 @@ class Outcome(WithCommands):
     recovery_file: str | None = None
     is_conflict: bool = False
     is_untellable: bool = False
+    effect: str = ""
 
     @property
     def progress_result(self) -> str:

@@ -163,7 +163,7 @@ def _row(symbol: str, text: str, style: Style, identity: str = "", seconds: floa
 
 
 def _format_outcome_phrase(outcome: Outcome) -> str:
-    past = PAST_PARTICIPLES[outcome.action]
+    past = " and ".join(filter(None, (PAST_PARTICIPLES[outcome.action], outcome.effect)))
     if outcome.result is Result.UNKNOWN and outcome.recovery_file is not None:
         return f"{past}, but the state could not record it"
     if outcome.result is Result.FAILED:

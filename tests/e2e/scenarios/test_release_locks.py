@@ -40,6 +40,7 @@ def test_it_is_locked_after_it_was_verified(there: Workplace, server: Server) ->
     assert "+ locked  = true" in plan
     told = there.apply().out
     assert "Apply complete! Resources: 2 added, 0 changed, 0 destroyed." in told
+    assert "release/yolo@1.0.0 created and locked permanently (id 1" in told
     assert server.writes == ["POST /v2/plugins/", "POST /plugins/{lookup}/run/", LOCK]
     assert locked(server) == [True]
     there.unchanged()
@@ -67,7 +68,7 @@ def test_a_release_is_locked_later_and_never_unlocked(there: Workplace, server: 
     said = there.plan(code=0).out
     assert "~ locked = false -> true" in said
     assert FOR_GOOD in said
-    assert "  ~ release/yolo@1.0.0 updated (id 1, " in there.apply().out
+    assert "  ~ release/yolo@1.0.0 updated and locked permanently (id 1, " in there.apply().out
     there.unchanged()
     declare(there, PLUGIN, LATER.replace("true", "false"))
     assert "API v2 never takes the lock of a release back" in there.apply(code=5).out
@@ -111,7 +112,7 @@ def test_a_lock_of_unknown_outcome_is_settled(there: Workplace, server: Server) 
     declare(there, PLUGIN, LATER)
     fails(server, reset="before")
     said = there.apply(code=7)
-    assert "  + release/yolo@1.0.0 created" in said.out
+    assert "  + release/yolo@1.0.0 created (id " in said.out
     assert "release/yolo@1.0.0 may have been updated" in said.out
     fails(server)
     there.apply()
@@ -124,7 +125,7 @@ def test_a_refused_lock_is_told_beside_the_create(there: Workplace, server: Serv
     declare(there, PLUGIN, LATER)
     fails(server, status=403)
     said = there.apply(code=3)
-    assert "  + release/yolo@1.0.0 created" in said.out
+    assert "  + release/yolo@1.0.0 created (id " in said.out
     assert "release/yolo@1.0.0 could not be updated" in said.out
     fails(server)
     there.apply()
