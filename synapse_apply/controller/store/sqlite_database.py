@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from fnmatch import translate
@@ -113,6 +114,8 @@ class SqliteStoreDatabase:
 
 FILE_NAME = "controller.db"
 LOCK_FILE_NAME = "controller.lock"
+# A program that a killed controller was just starting keeps the lock until the system runs it.
+_LOCK_SECONDS = 2.0
 # Seconds that a statement waits for a lock of another process, such as one that makes a backup.
 BUSY_TIMEOUT_SECONDS = 10.0
 
@@ -121,27 +124,37 @@ BUSY_TIMEOUT_SECONDS = 10.0
 def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
     """Make a data folder if it is missing, and keep it for this process; LockHeld if it is taken.
 
-    The system releases the lock when the process ends in any way. Its file is never removed.
+    The system releases the lock when the process ends in any way, moments later where that was
+    starting a program. Its file is never removed.
     """
     path = folder / LOCK_FILE_NAME
     with store_database.translating_errors(path, "Locking"):
         opening.make_own_folders(folder)
         descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 40, 0).decode("ascii", "replace").strip()
-            raise LockHeld.from_summary(
-                "Another controller uses this data folder",
-                f"{folder} is in use by {holder or 'another process'}.",
-                "Stop that controller first, or give this one its own folder with --data.",
-            ) from None
+        end = time.monotonic() + _LOCK_SECONDS
+        while not _has_locked(descriptor):
+            if time.monotonic() > end:
+                holder = os.pread(descriptor, 40, 0).decode("ascii", "replace").strip()
+                raise LockHeld.from_summary(
+                    "Another controller uses this data folder",
+                    f"{folder} is in use by {holder or 'another process'}.",
+                    "Stop that controller first, or give this one its own folder with --data.",
+                )
+            time.sleep(0.05)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _has_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def create_store_file(path: Path) -> None:

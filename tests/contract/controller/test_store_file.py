@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -49,6 +51,17 @@ def test_a_second_controller_on_the_same_folder_is_refused(tmp_path):
     assert f"process {os.getpid()}" in finding.detail
     assert "--data" in finding.hint
     with create_and_hold_data_folder(folder):
+        pass
+
+
+def test_a_lock_that_ends_moments_after_its_controller_was_killed_is_waited_for(tmp_path):
+    """A program that the controller was starting keeps it that long: here one that sleeps."""
+    with create_and_hold_data_folder(tmp_path):
+        pass
+    with (tmp_path / "controller.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        program = subprocess.Popen(["/bin/sleep", "0.7"], pass_fds=[lock.fileno()])
+    with program, create_and_hold_data_folder(tmp_path):
         pass
 
 
