@@ -126,3 +126,46 @@ def test_a_brake_outlives_the_leader(tmp_path, postgres):
         wait_for("in sync", 3)
         site.check_all_run(leader)
         site.check_no_secret()
+
+
+def test_a_brake_counts_what_workers_restore(tmp_path, postgres):
+    """One count for all processes: three restores, whoever makes them, then each waits for a person."""
+    with FleetSite(
+        tmp_path, interval="1s", server=postgres, target_count=3, storages=1,
+        rule="mode: auto, brake: hold",
+        texts={"brake: {at_most_every: 1s}": "brake: {at_most_every: 1h}"},
+    ) as site:  # fmt: skip
+        good = site.run_git("rev-parse", "HEAD")
+        site.start_replica("first")
+        workers = [site.start_worker(name) for name in ("helper", "mate")]
+        site.wait_for_end(good, "success")
+        ids = {one for worker in workers for one in worker.list_process_ids()}
+        before = len(site.writes)
+
+        def delete_all() -> None:
+            for row in site.ask_backend("GET", "/_emulator/objects/storage/")["results"]:
+                if row["body"]["name"] == "S 0":
+                    site.ask_backend("DELETE", f"/_emulator/objects/storage/{row['id']}/")
+
+        def read_all() -> set[tuple[str, int]]:
+            items = site.get("/api/v1/targets?source=acme")["items"]
+            return {(one["state"], len(site.list_names_of(one["target"]))) for one in items}
+
+        def wait_for(state: str, count: int) -> None:
+            wait_until(
+                lambda: read_all() == {(state, count)},
+                SECONDS,
+                f"{count} objects, {state}, not {read_all()}\n{site.read_log()}",
+            )
+
+        for _ in range(3):
+            delete_all()
+            ids |= {one for worker in workers for one in worker.list_process_ids()}
+            wait_for("in sync", 2)
+        restored = site.writes[before:]
+        assert len(restored) == 9
+        assert ids & {call.process_id for call in restored}
+        delete_all()
+        wait_for("held", 1)
+        assert len(site.writes[before:]) == 9
+        site.check_all_run()
