@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, Thread
 
 from synapse_apply.controller.loop.actions import PeopleActions
 from synapse_apply.controller.loop.claiming import RunCounts
@@ -17,7 +17,7 @@ from synapse_apply.controller.loop.parts import (
     LeadershipLost,
     LoopParts,
 )
-from synapse_apply.controller.ports import LoopHealth, NewCommits, SourceUnavailable
+from synapse_apply.controller.ports import LoopHealth, NewCommits
 from synapse_apply.controller.rows import RunVerb, TargetName, TargetRow
 from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller, TargetRule
@@ -26,7 +26,7 @@ from synapse_apply.controller.store.store_database import (
     StoreTooNew,
     StoreUnavailable,
 )
-from synapse_apply.model.errors import LockHeld
+from synapse_apply.model.errors import LockHeld, SynapseApplyError
 
 DRAIN_SECONDS = 6.0
 _RECORDING_SECONDS = 1.0
@@ -61,6 +61,8 @@ class ControllerLoop:
         self._settings_before: Controller | None = None
         self._failed_tries = 0
         self._asked_sources: set[str] = set()
+        # For who reads a page.
+        self._fetching: set[str] = set()
         self._lock = Lock()
         self._round_ended_at: float | None = None
         self._jump_seen_at: float | None = None
@@ -102,11 +104,26 @@ class ControllerLoop:
         return self._parts.commits_to_apply(row) if row is not None else None
 
     def _find_with_commit(self, name: TargetName) -> TargetRow | None:
-        """A target, of which the mirror of this machine has the wanted commit if it can."""
-        row = self._parts.store.find_target(name)
-        if row is not None:
-            with suppress(SourceUnavailable):
-                self._parts.fetch_wanted_commit(row)
+        """A target, whose wanted commit is fetched meanwhile where this machine may lack it.
+
+        Without waiting: else no page would answer while a repository does not.
+        """
+        row, source = self._parts.store.find_target(name), name.source
+        if row is None or not self._parts.store.is_shared:
+            return row
+
+        def fetch() -> None:
+            try:
+                with suppress(SynapseApplyError):
+                    self._parts.fetch_wanted_commit(row)
+            finally:
+                with self._lock:
+                    self._fetching.discard(source)
+
+        with self._lock:
+            if source not in self._fetching:
+                self._fetching.add(source)
+                Thread(target=fetch, daemon=True).start()
         return row
 
     def read_health(self) -> LoopHealth:

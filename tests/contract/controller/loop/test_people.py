@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -286,6 +287,27 @@ def test_where_authors_are_unknown_no_approval_counts(world):
     world.settle(loop)
     assert world.get_target("prod").looked_number == 2
     assert world.workers.applies == []
+
+
+def test_no_page_waits_for_a_repository(world, loop, monkeypatch):
+    """Of a fleet: what this machine lacks is fetched once meanwhile, whoever asks again and again."""
+    fetches, begun, gate = list[str](), threading.Event(), threading.Event()
+
+    def fetch(commit: str, _followed: tuple[str, ...] = ()) -> bool:
+        fetches.append(commit)
+        begun.set()
+        return gate.wait(60)
+
+    monkeypatch.setattr(type(world.store), "is_shared", property(lambda _store: True))
+    monkeypatch.setattr(world.repository, "fetch_commit", fetch)
+    with ThreadPoolExecutor() as pool:
+        try:
+            for ask in (loop.next_commits, loop.next_authors, loop.next_commits):
+                pool.submit(ask, PROD).result(timeout=20)
+            assert begun.wait(20)
+        finally:
+            gate.set()
+    assert fetches == ["c1"]
 
 
 def test_what_is_rejected_stays_held_and_loses_its_approvals(world, loop):
