@@ -140,8 +140,8 @@ def describe_first_checks(unchecked: int, total: int) -> str:
         return ""
     return (
         f"{total - unchecked:,} of {format_count_and_noun(total, 'target')} checked so far. The "
-        "controller spreads first checks over each target's interval; "
-        f"{Command('controller reconcile')} checks targets now."
+        "controller spreads first checks over each target's interval, and checks targets of a "
+        f"later wave when the wave opens. {Command('controller reconcile')} checks targets now."
     )
 
 

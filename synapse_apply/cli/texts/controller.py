@@ -364,9 +364,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         console.write_output(render_table(heads, wrong, color=color) + "\n")
     if not document["items"]:
         console.write_output(
-            "There is no target yet: the controller has read no source, or no rule of"
-            " `sources.NAME.targets` matches a target. The controller's log and the sources on its"
-            " page say what is wrong.\n"
+            "There is no target to list: none matches the given names, the controller has read no"
+            " source yet, or no rule of `sources.NAME.targets` matches a target. The controller's"
+            " log and the sources on its page say what is wrong.\n"
         )
         return
     rows = [
@@ -385,7 +385,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    headers = ("condition", "target", "live", "wanted", "plan", "checked", "reason")
+    headers = ("condition", "target", "live", "target revision", "plan", "checked", "reason")
     console.write_output(render_table(headers, rows, color=color))
     unchecked = sum(item["state"] == "not looked at" for item in document["items"])
     if progress := describe_first_checks(unchecked, len(rows)):
@@ -546,7 +546,7 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     if not rollout.commit:
         return sanitize(f"{rollout.name} has not started with any revision.") + "\n"
     subject = f" {rollout.subject}" if rollout.subject else ""
-    head = f"{rollout.name} rolls out {rollout.commit}{subject}"
+    head = f"{rollout.name}: revision {rollout.commit}{subject}"
     rows = [
         (
             f"{wave.wave}",
@@ -578,11 +578,12 @@ def _describe_wave_or_dash(wave: Wave) -> str:
     return "; ".join(parts) or "-"
 
 
-_DIGEST = re.compile(r"(row1:[0-9a-f]{12})[0-9a-f]{52}")
+# The rest of a row's digest, and of a commit's id.
+_REST = re.compile(r"(?<=\brow1:[0-9a-f]{12})[0-9a-f]{52}\b|(?<=\b[0-9a-f]{12})[0-9a-f]{28}\b")
 
 
 def _shorten_digests(text: str) -> str:
-    return _DIGEST.sub(r"\1...", text)
+    return _REST.sub("", text)
 
 
 def print_audit_report(

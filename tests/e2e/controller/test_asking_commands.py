@@ -325,7 +325,7 @@ def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(tmp_path, server, a
     done, shown = ask_at_terminal(tmp_path, server, answer, "approve", "acme/prod")
     assert done == code, shown
     assert DIGEST not in shown
-    assert shown.index(f"{DIGEST[:17]}...") < shown.index("Approve 1 row of acme/prod?")
+    assert shown.index(f"{DIGEST[:17]}\n") < shown.index("Approve 1 row of acme/prod?")
     assert len(list_posts(server, "approve")) == (1 if code == 0 else 0)
 
 

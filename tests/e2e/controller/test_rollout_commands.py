@@ -93,7 +93,7 @@ def ask(folder: Path, server: Answering, *typed: str) -> subprocess.CompletedPro
 def test_the_status_says_which_revision_is_where(tmp_path, server):
     """A line a wave; without a name a line a rollout."""
     shown = ask(tmp_path, server, "status", "fleet").stdout
-    assert f"fleet rolls out {COMMIT} Raise \\u001b[31mthe limit\n" in shown
+    assert f"fleet: revision {COMMIT} Raise \\u001b[31mthe limit\n" in shown
     assert "\nwave 2 of 3: 3 of 4 healthy, 1 awaiting approval: eu-4\n" in shown
     assert re.search(r"^1 +skipped +1 of 2 .*skipped by proxy:ann: known$", shown, re.MULTILINE)
     assert re.search(

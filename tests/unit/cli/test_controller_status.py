@@ -50,7 +50,7 @@ def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> N
 def test_live_and_wanted_commits_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """A target that is behind shows both; a new one has nothing live."""
     shown = show(capsys, UNKNOWN | {"applied_commit": "9f8e7d6c"}, UNKNOWN | {"name": "acme/new"})
-    assert re.search("TARGET +LIVE +WANTED +PLAN", shown)
+    assert re.search("TARGET +LIVE +TARGET REVISION +PLAN", shown)
     assert re.search(r"acme/prod +9f8e7d6 +1a2b3c4 ", shown)
     assert re.search(r"acme/new +- +1a2b3c4 ", shown)
     assert "so far" not in shown
