@@ -330,8 +330,8 @@ def roll_back(
         )
 
     def ask(plan: RollbackPlan) -> str:
-        members = {"revision": plan.commit, "plan": plan.digest, "reason": reason}
-        api.ask(ROLL_BACK, target=plan.target, **members)
+        while not api.is_rolled_back(plan, reason):
+            time.sleep(_PLANNING_SECONDS)
         return ROLL_BACK.result.format(target=plan.target, commit=plan.commit[:12])
 
     by_name = {plan.target: plan for plan in plans}

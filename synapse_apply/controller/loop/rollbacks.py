@@ -48,7 +48,7 @@ from synapse_apply.model.frozen import frozen
 
 # How long a request waits for its plan; whoever sends it again gets it once it is there.
 _WAIT_SECONDS = 4.0
-# How long a plan counts, and how many there may be at a time.
+# How long a plan counts, and how many are kept.
 _PLAN_SECONDS, _MOST_PLANS = 600.0, 20
 _SEARCHED_REVISIONS, _SEARCHED_RUNS = 5000, 1000
 # Among so many is one that can be used.
@@ -117,11 +117,7 @@ class RollbackPlans:
             self._begun = {k: one for k, one in self._begun.items() if one[0] > oldest}
             if key not in self._begun:
                 if len(self._begun) >= _MOST_PLANS:
-                    raise ActionRefused.from_summary(
-                        "Too many rollbacks are being planned",
-                        f"The controller keeps {_MOST_PLANS} plans at a time.",
-                        "Try again in a few minutes.",
-                    )
+                    self._drop_oldest_ended_plan()
                 self._begun[key] = now, self._threads.submit(self._look, planned, rule)
             _, future = self._begun[key]
         try:
@@ -135,6 +131,17 @@ class RollbackPlans:
             raise ActionRefused(*(errors or [unplanned]))
         judgement = judge_now(self._parts, planned, result.rows).judgement
         return PlannedRollback(row.name, rollback.commit, result, judgement)
+
+    def _drop_oldest_ended_plan(self) -> None:
+        """Make room: whoever comes back for that plan has it made once more."""
+        ended = next((key for key, (_, plan) in self._begun.items() if plan.done()), None)
+        if ended is None:
+            raise ActionRefused.from_summary(
+                "Too many rollbacks are being planned",
+                f"The controller plans at most {_MOST_PLANS} at a time.",
+                "Try again in a few minutes.",
+            )
+        del self._begun[ended]
 
     def forget(self, key: tuple[TargetName, str, str]) -> None:
         """Plan it anew at the next call."""
@@ -174,6 +181,8 @@ def choose_rollback(
         )
     (commit,) = found
     try:
+        # A replica that has not worked on the source yet has nothing of it.
+        parts.fetch_wanted_commit(replace(row, wanted_commit=revisions[0].commit))
         _require_usable(mirror, found[commit], revisions[0])
         digest, left_digest = (_digest_at(mirror, one, name) for one in (commit, left.commit))
     except SynapseApplyError as problem:

@@ -184,8 +184,6 @@ class ControllerApi:
         try:
             document = self._post_or_raise_refusal(verb.name, members)
         except ActionRefused as refusal:
-            if "plan" in members:
-                raise Stale(*refusal.diagnostics) from None
             if "rows" not in members:
                 raise
             findings = refusal.diagnostics
@@ -207,6 +205,21 @@ class ControllerApi:
         except ActionRefused as refusal:
             raise Refused(*refusal.diagnostics) from None
         return self._check(lambda: read_document(RollbackPlan, document))
+
+    def is_rolled_back(self, plan: RollbackPlan, reason: str) -> bool:
+        """Whether a rollback was done as planned; False while another replica plans it, too.
+
+        Stale where its plan is another by now.
+        """
+        body = {"target": plan.target, "revision": plan.commit, "plan": plan.digest}
+        try:
+            document = self._post_or_raise_refusal(ROLL_BACK.name, {**body, "reason": reason})
+        except ActionRefused as refusal:
+            raise Stale(*refusal.diagnostics) from None
+        if isinstance(document, Mapping) and document.get("kind") == RollbackPlan.__name__:
+            return False
+        self._check(lambda: read_document(ActionResult, document))
+        return True
 
     def list_rollouts(self) -> list[Answered[ListedRollout]]:
         """Every rollout that the token may see, those that need a person first."""

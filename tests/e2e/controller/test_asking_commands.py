@@ -450,3 +450,20 @@ def test_a_rollback_is_shown_and_then_asked_for(tmp_path, answer, code):
     asked = {"target": "acme/prod", "revision": "ccccccc", "reason": "slow"}
     agreed = {**asked, "revision": "c" * 40, "plan": "d" * 64}
     assert bodies == [asked, asked, *[agreed] * (code == 0)]
+
+
+def test_a_rollback_that_another_replica_has_to_plan(tmp_path):
+    """Nothing of the first one's memory is known there: it is asked until it has the plan, too."""
+    head = {"apiVersion": "synapse-apply/v1", "target": "acme/prod"}
+    plan = {**head, "kind": "RollbackPlan", "commit": "c" * 40, "digest": "d" * 64, "rows": []}
+    answers = [
+        plan,
+        {**plan, "digest": None},
+        {**head, "kind": "ActionResult", "action": "rollback", "scope": None, "rows": [], "who": "token:ops", "until": None},
+    ]  # fmt: skip
+    with answering(lambda _: (200, answers.pop(0))) as server:
+        words = ("rollback", "acme/prod", "ccccccc", "--reason", "slow", "--auto-approve")
+        done = ask(tmp_path, server, *words)
+        bodies = list_posts(server, "rollback")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [body.get("plan") for body in bodies] == [None, "d" * 64, "d" * 64]

@@ -214,6 +214,22 @@ def test_it_is_planned_first(world, loop):
     assert get_rollback(world) is None
 
 
+def test_any_number_of_targets_is_rolled_back(world):
+    """More than plans are kept: all are planned first, and then asked for one by one."""
+    names = [TargetName("acme", f"prod-{number}") for number in range(25)]
+    targets = [name.target for name in names]
+    world.add_targets(*targets)
+    loop = world.begin()
+    for commit in ("c2", "c3"):
+        world.push(commit, *targets)
+        world.follow(loop)
+    digests = {name: plan(world, "c2", name).digest for name in names}
+    people = world.loop.get_people_actions()
+    for name, digest in digests.items():
+        assert people.roll_back_or_refuse(ANN, name, "c2", digest, "incident 4711") is None
+    assert all(world.get_target(target).rollback for target in targets)
+
+
 def test_what_may_not_be_applied_cannot_be_rolled_back_to(world, loop, monkeypatch):
     """Nor what was never the head, was forced away, or would change nothing."""
     assert refused(lambda: plan(world, "c9")) == "Revision not found"

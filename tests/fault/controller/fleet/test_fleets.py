@@ -73,6 +73,24 @@ def test_a_rollback_outlives_the_leader(tmp_path, postgres):
         site.check_fleet_laws()
 
 
+def test_a_rollback_is_asked_of_a_replica_that_has_worked_on_nothing(tmp_path, postgres):
+    """Its mirror is empty: it fetches what it needs."""
+    with FleetSite(tmp_path, interval="300s", server=postgres, target_count=1) as site:
+        good = site.run_git("rev-parse", "HEAD")
+        site.start_replica("first")
+        site.wait_for_end(good, "success")
+        site.storages = 1
+        site.wait_for_end(site.commit("bad"), "success")
+        site.port = site.start_replica("second").port
+        asked = {"target": "acme/t0", "revision": good, "reason": "slow"}
+        wait_until(lambda: site.act("rollback", **asked)["digest"], SECONDS, "a plan")
+        site.act("rollback", **asked, plan=site.act("rollback", **asked)["digest"])
+        (target,) = site.get("/api/v1/targets?target=acme/t0")["items"]
+        assert target["rollback"]["commit"] == good
+        site.check_all_run()
+        site.check_fleet_laws()
+
+
 def test_a_brake_outlives_the_leader(tmp_path, postgres):
     """Whichever replica applies next, it counts on, and holds what awaits a person."""
     with FleetSite(
