@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from listening import Server
 
@@ -54,6 +54,8 @@ def answering(answer: Callable[[Asked], Answer]) -> Iterator[Answering]:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             is_json = "json" in (self.headers.get("Content-Type") or "")
             sent = json.loads(data) if is_json and data else None
+            if "form-urlencoded" in (self.headers.get("Content-Type") or ""):
+                sent = dict(parse_qsl(data.decode()))
             asked = Asked(self.command, parts.path, query, dict(self.headers), sent)
             told.asked.append(asked)
             status, body, *more = answer(asked)

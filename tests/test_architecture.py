@@ -72,6 +72,8 @@ HOMES = {
     "obstore": {"stores"},
     "rich": {"views"},
     "click": {"cli"},
+    "authlib": {"controller"},
+    "joserfc": {"controller"},
     "starlette": {"controller"},
     "uvicorn": {"controller"},
     "jinja2": {"controller"},

@@ -14,6 +14,7 @@ from synapse_apply.controller.extras import require_packages
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.following import targets_at_head
 from synapse_apply.controller.loop.rollouts import rollouts_of_source
+from synapse_apply.controller.oidc import check_provider
 from synapse_apply.controller.rules.rollouts import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
 from synapse_apply.controller.source.mirror import GitMirror
@@ -36,6 +37,9 @@ def check_configuration(
     findings = [*reading.findings]
     with collect_findings(findings):
         require_packages()
+    if controller.access is not None and controller.access.oidc is not None:
+        with collect_findings(findings):
+            check_provider(controller.access.oidc)
     with TemporaryDirectory(prefix="synapse-apply-check-") as folder:
         setup = ControllerSetup(file, Path(folder), environ, io.StringIO())
         reader = ConfigurationReader(setup)

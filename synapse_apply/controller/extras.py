@@ -1,4 +1,4 @@
-"""Whether the packages of the extras [controller] and [fleet] are installed."""
+"""Whether the packages of the extras [controller], [fleet] and [oidc] are installed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from synapse_apply.model.errors import InputError
 
 # Of an extra: what needs it, and its packages by the name of their module.
 _EXTRAS = {
+    "oidc": ("`access.oidc` needs it", {"authlib": "authlib"}),
     "controller": (
         "the page needs them",
         {"jinja2": "jinja2", "prometheus_client": "prometheus-client"},

@@ -575,10 +575,11 @@ class PauseRow:
 
 @frozen
 class SessionRow:
-    """Somebody who logged in on the page with a token of `access`, until `until` (wall clock).
+    """Somebody who logged in on the page, until `until` (wall clock).
 
-    Neither the cookie nor the token is stored: `digest` is the cookie's, and `proof` is an HMAC of
-    the token under the cookie, so that a session ends when its token is another one.
+    `token_name` is that of a token of `access`, or `oidc:NAME`. Neither the cookie nor the token is
+    stored: `digest` is the cookie's, and `proof` is an HMAC of the token, or of what `access` says
+    of the provider, under the cookie, so that a session ends when that is another one.
     """
 
     digest: str

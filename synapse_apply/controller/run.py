@@ -149,6 +149,8 @@ class ConfigurationReader:
                 message_senders[channel.name] = build_message_sender(channel, url, secret)
         access_secrets = AccessSecrets()
         with collect_findings(findings):
+            if controller.access is not None and controller.access.oidc is not None:
+                require_packages("oidc")
             access_secrets = read_usable_access_secrets(controller.access, self.read_secret)
         if findings:
             raise InputError(*findings)

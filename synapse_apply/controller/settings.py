@@ -276,11 +276,27 @@ class ProxyAccess:
 
 
 @frozen
+class OidcAccess:
+    """A provider of OpenID Connect that logs people in on the page.
+
+    `issuer` is its URL as the provider itself writes it. `user_claim` and `groups_claim` are claims
+    of its ID token (OpenID Connect Core 1.0, 2).
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: SecretName
+    user_claim: str = "email"
+    groups_claim: str = "groups"
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+
+
+@frozen
 class AccessRule:
     """Who may do what with which targets.
 
-    `who` are `group:NAME`, `proxy:NAME` or `token:NAME`, as they are; `targets` are patterns
-    (fnmatch) of SOURCE/TARGET.
+    `who` are `group:NAME`, `proxy:NAME`, `oidc:NAME` or `token:NAME`, as they are; `targets` are
+    patterns (fnmatch) of SOURCE/TARGET.
     """
 
     who: tuple[str, ...]
@@ -300,6 +316,7 @@ class Access:
     tokens: Mapping[str, SecretName] = field(default_factory=dict)
     rules: tuple[AccessRule, ...] = field(default=(), metadata={AT: "may"})
     persons: Mapping[str, str] = field(default_factory=dict)
+    oidc: OidcAccess | None = None
 
 
 @frozen

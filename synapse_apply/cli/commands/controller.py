@@ -761,7 +761,7 @@ def accept_push(
     "--who",
     default="",
     metavar="NAME",
-    help="List only rows of this person or token: proxy:NAME or token:NAME.",
+    help="List only rows of this person or token: proxy:NAME, oidc:NAME or token:NAME.",
 )
 @click.option(
     "--limit",

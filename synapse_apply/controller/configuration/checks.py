@@ -18,8 +18,15 @@ from synapse_apply.controller.configuration.decoding import (
     parse_zoned_time_or_none,
 )
 from synapse_apply.controller.configuration.secrets import PLACEHOLDER_VARIABLE
+from synapse_apply.controller.oidc import Provider
 from synapse_apply.controller.outbox.forge import build_status_sender
-from synapse_apply.controller.rules.access import GROUP_PREFIX, TOKEN_PREFIX, get_person_key
+from synapse_apply.controller.rules.access import (
+    GROUP_PREFIX,
+    OIDC_PREFIX,
+    PROXY_PREFIX,
+    TOKEN_PREFIX,
+    get_person_key,
+)
 from synapse_apply.controller.rules.judging import is_stricter
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import (
@@ -27,6 +34,7 @@ from synapse_apply.controller.settings import (
     Access,
     Controller,
     Mode,
+    OidcAccess,
     Right,
     SecretName,
     Source,
@@ -130,7 +138,7 @@ class _Checks:
         """The page shows what no stranger may see: who can reach it is asked who they are."""
         host, port = self._controller.listen_host, self._controller.listen_port
         access, path = self._controller.access, ("listen",)
-        is_closed = access is not None and (access.proxy is not None or bool(access.tokens))
+        is_closed = access is not None and bool(access.proxy or access.oidc or access.tokens)
         if port > _GREATEST_PORT:
             detail = f"port {port} is greater than {_GREATEST_PORT}"
             self._error(path, "Invalid port", detail, "write an address such as 127.0.0.1:8080")
@@ -138,8 +146,8 @@ class _Checks:
             self._error(
                 path,
                 "The page would be open to everyone",
-                f"`listen` is {host}, which other machines can reach, and `access` has neither a "
-                "proxy nor tokens",
+                f"`listen` is {host}, which other machines can reach, and `access` has no "
+                "proxy, no provider of OpenID Connect and no tokens",
                 "configure `access`, or listen on 127.0.0.1",
             )
 
@@ -330,6 +338,7 @@ class _Checks:
         access = self._controller.access
         if access is not None:
             self._check_proxy(access)
+            self._check_oidc(access.oidc)
             self._check_tokens(access)
             self._check_names(access)
         for name, source in self._controller.sources.items():
@@ -365,11 +374,30 @@ class _Checks:
                 "set `public_url` to the address at which people reach the proxy",
             )
 
+    def _check_oidc(self, oidc: OidcAccess | None) -> None:
+        if oidc is None:
+            return
+        path: FieldPath = ("access", "oidc")
+        if not self._controller.public_url.startswith("https://"):
+            self._error(
+                path,
+                "Nobody can log in through the provider",
+                "the provider sends people back to `public_url`, and a session needs https there",
+                "set `public_url` to the https address at which people reach the page",
+            )
+        findings: list[Diagnostic] = []
+        with collect_findings(findings):
+            Provider(oidc)
+        for finding in findings:
+            self._error((*path, "issuer"), finding.summary, finding.detail, finding.hint)
+
     def _check_tokens(self, access: Access) -> None:
         """One secret under two names would be two people; a token without a right is none."""
         places: dict[SecretName, str] = {}
         if access.proxy is not None:
             places[access.proxy.secret] = "the proxy"
+        if access.oidc is not None:
+            places[access.oidc.client_secret] = "the provider"
         for name, secret in access.tokens.items():
             other = places.setdefault(secret, f"token {name}")
             if other != f"token {name}":
@@ -404,6 +432,15 @@ class _Checks:
                             f"`access.tokens` has no `{name}`",
                             suggest_name(name, access.tokens, hint),
                         )
+                elif who.startswith(OIDC_PREFIX) and access.oidc is None:
+                    self._error(
+                        path,
+                        "No request can have this identity",
+                        f"`{who}` is a person whom a provider logs in, but `access` has no `oidc`",
+                        "configure access.oidc, or name a token",
+                    )
+                elif access.oidc is not None and not who.startswith(PROXY_PREFIX):
+                    pass
                 elif access.proxy is None:
                     self._error(
                         path,

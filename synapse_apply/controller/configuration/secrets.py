@@ -28,10 +28,11 @@ _USABLE_SECRET = re.compile(r"[!-~]{16,4096}")
 
 @frozen
 class AccessSecrets:
-    """The secrets of `access`: the proxy's, and the tokens by the name of who has them."""
+    """The secrets of `access`: of the proxy, of tokens by their holders' names, of `oidc`."""
 
     proxy: Sensitive | None = None
     tokens: Mapping[str, Sensitive] = field(default_factory=dict)
+    oidc: Sensitive | None = None
 
 
 def read_usable_access_secrets(
@@ -47,6 +48,8 @@ def read_usable_access_secrets(
     names = {f"tokens.{name}": secret for name, secret in access.tokens.items()}
     if access.proxy is not None:
         names["proxy.secret"] = access.proxy.secret
+    if access.oidc is not None:
+        names["oidc.client_secret"] = access.oidc.client_secret
     secrets = {name: read_secret(secret) for name, secret in names.items()}
     names_by_text: dict[str, str] = {}
     for name, secret in secrets.items():
@@ -68,8 +71,9 @@ def read_usable_access_secrets(
                 position=names[name].position,
             )
     return AccessSecrets(
-        secrets.pop("proxy.secret", None),
-        {name.removeprefix("tokens."): secret for name, secret in secrets.items()},
+        proxy=secrets.pop("proxy.secret", None),
+        oidc=secrets.pop("oidc.client_secret", None),
+        tokens={name.removeprefix("tokens."): secret for name, secret in secrets.items()},
     )
 
 
@@ -126,6 +130,7 @@ _SECRET_PATHS: tuple[tuple[str, ...], ...] = (
     ("notify", "*", "slack", "url"),
     ("hooks", "*", "secret"),
     ("access", "proxy", "secret"),
+    ("access", "oidc", "client_secret"),
     ("access", "tokens", "*"),
     ("store", "url"),
 )

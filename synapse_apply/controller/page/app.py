@@ -11,7 +11,9 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Literal
+from secrets import token_urlsafe
+from threading import BoundedSemaphore
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from starlette.applications import Starlette
@@ -25,6 +27,7 @@ from synapse_apply.controller import api_types as types
 from synapse_apply.controller import verbs
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.oidc import CALLBACK_PATH, Attempt, Provider, ProviderError
 from synapse_apply.controller.page import (
     addresses,
     lists,
@@ -34,7 +37,7 @@ from synapse_apply.controller.page import (
     sessions,
 )
 from synapse_apply.controller.page.api import BadQueryError, format_safe_json, write_document
-from synapse_apply.controller.page.guard import LOGIN_PATH, LOGOUT_PATH
+from synapse_apply.controller.page.guard import LOGIN_PATH, LOGOUT_PATH, OIDC_PATH
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
 from synapse_apply.controller.page.readable_store import RestrictedStore
@@ -59,6 +62,7 @@ from synapse_apply.controller.page.visitor import (
     forbidden,
     identify_person,
     is_equal_secret,
+    is_harmless_name,
 )
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import TargetName
@@ -73,6 +77,7 @@ from synapse_apply.model.values import Sensitive
 
 Forge = Literal["github", "gitlab"]
 HookSecretValues = Mapping[Forge, Sensitive]
+T = TypeVar("T")
 _Endpoint = Callable[[Request], Awaitable[Response]]
 # Under which path which template shows what, and which part of the page is marked as the current.
 _PAGES: Mapping[str, tuple[str, str, Callable[[Visitor], Mapping[str, Any] | None]]] = {
@@ -101,6 +106,8 @@ _NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is wrong.")
 _RETRY_SECONDS = 5
 # Not many forms with a wrong token wait at once; a right one never waits.
 _WRONG_TOKEN_SECONDS, _MOST_WRONG_TOKENS = 1.0, 20
+# How long somebody may take to log in at the provider, and how many at once wait for its answer.
+_PROVIDER_SECONDS, _MOST_AT_PROVIDER = 600.0, 8
 _STORE_IS_AWAY = "The controller retries every few seconds. Its log has the reason."
 
 
@@ -123,6 +130,7 @@ class PageApp:
         self._clock = clock
         self._open_pushes = 0
         self._wrong_tokens = 0
+        self._at_provider = BoundedSemaphore(_MOST_AT_PROVIDER)
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
@@ -137,6 +145,8 @@ class PageApp:
             Route("/readyz", self.send_readiness),
             Route(LOGIN_PATH, self.show_login),
             Route(LOGIN_PATH, self._login(own_origins), methods=["POST"]),
+            Route(OIDC_PATH, self.begin_oidc_login),
+            Route(CALLBACK_PATH, self.end_oidc_login),
             Route(LOGOUT_PATH, self._logout(own_origins), methods=["POST"]),
             *(Route(path, self._page(*page)) for path, page in _PAGES.items()),
             *(Route(f"{API_PREFIX}{path}", self._list(of)) for path, of in _DOCUMENTS.items()),
@@ -175,7 +185,7 @@ class PageApp:
                 return Person(f"{TOKEN_PREFIX}{name}") if name else None
             has_sessions = sessions.has_sessions(request, settings)
             value = sessions.read_cookie(request) if has_sessions else ""
-            return sessions.find_session_holder(self._store, access, secrets.tokens, value, now)
+            return sessions.find_session_holder(self._store, access, secrets, value, now)
 
         is_api = request.url.path.startswith(API_PREFIX)
         person = identify_person(
@@ -208,7 +218,7 @@ class PageApp:
         if not sessions.has_sessions(request, self._loop.get_settings()):
             raise forbidden(
                 "You cannot log in here",
-                "The form is for `access` with tokens, and for a `public_url` with https.",
+                "This needs `access` with `tokens` or `oidc`, and a `public_url` with https.",
                 "Open the page at its `public_url`. At a loopback address, also through `ssh -L`, "
                 "the browser asks for the token itself.",
             )
@@ -234,15 +244,80 @@ class PageApp:
                 finally:
                     self._wrong_tokens -= 1
                 return self._render_login(page, HTTPStatus.FORBIDDEN)
-            value, session = sessions.make_session(name, secrets.tokens[name], self._clock())
-            people, old = self._loop.get_people_actions(), sessions.read_cookie(request)
-            who = f"{TOKEN_PREFIX}{name}"
-            await run_in_threadpool(people.log_in, who, session, sessions.digest_of(old))
-            response = RedirectResponse(page, HTTPStatus.SEE_OTHER)
-            sessions.write_cookie(response, value)
-            return response
+            person = Person(f"{TOKEN_PREFIX}{name}")
+            return await run_in_threadpool(self._open_session, request, person, page)
 
         return log_in
+
+    def _open_session(self, request: Request, person: Person, page: str) -> Response:
+        """The page that was asked for, with the cookie of a new session."""
+        access, secrets = self._loop.get_settings().access, self._read_access_secrets()
+        made = access and sessions.make_session(access, secrets, person, self._clock())
+        if not made:
+            raise _not_logged_in("You are in too many groups, or `access` has changed meanwhile.")
+        (value, session), old = made, sessions.read_cookie(request)
+        people = self._loop.get_people_actions()
+        people.log_in(person.identity, session, sessions.digest_of(old))
+        response = RedirectResponse(page, HTTPStatus.SEE_OTHER)
+        sessions.write_cookie(response, value)
+        return response
+
+    def begin_oidc_login(self, request: Request) -> Response:
+        """Sends the browser to the provider, with a cookie that its answer has to match."""
+        page = sessions.choose_page(request.query_params.get("page", ""))
+        attempt, public_url = Attempt(token_urlsafe(32)), self._loop.get_settings().public_url
+        address = self._ask_provider(
+            request, lambda provider: provider.build_login_url(attempt, public_url)
+        )
+        response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        cookie = f"{attempt.secret}.{sessions.encode_text(page)}"
+        sessions.write_cookie(response, cookie, sessions.ATTEMPT_COOKIE, _PROVIDER_SECONDS)
+        return response
+
+    def end_oidc_login(self, request: Request) -> Response:
+        """A session for whom the provider names, in the browser that began this log-in."""
+        secret, _, page = request.cookies.get(sessions.ATTEMPT_COOKIE, "").partition(".")
+        attempt, answer = Attempt(secret), request.query_params
+        state, expected = answer.get("state", ""), attempt.derive("state")
+        if not secret or not hmac.compare_digest(state.encode(), expected.encode()):
+            raise _not_logged_in("The log-in did not begin in this browser within ten minutes.")
+        code, public_url = answer.get("code", ""), self._loop.get_settings().public_url
+        if not code:
+            raise _not_logged_in("The provider refused the log-in.")
+        client_secret = self._read_access_secrets().oidc
+
+        def identify(provider: Provider) -> Person:
+            if client_secret is None:
+                raise ProviderError("The controller has no secret for the provider.")
+            return provider.identify(attempt, code, public_url, client_secret, self._clock())
+
+        person = self._ask_provider(request, identify)
+        if not is_harmless_name(person.identity.partition(":")[2]):
+            raise _not_logged_in(
+                "The provider's name for you has characters that no name can have."
+            )
+        response = self._open_session(
+            request, person, sessions.choose_page(sessions.decode_text(page))
+        )
+        sessions.write_cookie(response, "", sessions.ATTEMPT_COOKIE)
+        return response
+
+    def _ask_provider(self, request: Request, ask: Callable[[Provider], T]) -> T:
+        """What the provider of `access.oidc` answers; RequestRefused without an answer."""
+        self._require_sessions(request)
+        access = self._loop.get_settings().access
+        if access is None or access.oidc is None:
+            raise HTTPException(*_NOT_FOUND)
+        if not self._at_provider.acquire(blocking=False):
+            raise HTTPException(
+                HTTPStatus.SERVICE_UNAVAILABLE, "Too many log-ins. Try again later."
+            )
+        try:
+            return ask(Provider(access.oidc))
+        except ProviderError as problem:
+            raise _not_logged_in(str(problem)) from None
+        finally:
+            self._at_provider.release()
 
     def _logout(self, own_origins: Collection[str]) -> _Endpoint:
         """Ends the session of the browser that sends the form."""
@@ -463,6 +538,10 @@ def _named_in_path(request: Request) -> TargetName | str:
     if "source" in named:
         return TargetName(named["source"], named["target"])
     return str(named.get("rollout", ""))
+
+
+def _not_logged_in(detail: str) -> RequestRefused:
+    return forbidden("You are not logged in", detail, f"Log in again at {LOGIN_PATH}.")
 
 
 def _split_refusal(

@@ -24,7 +24,7 @@ from synapse_apply.controller import verbs
 from synapse_apply.model.secrets.secret_rules import is_loopback
 
 HOOK_PREFIX = "/hooks/"
-LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
+LOGIN_PATH, LOGOUT_PATH, OIDC_PATH = "/login", "/logout", "/login/oidc"
 _VERBS = "|".join(verb.name for verb in verbs.OF_TARGETS)
 _ROLLOUT_VERBS = "|".join(verb.name for verb in verbs.OF_ROLLOUTS)
 _ACTION_PATH = re.compile(

@@ -19,6 +19,7 @@ from synapse_apply.controller.page.sessions import has_sessions
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
 from synapse_apply.controller.rules.access import (
+    OIDC_PREFIX,
     TOKEN_PREFIX,
     Person,
     can_pause_scope,
@@ -83,7 +84,7 @@ class Visitor:
 
     @property
     def identity(self) -> str:
-        """`proxy:NAME` or `token:NAME`; "" where nobody asks who it is."""
+        """`proxy:NAME`, `oidc:NAME` or `token:NAME`; "" where nobody asks who it is."""
         return self.person.identity if self.person else ""
 
     @property
@@ -94,8 +95,8 @@ class Visitor:
     @property
     def has_session(self) -> bool:
         """Whether they have logged in here by a session, so that they can log out."""
-        is_token = self.identity.startswith(TOKEN_PREFIX)
-        return is_token and has_sessions(self.request, self.settings)
+        is_own = self.identity.startswith((OIDC_PREFIX, TOKEN_PREFIX))
+        return is_own and has_sessions(self.request, self.settings)
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -245,7 +246,7 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
     user = _decode_header(next(iter(values[proxy.user_header]), ""))
     if not user:
         return None
-    if not _is_harmless_name(user):
+    if not is_harmless_name(user):
         raise forbidden(
             "Invalid user name",
             f"{proxy.user_header} must have at most {_MAX_NAME_LENGTH} letters, digits and marks "
@@ -261,7 +262,7 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
         )
     # One with an odd name counts for nothing, as no rule names it.
     names = (group.strip(" \t") for group in _decode_header(groups).split(","))
-    return Person(f"proxy:{user}", frozenset(filter(_is_harmless_name, names)))
+    return Person(f"proxy:{user}", frozenset(filter(is_harmless_name, names)))
 
 
 def _decode_header(value: str) -> str:
@@ -275,7 +276,7 @@ def _decode_header(value: str) -> str:
         return "\ufffd"
 
 
-def _is_harmless_name(name: str) -> bool:
+def is_harmless_name(name: str) -> bool:
     """Whether a name is one spelling of itself, and can be shown, logged and compared."""
     return (
         0 < len(name) <= _MAX_NAME_LENGTH

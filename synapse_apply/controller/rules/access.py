@@ -22,7 +22,7 @@ from synapse_apply.model.frozen import frozen
 
 T = TypeVar("T")
 
-GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
+GROUP_PREFIX, OIDC_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "oidc:", "proxy:", "token:"
 
 _WILDCARDS = frozenset("*?[")
 HIDDEN_TARGET = "another target of this controller"
@@ -38,7 +38,7 @@ _DOCUMENTS, _VALUES = ("plan_json", "report_json"), ("fields", "before", "after"
 
 @frozen
 class Person:
-    """Who asks: `identity` is `proxy:NAME` or `token:NAME`, `groups` are names without a prefix."""
+    """Who asks: `proxy:NAME`, `oidc:NAME` or `token:NAME`; `groups` are names without a prefix."""
 
     identity: str
     groups: frozenset[str] = frozenset()
@@ -154,9 +154,12 @@ def _surely_covers(pattern: str, scope: str) -> bool:
 def _rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
     # Whether there still is what says that somebody is who they say.
     who = person.identity if person else ""
-    has_proxy = who.startswith(PROXY_PREFIX) and access.proxy is not None
-    is_token = who.startswith(TOKEN_PREFIX) and who.removeprefix(TOKEN_PREFIX) in access.tokens
-    if person is not None and (has_proxy or is_token):
+    is_backed = {
+        PROXY_PREFIX: access.proxy is not None,
+        OIDC_PREFIX: access.oidc is not None,
+        TOKEN_PREFIX: who.removeprefix(TOKEN_PREFIX) in access.tokens,
+    }
+    if person is not None and is_backed.get(who.partition(":")[0] + ":"):
         names = {who, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
         yield from (rule for rule in access.rules if not names.isdisjoint(rule.who))
 

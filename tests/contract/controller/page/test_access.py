@@ -46,6 +46,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
+from synapse_apply.controller.rules.access import Person
 from synapse_apply.controller.settings import FixedPause, Mode, SecretName, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.model.cron import Cron, Window
@@ -608,8 +609,9 @@ def test_a_session_ends_by_its_time(tmp_path):
         ) as server,
     ):
         page = ServedPage(server.url, samples.StubLoop(settings), store)
-        (name,) = [name for name in people.SECRETS.tokens if name == "ops"]
-        value, session = make_session(name, people.SECRETS.tokens[name], samples.NOW)
+        value, session = make_session(
+            people.ACCESS, people.SECRETS, Person("token:ops"), samples.NOW
+        )
         with store.write() as writer:
             writer.put(session)
         cookie = {"Cookie": f"__Host-synapse-apply={value}", "Host": PUBLIC_HOST}

@@ -230,6 +230,40 @@ def test_people_need_a_proxy():
     assert describe(findings) == [("No request can have this identity", MAY_LINE, True)]
 
 
+OIDC = "issuer: https://login.example, client_id: us, client_secret: {env: OIDC}"
+
+
+@pytest.mark.parametrize(
+    ("oidc", "url", "summary"),
+    [
+        (OIDC, "https://page.example", ""),
+        (OIDC, "http://page.example", "Nobody can log in through the provider"),
+        (OIDC.replace("https", "http"), "https://page.example", "Invalid URL"),
+        (OIDC.replace("https://", ""), "https://page.example", "Malformed value"),
+        (
+            OIDC.replace("{env: OIDC}", "s3cr3t"),
+            "https://page.example",
+            "The file contains a secret",
+        ),
+        (OIDC.replace("OIDC", "OPS"), "https://page.example", "Two identities share one secret"),
+        ("issuer: https://login.example", "https://page.example", "Missing field"),
+    ],
+)
+def test_people_may_come_from_a_provider(oidc, url, summary):
+    """Its groups and its people can be named without a proxy; what cannot work is an error."""
+    old = TEXT[TEXT.index("public_url") : TEXT.index("  tokens")]
+    new = f"public_url: {url}\naccess:\n  oidc: {{{oidc}}}\n"
+    may = 'who: ["group:sre", "oidc:ann@acme.example"], do: [read]'
+    findings = read(may=may, old=old, new=new)
+    assert {finding.summary for finding in findings} == ({summary} if summary else set())
+    assert "s3cr3t" not in str(findings)
+
+
+def test_a_person_of_a_provider_needs_one():
+    findings = read(may='who: ["oidc:ann@acme.example"], do: [read]')
+    assert describe(findings) == [("No request can have this identity", MAY_LINE, True)]
+
+
 @pytest.mark.parametrize(
     ("rule", "may", "is_enough"),
     [

@@ -207,7 +207,7 @@ def test_the_secrets_of_access_are_the_controllers_own():
         ("targets:", "hosts: [https://a], targets:", 4, "host"),
         ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:8080", 3, "open to everyone"),
         ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
-        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "neither a proxy"),
+        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "has no proxy"),
         ("kind: Controller", "kind: Controller\npublic_url: https://u:p@x", 3, "without credentials"),
         ("kind: Controller", "kind: Controller\npublic_url: https://[x/y", 3, "URL"),
         ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
