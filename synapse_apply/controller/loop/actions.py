@@ -240,6 +240,7 @@ class PeopleActions:
         if known_row is not None and known_rule is not None and known_rule.not_author:
             with suppress(SourceUnavailable):
                 parts.fetch_wanted_commit(known_row)
+            parts.authors_to_apply(known_row)
         with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._present_target(name)

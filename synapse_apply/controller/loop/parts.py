@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -399,13 +400,19 @@ class LeasedLeader:
 
 
 _MOST_PAIRS = 256
+_LONG_FAILURE_SECONDS = 1.0
 
 
 class CommitCache:
-    """Asks mirrors about the commits between two, once for each pair; used by any thread."""
+    """Asks mirrors about the commits between two, once for each pair; used by any thread.
+
+    What took a second to fail is asked again after ten times as long, whoever asks meanwhile: a
+    transaction that others wait for may ask what was asked before it.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        # An answer, and until when it holds.
+        self._known: OrderedDict[tuple[str, ...], tuple[Any, float]] = OrderedDict()
         self._lock = Lock()
 
     def authors_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> tuple[str, ...] | None:
@@ -427,16 +434,20 @@ class CommitCache:
         if ask is None:
             return None
         key = ask.__name__, row.name.source, since, row.wanted_commit
+        begun = time.monotonic()
         with self._lock:
-            if key in self._known:
+            known, until = self._known.get(key, (None, begun))
+            if begun < until:
                 self._known.move_to_end(key)
-                return cast("T", self._known[key])
+                return cast("T | None", known)
+        answer, until = None, math.inf
         try:
             answer = ask(row.wanted_commit, since)
         except SynapseApplyError:
-            return None
+            seconds = time.monotonic() - begun
+            until = begun + 11 * seconds if seconds >= _LONG_FAILURE_SECONDS else begun
         with self._lock:
-            self._known[key] = answer
+            self._known[key] = answer, until
             while len(self._known) > _MOST_PAIRS:
                 self._known.popitem(last=False)
         return answer

@@ -201,6 +201,14 @@ class GitMirror:
         people = {text for line in lines for text in line.split("\0")}
         if self._signatures is not None:
             people |= self._signatures.signers(commit, *excluded)
+        if sum(map(len, people)) > _MAX_PEOPLE:
+            raise SourceUnavailable.from_summary(
+                "The authors' names of a source are too long",
+                f"{self._source.name}: up to {commit[:12]} they have more than {_MAX_PEOPLE:,} "
+                "characters, and the controller keeps no more.",
+                "Check who wrote the newest commits.",
+                position=self._source.position,
+            )
         return tuple(sorted(people - {""}))
 
     def list_new_commits(self, commit: str, since_commit: str) -> NewCommits:
@@ -414,6 +422,8 @@ def _name_memory(ref: str) -> str:
 MAX_COMMIT_BYTES = 64 * 1024
 _SHOWN_COMMITS = 20
 _MAX_AUTHOR, _MAX_SUBJECT = 200, 300
+# All names and addresses of authors together: some 20,000 people.
+_MAX_PEOPLE = 1024 * 1024
 _DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
-from synapse_apply.controller.ports import ActionRefused, Permit, RunResult
+from synapse_apply.controller.ports import ActionRefused, Permit, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
@@ -308,6 +311,37 @@ def test_no_page_waits_for_a_repository(world, loop, monkeypatch):
         finally:
             gate.set()
     assert fetches == ["c1"]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_git_is_not_asked_while_others_wait_for_the_store(world, monkeypatch, is_told):
+    """A history that takes long to read, or to fail, stops no other write."""
+    world.set_rules(replace(APPROVE, not_author=True))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.begin()
+    ends: list[bool] = []
+
+    def write() -> None:
+        with world.store.write():
+            pass
+
+    def list_slowly(commit: str, since_commit: str) -> tuple[str, ...]:
+        other = threading.Thread(target=write)
+        other.start()
+        other.join(5)
+        ends.append(not other.is_alive())
+        time.sleep(1.0)
+        if not is_told:
+            raise SourceUnavailable(error_finding("It takes too long"))
+        return ("Kim",)
+
+    monkeypatch.setattr(world.repository, "list_author_names_and_emails", list_slowly)
+    with (
+        nullcontext() if is_told else pytest.raises(ActionRefused, match="cannot read the authors")
+    ):
+        world.approve(ANN, FIRST)
+    assert ends == [True]
+    assert len(world.store.list_approvals(PROD)) == is_told
 
 
 def test_what_is_rejected_stays_held_and_loses_its_approvals(world, loop):

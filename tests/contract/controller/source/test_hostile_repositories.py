@@ -187,3 +187,19 @@ def test_a_look_at_trees_that_hold_one_another_many_times(upstream, look, leaf):
     """They are listed up to a bound, which is told."""
     upstream.commit_nested_trees({"synapse-apply.yaml": PROJECT}, "manifests", leaf=leaf)
     assert "A commit has too many files: " in look()
+
+
+def test_names_of_authors_that_would_fill_the_memory(upstream, mirror):
+    """The controller keeps them for each target: of a history that has too many, nobody is told."""
+    first = upstream.commit(FILES)
+    commit = mirror.fetch_head().commit
+    assert mirror.list_author_names_and_emails(commit, "") == ("x",)
+    lines = [
+        f"commit refs/heads/main\nauthor {number}{'a' * 60_000} <x> 1 +0000\n"
+        f"committer x <x> 1 +0000\ndata 0\n{'' if number else f'from {first}'}\n"
+        for number in range(20)
+    ]
+    git(upstream.path, "fast-import", "--quiet", input="".join(lines).encode())
+    commit = mirror.fetch_head().commit
+    with pytest.raises(SourceUnavailable, match="names of a source are too long"):
+        mirror.list_author_names_and_emails(commit, first)
