@@ -389,7 +389,7 @@ class RestoredField:
     def name(self) -> str:
         """For people: "description of plugin/yolo"."""
         if not self.address:
-            return "more fields"
+            return "another field"
         is_one_field = self.field not in {"", MANY_FIELDS}
         return f"{self.field} of {self.address}" if is_one_field else self.address
 

@@ -15,6 +15,7 @@ from synapse_apply.controller.page.addresses import build_target_path
 from synapse_apply.controller.planned_rows import Judgement, PlannedRow
 from synapse_apply.controller.rows import END_OF_BRAKE, RestoredField, RunCause, RunVerb, TargetRow
 from synapse_apply.controller.rules.brakes import (
+    are_told,
     describe,
     is_restoring,
     list_told,
@@ -54,11 +55,10 @@ def count_restored(
 
 def is_known_drift(parts: LoopParts, row: TargetRow, decision: TargetDecision) -> bool:
     """Whether people were told of all that drifted, as of what was restored often."""
-    after, judgement = parts.settings.defaults.brake.after, decision.judgement
-    known = {(one.address, one.field) for one in row.restored if one.count >= after}
+    judgement = decision.judgement
     rows = (*judgement.permitted_rows, *judgement.waiting_rows)
     drifted = [one for one in rows if is_restoring(one, is_live=decision.terms.is_live)]
-    return bool(drifted) and all((one.address, f) in known for one in drifted for f in one.fields)
+    return bool(drifted) and are_told(row, drifted, parts.settings.defaults.brake)
 
 
 def release_brakes(parts: LoopParts, writer: StoreWriter, scope: str) -> list[TargetRow]:

@@ -114,10 +114,16 @@ def target_row_after_restoring(
     if planned_rows is not None:
         # Of a row that was refused before it was compared, nobody knows the fields.
         fields_of = {one.address: one.fields for one in planned_rows}
+        others_wait = any(
+            (one.address, field) not in fields
+            for one in planned_rows
+            if is_restoring(one, is_live=is_live)
+            for field in one.fields
+        )
         still_held = {
             (address, field)
             for address, field in still_held
-            if (address, field) == _OTHER_FIELDS
+            if ((address, field) == _OTHER_FIELDS and others_wait)
             or (
                 address in fields_of
                 and (not fields_of[address] or {field, MANY_FIELDS} & {*fields_of[address]})
@@ -130,6 +136,13 @@ def target_row_after_restoring(
         reverse=True,
     )
     return replace(row, restored=tuple(braked))
+
+
+def are_told(row: TargetRow, restoring: Iterable[PlannedRow], brake: Brake) -> bool:
+    """Whether people were told of each field that rows would restore."""
+    often = {(one.address, one.field): one.count >= brake.after for one in row.restored}
+    others = often.get(_OTHER_FIELDS, False)
+    return all(often.get((one.address, f), others) for one in restoring for f in one.fields)
 
 
 def list_told(before: TargetRow, after: TargetRow, brake: Brake) -> list[RestoredField]:

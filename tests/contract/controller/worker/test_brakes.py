@@ -28,6 +28,7 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
+from synapse_apply.controller.rules import brakes
 from synapse_apply.controller.settings import (
     HOUR,
     MINUTE,
@@ -359,6 +360,26 @@ def test_a_held_field_beside_too_many_to_name(world, site):
     assert world.list_told() == ["plugin/a was restored 3 times"]
     (hold_row,) = world.store.list_holds(NAME)
     assert hold_row.held_row.reason is HoldReason.BRAKE
+
+
+def test_what_counts_with_others_is_told_once_and_let_go(world, site, monkeypatch):
+    """A field that found no place: told once, held while it waits, and no longer once it is in sync."""
+    monkeypatch.setattr(brakes, "_MAX_FIELDS", 0)
+    world.edit_and_pass(20)
+    told = ["another field was restored 3 times"]
+    assert world.list_told() == told
+    assert world.inbox.describe() == ["drift acme/prod"] * 3
+    world.use_rule(replace(AUTO, brake_holds=(BrakeHold(),)))
+    site.edit(description="by hand")
+    world.pass_time(2 * MINUTE)
+    assert world.target.state is TargetCondition.HELD
+    site.edit(description=GIT)
+    world.pass_time(2 * MINUTE)
+    assert world.target.state is TargetCondition.IN_SYNC
+    world.pass_time(30 * HOUR, step=10 * HOUR)
+    site.edit(name="Another")
+    world.pass_time(2 * MINUTE)
+    assert world.target.state is TargetCondition.IN_SYNC
 
 
 def test_metrics_have_the_fields(world, site):
