@@ -67,16 +67,14 @@ def settle_owners(
             return look, decision
         # Since this transaction, in which the others are read: of two that are checked at once,
         # the one that writes first is the owner, whichever looked first.
-        now = parts.clock.read_wall()
+        owned = parts.store.list_owners(url, [*wished])
+        # Not before theirs, also where a clock is behind.
+        now = max([parts.clock.read_wall(), *(row.since for row in owned if row.name != name)])
         wished = {
             thing: one if one == known.get(thing) else replace(one, since=now)
             for thing, one in wished.items()
         }
-        others = {
-            row.thing: row
-            for row in parts.store.list_owners(url, [*wished])
-            if _comes_before(parts, row, wished[row.thing])
-        }
+        others = {row.thing: row for row in owned if _comes_before(parts, row, wished[row.thing])}
         owners = {
             claim.address: name_to_readers(parts.settings.access, name, others[claim.thing].name)
             for claim in result.claims

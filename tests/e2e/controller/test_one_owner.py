@@ -23,6 +23,7 @@ from installed import environment
 from support.core import programs
 
 from synapse_apply.controller.loop import working
+from synapse_apply.controller.loop.clock import CorrectedClock
 from synapse_apply.controller.rows import OwnerRow, TargetName
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -240,25 +241,36 @@ def test_both_recorded_it_before(site: Site) -> None:
     assert site.describe() == [f"of {owners[0]}"]
 
 
+@pytest.mark.parametrize("behind", [0.0, 100.0])
 def test_of_two_that_are_checked_at_once_one_is_the_owner(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, behind: float
 ) -> None:
-    """One is about to write what it manages while the other, which looked later, writes first."""
+    """One is about to write what it manages while the other, which looked later, writes first.
+
+    Also where the clock of the one is behind.
+    """
     begun, written = threading.Event(), threading.Event()
     list_owned, settle_owners = ControllerStore.list_owned, working.settle_owners
+    read_wall, late = CorrectedClock.read_wall, set[int]()
 
     def list_owned_and_wait(store: ControllerStore, name: TargetName) -> Sequence[OwnerRow]:
         known = list_owned(store, name)
         if not begun.is_set():
             begun.set()
             assert written.wait(60)
+            late.add(threading.get_ident())
         return known
 
     def settle_and_tell(*given: Any) -> Any:
         settled = settle_owners(*given)
         written.set()
+        late.discard(threading.get_ident())
         return settled
 
+    def read_wall_late(clock: CorrectedClock) -> float:
+        return read_wall(clock) - behind * (threading.get_ident() in late)
+
+    monkeypatch.setattr(CorrectedClock, "read_wall", read_wall_late)
     monkeypatch.setattr(ControllerStore, "list_owned", list_owned_and_wait)
     monkeypatch.setattr(working, "settle_owners", settle_and_tell)
     states = site.follow(1)
