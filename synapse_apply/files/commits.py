@@ -33,6 +33,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.files.tree import (
     BLOCK,
+    MOST_LINKS,
     Entry,
     EntryKind,
     Tree,
@@ -279,10 +280,10 @@ class CommitTree(Tree):
 
     def leads_to_folder(self, link: Entry) -> bool:
         """Whether a link finally leads to a folder of the tree."""
-        seen_paths: set[str] = set()
         entry: Entry | None = link
-        while entry is not None and entry.kind is EntryKind.LINK and entry.path not in seen_paths:
-            seen_paths.add(entry.path)
+        for _ in range(MOST_LINKS):
+            if entry is None or entry.kind is not EntryKind.LINK:
+                break
             entry = self.behind_no_link(join_link(entry, self.link_text(entry)))
         return entry is not None and entry.kind is EntryKind.FOLDER
 

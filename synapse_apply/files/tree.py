@@ -17,6 +17,8 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.secrets.secret_rules import is_in_forbidden_folder
 
 BLOCK = 1024 * 1024
+# As Linux follows: else a chain of links is walked anew for each of them.
+MOST_LINKS = 40
 _MAX_TEXT_BYTES = 1024 * 1024
 # Letters and marks without a glyph.
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -137,6 +139,8 @@ class Tree(ABC):
                 )
             if path in seen_paths:
                 raise _link_error(link, "points to itself")
+            if len(seen_paths) == MOST_LINKS:
+                raise _link_error(link, f"leads over more than {MOST_LINKS} links")
             seen_paths.add(path)
             next_entry = self.behind_no_link(path)
             if next_entry is None:

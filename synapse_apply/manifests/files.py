@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import posixpath
@@ -218,7 +219,13 @@ class _Folder(FolderTree):
             return True
         if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
             return True
-        leads_outside = is_link and leads_outside_folder(path, self._project.root)
+        # One that the system does not follow cannot be read, and its chain may be as long as a
+        # commit makes it.
+        leads_outside = (
+            is_link
+            and not _is_endless_link(path)
+            and leads_outside_folder(path, self._project.root)
+        )
         if leads_outside:
             self._findings.append(_outside_link_finding(path, self._project))
         return leads_outside
@@ -226,6 +233,14 @@ class _Folder(FolderTree):
     def _report(self, summary: str, path: str, detail: str, hint: str) -> None:
         name = format_display_path(self._folder / path, str(Path.cwd()))
         self._findings.append(error_finding(summary, name + detail, hint))
+
+
+def _is_endless_link(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as problem:
+        return problem.errno == errno.ELOOP
+    return False
 
 
 def iter_manifests(

@@ -7,7 +7,6 @@ elsewhere is refused where it is damaged, encrypted, or has overlapping entries.
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 import struct
 import zipfile
@@ -22,7 +21,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX, is_lfs_pointer
 from synapse_apply.packages.ignore import (
+    GIT_DATA,
     find_collisions,
+    find_first_below,
     git_data_errors,
     to_nfc,
     unsafe_name_errors,
@@ -274,17 +275,24 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
         if not info.is_dir() and not findings:
             gathered.entries.append(_package_file(archive, info, label))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
-    folders = dict[str, set[str]]()
-    for path in (info.filename.removesuffix("/") for info in infos):
-        for match in re.finditer(r"(?:^|(?<=/))(?:HEAD|objects|refs)(?=/|$)", path):
-            folders.setdefault(path[: match.start()].removesuffix("/"), set()).add(match[0])
-    for folder, names in folders.items():
-        gathered.findings += git_data_errors(names, folder)
+    gathered.findings += _git_data_errors_of_paths(info.filename for info in infos)
     gathered.findings += find_collisions(entry.path for entry in gathered.entries)
     gathered.findings = [
         finding.with_changes(detail=f"{label}{finding.detail}") for finding in gathered.findings
     ]
     return gathered
+
+
+def _git_data_errors_of_paths(paths: Iterable[str]) -> Iterator[Diagnostic]:
+    """The errors of `git_data_errors` for each folder of a zip; it may have no entry of its own."""
+    ordered = sorted({path.removesuffix("/") + "/" for path in paths})
+    for path in ordered:
+        folder, _, name = path.removesuffix("/").rpartition("/")
+        if name == "HEAD":
+            start = path.removesuffix("HEAD/")
+            yield from git_data_errors(
+                (n for n in GIT_DATA if find_first_below(ordered, f"{start}{n}/")), folder
+            )
 
 
 def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> PackageFile:

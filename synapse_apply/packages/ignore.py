@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import field
 from fnmatch import translate
@@ -53,9 +54,15 @@ def unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
         )
 
 
+# By these names in one folder Git's data is recognised.
+GIT_DATA = ("HEAD", "objects", "refs", "packed-refs")
+
+
 def git_data_errors(names: Iterable[str], folder: str = "") -> Iterator[Diagnostic]:
     """An error where these names in a folder are those of Git's data, whatever it is called."""
-    if {"HEAD", "objects", "refs"} <= set(names):
+    found = set(names)
+    # Where all refs are packed, `refs` is empty: Git and many zips leave it out.
+    if {"HEAD", "objects"} <= found and found & {"refs", "packed-refs"}:
         yield error_finding(
             "Git's data in the package",
             f"{escape_misleading_path(folder or '.')} belongs to Git and may contain credentials.",
@@ -119,14 +126,18 @@ def find_collisions(paths: Iterable[str]) -> list[Diagnostic]:
         if folded_path in files:
             findings.append(_collision(files[folded_path], path))
         files.setdefault(folded_path, path)
-    for path in files.values():
-        parts = path.split("/")
-        # A file where another path needs a folder of the same name.
-        for depth in range(1, len(parts)):
-            parent_path = files.get(_fold("/".join(parts[:depth])))
-            if parent_path is not None:
-                findings.append(_collision(parent_path, path))
+    # A file where another path needs a folder of the same name.
+    ordered = sorted(files)
+    for folded_path, path in files.items():
+        if below := find_first_below(ordered, f"{folded_path}/"):
+            findings.append(_collision(path, files[below]))
     return findings
+
+
+def find_first_below(ordered_paths: Sequence[str], start: str) -> str:
+    """The first of sorted paths that begins with a text, "" for none."""
+    at = bisect_left(ordered_paths, start)
+    return next((path for path in ordered_paths[at : at + 1] if path.startswith(start)), "")
 
 
 def _fold(path: str) -> str:

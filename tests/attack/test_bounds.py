@@ -13,6 +13,7 @@ import random
 import struct
 import subprocess
 import time
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -492,6 +493,37 @@ def test_bad_names_of_a_folder_are_counted(tmp_path: Path, kind: str) -> None:
         "40 more like it in this package",
         "5 more like it in this package",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "code"),
+    [(2, "HEAD/" * 13_000, 1), (300, "a/" * 2_040, 0)],
+    ids=["as Git's data has", "deep folders"],
+)
+def test_long_names_of_a_zip(tmp_path: Path, count: int, name: str, code: int) -> None:
+    """What is asked of each folder above a file must not cost as much as the whole name."""
+    write_release_of_zip(tmp_path)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("config.yaml", "name: P\n")
+        for number in range(count):
+            archive.writestr(f"{number:04}/{name}x", "")
+    assert bounded(tmp_path, "validate")[0] == code
+
+
+@pytest.mark.parametrize("folder", ["p", "manifests"])
+def test_a_long_chain_of_links(tmp_path: Path, folder: str) -> None:
+    """Each link leads to the one before: those that the system would not follow are refused."""
+    write_release_of_zip(tmp_path)
+    manifest = tmp_path / "manifests" / "a.yaml"
+    manifest.write_text(manifest.read_text().replace('"file": "p.zip"', '"source": "p"'))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "config.yaml").write_text("name: P\n")
+    (tmp_path / folder / "0.yaml").write_text("")
+    for number in range(1, 6000):
+        (tmp_path / folder / f"{number}.yaml").symlink_to(f"{number - 1}.yaml")
+    code, said = bounded(tmp_path, "validate")
+    assert code == 1
+    assert ("leads over more than 40 links" if folder == "p" else "Too many levels") in said
 
 
 def write_release_of_zip(folder: Path) -> None:

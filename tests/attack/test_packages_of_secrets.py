@@ -171,6 +171,25 @@ def test_git_data_of_another_name_is_no_package(place: Workplace, server: Embedd
     )
 
 
+@pytest.mark.parametrize("ref", ["", "HEAD"])
+def test_git_data_whose_refs_are_packed_is_no_package(place: Workplace, ref: str) -> None:
+    """As `git clone --mirror` makes it: Git has no empty folder, and many zips have none."""
+    for name in ("HEAD", "config", "packed-refs", "objects/pack/a.pack"):
+        place.write(f"p/data/{name}", "x")
+    commit(place.root, "more")
+    with zipfile.ZipFile(place.root / "x.zip", "w") as archive:
+        for file in (place.root / "p").rglob("*"):
+            if file.is_file():
+                archive.write(file, file.relative_to(place.root / "p"))
+    for source, field in (
+        (json.dumps({"path": "p", "ref": ref} if ref else "p"), "source"),
+        ("x.zip", "file"),
+    ):
+        declare(place, source, field)
+        ran = place.run("validate", code=1)
+        assert "data belongs to Git and may contain credentials" in ran.text
+
+
 def _name(place: Workplace) -> str:
     return "./keys"
 
