@@ -122,14 +122,14 @@ class _Import:
             if not rule.references or parent_id is None:
                 continue
             owner = rule.references, str(parent_id)
+            # Rows that are read at once may each read it.
             if owner not in self._owners:
-                binding = session.select_binding(rule.references)
+                binding, read = session.select_binding(rule.references), None
                 # A failure is kept too: without its owner a record lacks a natural key alone.
-                self._owners[owner] = None
                 with suppress(RemoteError):
                     raw = binding.read_object(session.api, owner[1])
-                    marks = session.declared_target.manifests.marks
-                    self._owners[owner] = binding.decode(raw, marks)
+                    read = binding.decode(raw, session.declared_target.manifests.marks)
+                self._owners[owner] = read
             if (found := self._owners[owner]) is not None:
                 parents[name] = found
         return parents

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 import pytest
 from unit.applying.bench import plugin, release, widget
 from unit.applying.scripted import lost
@@ -30,6 +33,27 @@ def test_an_import_keeps_no_secret(bench):
     )
     assert "s3cret" not in repr(record)
     assert "s3cret" not in repr(bench.store.read_state())
+
+
+def test_rows_of_one_owner_that_are_read_at_once_have_its_name(bench, monkeypatch):
+    """None takes the owner that another one still reads for one that cannot be read."""
+    bench.api.make("plugin", {"name": "yolo", "code": "yolo"})
+    both, get_plugin = threading.Barrier(2), bench.api.get_plugin
+    rows = {}
+    for version in ("1.0.0", "1.1.0"):
+        made = bench.api.create_plugin_release({"plugin": 1, "version": version})
+        rows[Address("release", f"yolo@{version}")] = InventoryRow(str(made["id"]))
+
+    def get_slowly(pk):
+        with suppress(threading.BrokenBarrierError):
+            both.wait(2)
+        return get_plugin(pk)
+
+    monkeypatch.setattr(bench.api, "get_plugin", get_slowly)
+    session = bench.context()
+    session.parallelism = 2
+    records = record_all_live_objects_or_none(session, rows)
+    assert [record.natural_key for record in records] == ["code=yolo@1.0.0", "code=yolo@1.1.0"]
 
 
 def test_all_or_nothing_with_every_finding(bench):
