@@ -334,7 +334,12 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
             for item in document["items"]
             if any(fnmatchcase(item["name"], pattern) for pattern in patterns)
         ]
-        document = {**document, "items": items, "total": len(items)}
+        pauses = [
+            pause
+            for pause in document["pauses"]
+            if any(fnmatchcase(item["name"], pause["scope"]) for item in items)
+        ]
+        document = {**document, "items": items, "total": len(items), "pauses": pauses}
     cli.controller.print_target_list(console, document)
     return 0
 

@@ -93,6 +93,7 @@ class StandIn:
             "items": [*map(build_target, names)],
             "total": 2,
             "source_findings": [{"source": "lab", "finding": finding}],
+            "pauses": [build_pause("acme/d*"), build_pause("other/*")],
         }
 
 
@@ -103,6 +104,11 @@ def build_target(name: str) -> dict[str, Any]:
         "wanted_commit": "1a2b3c4d", "looked_at": None, "finding": None, "waiting_reason": reason,
         "hold_count": 2 if name == "acme/prod" else 0, "path": f"/targets/{name}",
     }  # fmt: skip
+
+
+def build_pause(scope: str) -> dict[str, Any]:
+    times = {"since": "2026-12-01T09:00:00Z", "until": "2026-12-01T10:00:00Z"}
+    return {"scope": scope, "who": "token:ann", "reason": "freeze", **times}
 
 
 @pytest.fixture
@@ -345,6 +351,20 @@ def test_the_status_says_why_targets_wait(tmp_path, server):
         r"^awaiting approval +acme/prod .* 2 rows await approval$", shown, re.MULTILINE
     )
     assert re.search(r"^waiting +acme/dev .* outside its windows until \S+$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "scopes"),
+    [([], ["acme/d*", "other/*"]), (["acme/dev"], ["acme/d*"]), (["acme/prod"], [])],
+    ids=str,
+)
+def test_the_status_lists_the_pauses_of_what_it_shows(tmp_path, server, typed, scopes):
+    shown = ask(tmp_path, server, "status", *typed).stdout
+    assert re.findall(
+        r"(\S+) is paused by token:ann until 2026-12-01T10:00:00Z: freeze", shown
+    ) == (scopes)
+    document = json.loads(ask(tmp_path, server, "status", "--json", *typed).stdout)
+    assert [pause["scope"] for pause in document["pauses"]] == scopes
 
 
 def test_the_status_says_which_sources_cannot_be_followed(tmp_path, server):
