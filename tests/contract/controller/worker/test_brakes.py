@@ -235,7 +235,7 @@ def test_a_person_who_edits_every_minute_for_an_hour(world, site):
     assert world.list_told() == ["description of plugin/a was restored 3 times"]
     # The two before that, and none since.
     assert world.inbox.describe() == ["drift acme/prod"] * 3
-    world.pass_time(HOUR)
+    world.pass_time(HOUR, step=10 * MINUTE)
     assert site.describe() == GIT
     assert site.writes - before == restored + 1
     assert world.target.state is TargetCondition.IN_SYNC
