@@ -301,6 +301,10 @@ class _History:
         # An overlay of then may be gone from the project file, or a changed file be in no list.
         sent = self._record.applied.get(found.path)
         declared = values.get_at_or_absent(desired.spec, found.path)
+        if isinstance(declared, values.SecretRef):
+            place = self._past.session.resolver.find_place(declared)
+            if not (place and isinstance(sent, values.Mac) and sent.place == place):
+                return found
         is_plain = not (isinstance(sent, values.Mac) or values.holds_secret(declared, _INDIRECT))
         if is_plain and not is_same_value(declared, sent, self._resource.rule(found.path).compare):
             return found

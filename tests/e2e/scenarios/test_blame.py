@@ -130,3 +130,39 @@ def test_a_value_of_an_overlay_that_is_gone_has_no_author(applied: Workplace) ->
     applied.write("synapse-apply.yaml", project)
     one = fields(applied, "plugin/yolo", "description")["/description"]
     assert (one["value"], one["commit"], one["author"]) == ("By an overlay", head, None)
+
+
+@pytest.mark.parametrize(
+    ("by", "author"),
+    [("the commit", "Ann Author"), ("an overlay", None), ("one of many changed files", None)],
+)
+def test_a_secret_has_the_author_of_the_variable_that_was_sent(
+    applied: Workplace, by: str, author: str | None
+) -> None:
+    """None where what was sent came from another, which nothing names any more."""
+    applied.environ |= {"RAW_KEY": CANARIES["env"], "RAW_OTHER": "another-secret-of-tests"}
+    lines = "\n      valueFrom:\n        env: RAW_KEY"
+    applied.write("manifests/z.yaml", SECRET.replace(" {valueFrom: {env: RAW_KEY}}", lines))
+    for number in range(25):
+        name = f"more-{number:02}"
+        text = STORAGE.replace("raw-data", name).replace("Raw data", name)
+        applied.write(f"manifests/{name}.yaml", text)
+    document = json.loads((applied.root / "synapse-apply.yaml").read_text())
+    (target,) = document["targets"].values()
+    other = {"valueFrom": {"env": "RAW_OTHER"}}
+    overlay = {"storage/s3": {"spec": {"configuration": {"secret_access_key": other}}}}
+    if by == "an overlay":
+        applied.write(
+            "synapse-apply.yaml",
+            json.dumps({**document, "targets": {"prod": {**target, "overlays": overlay}}}),
+        )
+    head = commit(applied, "Ann Author")
+    if by == "one of many changed files":
+        applied.edit("manifests/z.yaml", "RAW_KEY", "RAW_OTHER")
+        for file in sorted((applied.root / "manifests").glob("more-*")):
+            file.write_text(f"# changed\n{file.read_text()}")
+    applied.apply()
+    applied.write("synapse-apply.yaml", json.dumps(document))
+    one = fields(applied, "storage/s3")["/configuration/secret_access_key"]
+    assert str(one["commit"]).startswith(head)
+    assert one["author"] == author
