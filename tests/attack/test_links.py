@@ -216,9 +216,6 @@ def test_the_list_of_submodules_is_read_in_bounds(checkout, content):
     assert time.process_time() - begun < 60
 
 
-LINKS_INSIDE = ["manifests/b.yaml", "../shared.yaml"]
-
-
 def test_links_that_stay_in_the_project_are_followed(checkout):
     """Of manifests, and of what the pipeline names."""
     (checkout / "real.yaml").write_text(PLUGIN.replace(", from: ./plugin", ""))

@@ -107,12 +107,6 @@ class RolloutSite(ApplyingSite):
         for target in targets:
             run(f"state init -t {target}", self.checkout, self.own_variables)
 
-    def add_target(self, target: str, tier: str) -> None:
-        """Declare one more target with the next push."""
-        self.labels[target] = {"tier": tier}
-        (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
-        self.init_states(target)
-
     def build_project(self) -> str:
         text = PROJECT
         for target, labels in self.labels.items():

@@ -27,8 +27,6 @@ from support.core import CONFLICT, Result, SynapseApplyError, open_state
 from support.core import state as states
 
 pytestmark = pytest.mark.deep
-# Without a list a plugin that has no code cannot be found again; the manual says so.
-NOT_TO_BE_FOUND = "plugin/c"
 
 
 class Sequences(RuleBasedStateMachine):

@@ -71,11 +71,18 @@ def test_a_url_of_postgresql_is_a_database(project, url, given):
     store.close()
 
 
-def test_each_target_has_a_schema_of_its_name(project):
-    """One variable can serve all targets."""
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("postgresql://db/s", "postgresql://db/s?schema=synapse_apply_"),
+        ("s3://acme", "s3://acme/synapse-apply/"),
+        ("git:origin", "git:origin?ref=refs/synapse-apply/state/"),
+    ],
+)
+def test_each_target_has_a_place_of_its_name(project, url, where):
+    """One variable can serve all targets: a schema, a folder or a ref each, and nothing is asked yet."""
     for name in ("staging", "prod"):
-        store = open_store(project, target("postgresql://db/s", name), {})
-        assert store.where == f"postgresql://db/s?schema=synapse_apply_{name}"
+        assert open_store(project, target(url, name), {}).where == f"{where}{name}"
 
 
 def test_a_variable_that_is_not_set_is_named(project):
@@ -125,13 +132,6 @@ def test_a_url_of_a_bucket_is_a_folder_in_it(project, seaweed):
         store.write_records(record())
     assert store.where == "s3://states/a/b"
     store.close()
-
-
-def test_a_bucket_without_a_path_has_a_folder_for_each_target(project):
-    """One variable can serve all targets."""
-    for name in ("staging", "prod"):
-        store = open_store(project, target("s3://acme", name), {})
-        assert store.where == f"s3://acme/synapse-apply/{name}"
 
 
 def test_the_key_of_a_bucket_goes_to_hosts_that_may_have_it(project):
@@ -187,13 +187,6 @@ def test_a_host_that_readers_of_urls_may_take_for_another_is_refused(project, ur
     with pytest.raises(InputError) as caught:
         open_store(project, target(url), {"SYNAPSE_APPLY_HOSTS": "git.acme.example"})
     assert "evil" not in str(caught.value)
-
-
-def test_a_state_in_git_has_a_ref_for_each_target(project):
-    """Nothing is asked of the repository yet."""
-    for name in ("staging", "prod"):
-        store = open_store(project, target("git:origin", name), {})
-        assert store.where == f"git:origin?ref=refs/synapse-apply/state/{name}"
 
 
 def test_a_repository_by_its_url_is_on_a_host_that_may_have_the_state(project):

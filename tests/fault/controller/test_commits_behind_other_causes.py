@@ -46,11 +46,6 @@ class SecretSite(ApplyingSite):
         [plugin] = self.list_live("plugin")
         return str(plugin["configuration"]["token"])
 
-    def delete_live(self, kind: str, name: str) -> None:
-        for row in self.ask_backend("GET", f"/_emulator/objects/{kind}/")["results"]:
-            if row["body"]["name"] == name:
-                self.ask_backend("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
-
     def hold(self, address: str, *causes: str) -> dict[str, Any]:
         """Wait until a row is held for these causes."""
         wait_until(

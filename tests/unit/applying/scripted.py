@@ -15,18 +15,12 @@ from synapse_apply.model.errors import (
     NotFound,
     RemoteError,
     RemoteTimeout,
-    ServerFault,
 )
 
 
 def lost() -> RemoteError:
     """No answer in time: it may have been done."""
     return RemoteTimeout("no complete answer in time", effect=Effect.UNKNOWN)
-
-
-def faulty(status: int) -> RemoteError:
-    """An answer that the server failed: it may have been done."""
-    return ServerFault(f"{status}", status_code=status, request_id="req-9", effect=Effect.UNKNOWN)
 
 
 def refused(status: int = 400, detail: Any = None) -> RemoteError:

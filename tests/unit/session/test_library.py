@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from installed import ROOT, copied, variables
+from installed import variables
 
 from synapse_apply import ApplyObserver, Invocation, OpenTarget, Plan, open_state, open_target
 from synapse_apply.model.address import Address
@@ -26,12 +26,6 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.report import Result
 from synapse_apply.operations.connection import TargetConnection
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project of two storages, a plugin and its release."""
-    return copied(ROOT / "examples" / "quickstart", tmp_path)
 
 
 @pytest.fixture

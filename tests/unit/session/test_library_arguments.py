@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from installed import ROOT, copied, variables
+from installed import variables
 
 from synapse_apply import OpenTarget, open_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.planning.guards import GUARD_NAMES
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project of two storages, a plugin and its release."""
-    return copied(ROOT / "examples" / "quickstart", tmp_path)
-
-
-@pytest.fixture
-def target(folder: Path) -> Iterator[OpenTarget]:
-    with open_target(
-        "embedded", folder=folder, environ=variables(folder / "example.env")
-    ) as opened_target:
-        yield opened_target
-
 
 CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
     "plan-only": lambda target, names: target.plan(only=names),

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installed import ROOT, copied, variables
 
-from synapse_apply import OpenTarget, open_target
+from synapse_apply import OpenTarget
 from synapse_apply.library import is_saved_plan
 from synapse_apply.model.errors import InputError, NameNotFound
 
 RELEASE = "release/image-processing@1.0.0"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project of two storages, a plugin and its release."""
-    return copied(ROOT / "examples" / "quickstart", tmp_path)
-
-
-@pytest.fixture
-def target(folder: Path) -> Iterator[OpenTarget]:
-    with open_target(
-        "embedded", folder=folder, environ=variables(folder / "example.env")
-    ) as opened_target:
-        yield opened_target
 
 
 def test_a_package_is_read_by_its_name(target: OpenTarget, folder: Path) -> None:

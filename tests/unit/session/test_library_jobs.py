@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from installed import ROOT, copied, variables
 
-from synapse_apply import OpenTarget, open_target
+from synapse_apply import OpenTarget
 from synapse_apply.library import StartedRun
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.job import JobStatus
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[OpenTarget]:
-    """A project of two storages, a plugin and its release."""
-    folder = copied(ROOT / "examples" / "quickstart", tmp_path)
-    with open_target(
-        "embedded", folder=folder, environ=variables(folder / "example.env")
-    ) as opened_target:
-        yield opened_target
 
 
 def test_names_are_those_of_the_state_as_it_is(target: OpenTarget) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installed import ROOT, copied, variables
+from installed import variables
 
 from synapse_apply import OpenTarget, open_target
 from synapse_apply.library import AcceptableResource, StateExchange
@@ -17,12 +17,6 @@ from synapse_apply.model.errors import InputError, NotApproved, StateError
 def opened(folder: Path):
     environ = variables(folder / "example.env")
     return open_target("embedded", folder=folder, environ=environ)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project of two storages, a plugin and its release."""
-    return copied(ROOT / "examples" / "quickstart", tmp_path)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from synapse_apply.controller.rows import (
     CallCounts,
     RolloutRow,
     RolloutState,
-    RolloutTargetRow,
     RunOutcome,
     TargetName,
     WaveRow,
@@ -122,11 +121,6 @@ class RolloutWorld(World):
 
     def list_waves(self) -> list[WaveRow]:
         return list(self.store.list_waves("all", self.rollout.number))
-
-    def get_evidence(self, target: str) -> RolloutTargetRow:
-        found = self.store.find_rollout_target(TargetName("acme", target))
-        assert found is not None
-        return found
 
     def list_wanted(self) -> dict[str, str]:
         """The commit that each target is to be at."""
