@@ -361,7 +361,8 @@ class PeopleActions:
     def _build_no_pause_error(self, scope: str, now: float) -> ActionRefused:
         """Why a scope cannot be resumed; names the patterns that pause the target, as its page."""
         parts = self._parts
-        detail = f"Nobody has paused `{scope[:_MAX_SCOPE_LENGTH]}`."
+        shown = scope[:_MAX_SCOPE_LENGTH]
+        detail = f"Nobody has paused `{shown}`."
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
         pause = longest_active_pause(find_target_rule(parts, name), (), name, now)
@@ -372,10 +373,11 @@ class PeopleActions:
             if is_pause_active(row, now) and fnmatchcase(scope, row.scope)
         ]
         if covering:
-            detail = f"`{covering[0].scope}` is paused by {covering[0].who}, not {name} alone."
+            detail = f"{covering[0].who} paused `{covering[0].scope}`, which includes `{shown}`."
             hint = Text(
                 "To end the pause of all that it matches, run ",
                 Command("controller resume", covering[0].scope),
+                ".",
             )
         if pause is not None:
             detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."

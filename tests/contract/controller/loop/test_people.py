@@ -566,8 +566,8 @@ def test_a_target_under_a_paused_pattern_is_not_resumed_alone(world, loop):
     with pytest.raises(ActionRefused, match="Pause not found") as caught:
         world.resume(BOB, "acme/prod")
     (problem,) = caught.value.diagnostics
-    assert problem.detail == "`acme/p*` is paused by proxy:ann, not acme/prod alone."
-    assert problem.hint.endswith("run `synapse-apply controller resume 'acme/p*'`")
+    assert problem.detail == "proxy:ann paused `acme/p*`, which includes `acme/prod`."
+    assert problem.hint.endswith("run `synapse-apply controller resume 'acme/p*'`.")
     assert [row.scope for row in world.store.list_pauses()] == ["acme/p*"]
 
 
