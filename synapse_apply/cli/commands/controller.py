@@ -17,8 +17,7 @@ from synapse_apply.cli import options, registry
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled, text_of
-from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import Exit, InputError
+from synapse_apply.model.errors import Exit
 from synapse_apply.views.sanitize import sanitize
 
 _URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
@@ -399,11 +398,7 @@ def reconcile(
         dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
     )
     if not names:
-        raise InputError.from_summary(
-            "No target matches",
-            f"The controller at {api.url} has no target that matches {', '.join(patterns)}.",
-            Text("List the targets with ", Command("controller status"), "."),
-        )
+        raise cli.controller.no_target_error(api, *patterns)
 
     asked_names: list[str] = []
 
@@ -593,7 +588,7 @@ def rollback(
     ],
     exits=[
         ("0", "approved, or no row awaits approval"),
-        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
+        ("1", "no target matches, not confirmed, no permission, or the controller does not answer"),
         ("4", "a row no longer awaits approval, or has changed"),
         ("5", "the row cannot be approved, or not by you (`not_author`)"),
         ("7", "the answer was lost, so the outcome is unknown"),
@@ -637,7 +632,7 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     ],
     exits=[
         ("0", "rejected, or no row awaits approval"),
-        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
+        ("1", "no target matches, not confirmed, no permission, or the controller does not answer"),
         ("4", "a row no longer awaits approval, or has changed"),
         ("7", "the answer was lost, so the outcome is unknown"),
     ],

@@ -27,6 +27,7 @@ from synapse_apply.controller.rows import COUNT_WORDS, describe_first_checks, sa
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
 from synapse_apply.controller.verbs import APPROVE, ROLL_BACK
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
@@ -85,6 +86,14 @@ def request_each(console: Console, names: Iterable[str], ask: Callable[[str], st
     return Exit.select_exit_code(*codes)
 
 
+def no_target_error(api: ControllerApi, *patterns: str) -> InputError:
+    return InputError.from_summary(
+        "No target matches",
+        f"The controller at {api.url} has no target that matches {', '.join(patterns)}.",
+        Text("List the targets with ", Command("controller status"), "."),
+    )
+
+
 def wait_for_targets(
     console: Console, api: ControllerApi, names: Sequence[str], span: timedelta
 ) -> int:
@@ -123,8 +132,8 @@ def choose_rows_by_target(
     Of many targets those are shown together whose rows say the same.
 
     None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
-    does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
-    asked, NotApproved where the answer is no.
+    does not wait any more, Refused for one that nobody can approve, InputError where no target
+    matches and where nobody can be asked, NotApproved where the answer is no.
     """
     is_approval = verb == APPROVE  # others may be said of rows that nobody can approve, too
     rows_by_target = {
@@ -136,6 +145,8 @@ def choose_rows_by_target(
         ]
         for name in api.names_matching(pattern)
     }
+    if not rows_by_target:
+        raise no_target_error(api, pattern)
     rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
         chosen = _select_rows(rows, pattern, row_digests, verb)
@@ -314,10 +325,7 @@ def roll_back(
         plans.append(plan)
         console.write_output(_format_planned_rollback(plan))
     if not plans:
-        raise InputError.from_summary(
-            "No target matches",
-            f"The controller at {api.url} has no target that matches {pattern}.",
-        )
+        raise no_target_error(api, pattern)
     if is_asking:
         _ask_of_shown(
             console,

@@ -275,6 +275,9 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
     assert "Approved 1 row of acme/prod as token:ops." in done.stdout
     assert "storage/raw: your approval does not count: an author of it." in done.stdout
     assert "storage/raw: 2 more approvals needed." in done.stdout
+    for verb in (["approve"], ["reject", "--reason", "x"]):
+        done = ask(tmp_path, server, *verb, "acme/mistyped-*")
+        assert (done.returncode, "No target matches" in done.stderr) == (1, True)
     done = ask(tmp_path, server, "approve", "acme/dev")
     assert (done.returncode, done.stdout) == (0, "No row of acme/dev awaits approval.\n")
 
