@@ -160,15 +160,6 @@ def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world):
     assert world.forge.describe()["c2"] == "success: affects no target"
 
 
-def test_a_refused_row_makes_the_commit_red(world):
-    """Also in mode observe, as `plan` ends with an error."""
-    refused = row("plugin/a", refusal="protected", refusal_reason="it is protected")
-    world.workers.results["acme/prod"] = plan_of(refused)
-    world.run_once()
-    assert world.get_target("prod").progress is TargetProgress.REFUSED
-    assert end_of(world, "c1")[0] is RevisionEnd.FAILURE
-
-
 def test_another_run_that_has_the_lock_is_waited_for(world):
     """Nothing is recorded, and it is tried again soon: the other run may be a person's."""
     world.set_rules(AUTO)

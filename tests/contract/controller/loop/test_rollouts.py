@@ -15,27 +15,12 @@ from contract.controller.loop.rollout_world import (
     start_after_first_head,
 )
 
-from synapse_apply.controller.rows import WaveEnd
 from synapse_apply.controller.settings import MINUTE
 
 
 @pytest.fixture
 def world(rollout_world: RolloutWorld) -> RolloutWorld:
     return rollout_world
-
-
-def test_each_wave_begins_when_the_one_before_has_shown(world):
-    """Nothing of a later wave is written or even wanted before that."""
-    loop = start_after_first_head(world)
-    world.push("c2")
-    world.follow(loop)
-    writes = world.take_writes()
-    assert writes[0] == "canary-1 c2"
-    assert sorted(writes[1:3]) == ["eu-1 c2", "eu-2 c2"]
-    assert writes[3:] == ["prod-1 c2"]
-    assert world.describe_rollout() == "c2 wave 3 done"
-    assert [wave.end for wave in world.list_waves()] == [WaveEnd.EVIDENCE] * 3
-    assert world.forge.describe()["c2"] == "success: applied: 4 changes"
 
 
 def test_a_new_source_is_made_in_waves_too(new_rollout_world):
