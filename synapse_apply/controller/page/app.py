@@ -280,7 +280,9 @@ class PageApp:
         attempt, answer = Attempt(secret), request.query_params
         state, expected = answer.get("state", ""), attempt.derive("state")
         if not secret or not hmac.compare_digest(state.encode(), expected.encode()):
-            raise _not_logged_in("The log-in did not begin in this browser within ten minutes.")
+            raise _not_logged_in(
+                "This browser did not begin the log-in within the last ten minutes."
+            )
         code, public_url = answer.get("code", ""), self._loop.get_settings().public_url
         if not code:
             raise _not_logged_in("The provider refused the log-in.")
