@@ -448,11 +448,11 @@ class PageApp:
             )
             return PlainTextResponse(lines, status, headers)
         settings = self._loop.get_settings()
-        is_anybody = isinstance(error, NotLoggedIn) and request.method != "POST"
-        if is_anybody and settings.access and not settings.access.proxy:
-            if sessions.has_sessions(request, settings):
+        if isinstance(error, NotLoggedIn) and settings.access and not settings.access.proxy:
+            if sessions.has_sessions(request, settings) and request.method != "POST":
                 address = f"{LOGIN_PATH}?{urlencode({'page': request.url.path})}"
                 return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+            # A form, too: a browser sends the password unasked only below what it was asked for.
             if sessions.has_basic_login(request, settings):
                 status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": sessions.CHALLENGE}
         try:

@@ -240,6 +240,8 @@ def test_on_loopback_the_browser_asks_for_the_token(running):
     assert requests.post(f"{url}/login", form, headers=origin, timeout=60).status_code == 403
     assert requests.get(f"{url}/api/v1/targets", auth=("x", ANN), timeout=60).status_code == 401
     assert act(headers=origin, auth=("x", ANN)).status_code == 303
+    asked = act(headers=origin | {"Accept": "text/html"})
+    assert (asked.status_code, asked.headers["WWW-Authenticate"][:6]) == (401, "Basic ")
     # By the public address a password is no log-in: there are sessions.
     public = {"Accept": "text/html", "Host": PUBLIC}
     assert ask(headers=public, auth=("x", ANN)).status_code == 303
