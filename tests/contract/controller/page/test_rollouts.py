@@ -63,9 +63,10 @@ def test_rollouts_are_listed_who_needs_a_person_first(rollout_page):
     assert places == sorted(places)
     assert "awaiting approval" in text
     assert "not started" in text
-    overview = read_text(rollout_page.get("/", **SRE).text)
+    overview = rollout_page.get("/", **SRE).text
     assert "Rollouts in progress" in overview
-    assert "later" not in overview
+    assert "/rollouts/fleet" in overview
+    assert "/rollouts/later" not in overview
     assert "The rollout has not started" in read_text(
         rollout_page.get("/rollouts/later", **SRE).text
     )
