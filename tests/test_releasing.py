@@ -237,4 +237,4 @@ def test_the_version_names_the_extras_that_are_installed(tmp_path: Path) -> None
     """For a bug report and for scripts: here all of them are, as development needs them."""
     told = json.loads(run("version --json", tmp_path, {}).stdout)
     assert set(told) == {"version", "python", "platform", "extras"}
-    assert told["extras"] == ["bucket", "controller", "fleet", "postgres"]
+    assert told["extras"] == ["bucket", "controller", "fleet", "oidc", "postgres"]

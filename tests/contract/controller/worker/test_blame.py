@@ -57,7 +57,7 @@ def test_a_value_that_was_changed_outside_has_its_times_and_no_name(site):
     site.apply()
     site.change_by_hand(description="by hand")
     again = site.look()
-    assert "; put back once this week" in again.plan_json
+    assert "; restored once this week" in again.plan_json
     # What is told of it makes no other result, and no other row to approve.
     assert [row.digest for row in again.rows] == [row.digest for row in first.rows]
     assert again.result_digest == site.look().result_digest

@@ -268,9 +268,12 @@ def test_a_target_of_a_rollout_has_its_brake(world, site):
     assert world.list_told() == ["description of plugin/a was restored 3 times"]
     site.push({"manifests/plugin.yaml": PLUGIN.replace("TEXT", "newest")})
     world.pass_time(2 * MINUTE)
-    assert (site.describe(), site.writes - before) == ("newest", 4)
+    # The first wait ends meanwhile: a look that began before the fetch may restore once more.
+    assert site.describe() == "newest"
+    assert site.writes - before in (4, 5)
+    before = site.writes
     world.edit_and_pass(60)
-    assert site.writes - before <= 9
+    assert site.writes - before <= 5
     assert world.rollout_state is RolloutState.RUNNING
     world.pass_time(HOUR + 10 * MINUTE, step=10 * MINUTE)
     world.pass_time(12 * MINUTE)
