@@ -10,8 +10,7 @@ from pathlib import Path
 from threading import RLock
 from uuid import uuid4
 
-from support.core import StateError
-
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain.link_format import ObjectInfo
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from typing import Any
 
-from support.core import TargetSession
+from synapse_apply.workspace.target_session import TargetSession
 
 
 def with_parts(session: TargetSession, **parts: Any) -> TargetSession:

@@ -14,9 +14,9 @@ from typing import Any
 import click
 import pytest
 from installed import ROOT
-from support.core import CATALOGUE
 
 from synapse_apply.cli.main import root
+from synapse_apply.kinds.catalogue import CATALOGUE
 
 PAGES = [
     *ROOT.glob("*.md"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from git_repositories import commit
 from house.ratchet import FILE, ROOT, find_wrong, write_rows
-from support import core
 
 pytestmark = pytest.mark.one_process("syntax trees")
 PLANNER, DIFF = "synapse_apply/planning/planner.py", "synapse_apply/planning/diff.py"
@@ -26,17 +24,6 @@ def test_no_total_has_risen() -> None:
     """The message says by how much, in which files, and what to do."""
     wrong = find_wrong(ROOT)
     assert not wrong, wrong
-
-
-def test_each_name_of_the_core_that_tests_share_is_imported() -> None:
-    """The table gets shorter with what they no longer use."""
-    paths = [path for path in (ROOT / "tests").rglob("*.py") if "support" not in path.parts]
-    texts = "".join(path.read_text("utf-8") for path in paths)
-    blocks = re.findall(r"from support\.core import (\([^)]*\)|.*)", texts)
-    used = {name for block in blocks for name in re.findall(r"\w+", block)}
-    assert set(core.MODULES) - used == set()
-    for name in core.MODULES:
-        assert getattr(core, name) is not core, name
 
 
 @pytest.fixture

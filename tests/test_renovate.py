@@ -13,7 +13,7 @@ import yaml
 from installed import ROOT
 from jsonata import Jsonata
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 PRESET = ROOT / "renovate" / "releases.json"
 PUBLISHED, COMMENTED = json.loads(PRESET.read_text("utf-8"))["customManagers"]

@@ -16,19 +16,15 @@ from pathlib import Path
 
 import pytest
 from git_repositories import commit, git, make_repository
-from support.core import (
-    Action,
-    Invocation,
-    PackageSource,
-    PlanOptions,
-    TargetSession,
-    configuration,
-    offline_plan,
-    read_source_as_package,
-)
 from unit.packages.trees import write
 
-from synapse_apply import open_target
+from synapse_apply import Invocation, PlanOptions, open_target
+from synapse_apply.model.plan import Action
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.operations import offline_plan
+from synapse_apply.packages.sources import read_source_as_package
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.target_session import TargetSession
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"

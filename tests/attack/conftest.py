@@ -13,10 +13,10 @@ from attack.bench import Bench, Projects, ServerBehindLiar
 from attack.lying import Liar, honest
 from attack.servers_of_secrets import Listener
 from fault.site import TENANT, TOKEN, Server
-from support.core import Transport
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.cli.main import run
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.client.http.transport import Transport
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

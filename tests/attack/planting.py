@@ -16,7 +16,7 @@ import pytest
 from e2e.scenarios.workplace import Ran, Workplace
 from git_repositories import git
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 REFUSED = "Error: A file is not trusted: synapse-apply did not create it\n"
 STRANGER = 54321

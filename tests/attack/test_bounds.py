@@ -25,26 +25,27 @@ import pytest
 from forking import ForkedProcess
 from git_repositories import commit, make_repository
 from installed import BIN, environment
-from support.core import (
-    Answer,
-    BackendClient,
-    ClientCall,
-    ClientError,
-    InputError,
+from unit.client.scripted import ScriptedServer, answer, raw
+
+from synapse_apply import BackendClient, ClientError
+from synapse_apply.client.calls import ClientCall
+from synapse_apply.client.dialects import V1, V2
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.http.sse import (
+    OversizedEventError,
+    iter_server_sent_events_and_heartbeats,
+)
+from synapse_apply.client.lists import (
     JsonItems,
     ListQuery,
     NotItemsError,
-    OversizedEventError,
-    PackageSource,
-    iter_server_sent_events_and_heartbeats,
     iter_streamed_list_items_of_all_pages,
-    list_package_files,
-    parse_pattern_or_none_if_blank_or_comment,
     reread_list_until_complete,
-    v1,
-    v2,
 )
-from unit.client.scripted import ScriptedServer, answer, raw
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.ignore import parse_pattern_or_none_if_blank_or_comment
+from synapse_apply.packages.sources import list_package_files
 
 MOST_MEMORY = 500 * 1024  # KiB
 MOST_SECONDS = 60.0
@@ -265,7 +266,7 @@ def test_patterns_of_addresses_and_variables(stars):
     assert time.process_time() - begun < 60
 
 
-def pages_of(body: Callable[[int], Any], width: int = 1, dialect: Any = v1.DIALECT) -> ListQuery:
+def pages_of(body: Callable[[int], Any], width: int = 1, dialect: Any = V1) -> ListQuery:
     """A list whose server makes each page of its number."""
     asked: list[int] = []
 
@@ -281,16 +282,16 @@ def page(number: int, items: list[Any], count: int | None = None) -> dict[str, A
 
 
 PAGES: dict[str, tuple[Callable[[int], Any], int, Any]] = {
-    "for ever": (lambda n: page(n, [{"id": n}]), 1, v1.DIALECT),
-    "for ever, of nothing": (lambda n: page(n, []), 1, v1.DIALECT),
-    "for ever, of one object": (lambda n: page(n, [{"id": 1}]), 1, v1.DIALECT),
+    "for ever": (lambda n: page(n, [{"id": n}]), 1, V1),
+    "for ever, of nothing": (lambda n: page(n, []), 1, V1),
+    "for ever, of one object": (lambda n: page(n, [{"id": 1}]), 1, V1),
     "by cursors": (
         lambda n: {"data": [{"id": n}], "meta": {"pagination": {"next_cursor": f"c{n}"}}},
         1,
-        v2.DIALECT,
+        V2,
     ),
-    "a count without end": (lambda n: page(n, [{"id": n}], 10**15), 8, v1.DIALECT),
-    "a count that grows": (lambda n: page(n, [{"id": n}], 100 * n), 1, v1.DIALECT),
+    "a count without end": (lambda n: page(n, [{"id": n}], 10**15), 8, V1),
+    "a count that grows": (lambda n: page(n, [{"id": n}], 100 * n), 1, V1),
 }
 
 

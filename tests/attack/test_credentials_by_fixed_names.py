@@ -15,16 +15,14 @@ import pytest
 from attack.two_targets import Checkout
 from git_repositories import git
 from psycopg import pq
-from support.core import (
-    CREDENTIAL_FAMILIES,
-    KEY_KINDS,
-    SecretRef,
-    SecretResolver,
-    SecretUnavailable,
-    read_project_or_findings,
-)
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.manifests.project.project import read_project_or_findings
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.secrets.secret_rules import CREDENTIAL_FAMILIES
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.sops.encrypted_file import KEY_KINDS
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.bucket import bucket_url
 
 CANARY = "canary-0123456789abcdef"

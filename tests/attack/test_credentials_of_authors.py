@@ -18,7 +18,7 @@ from attack.servers_of_secrets import (
 from attack.two_targets import Checkout
 from git_repositories import git
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 CANARY = "canary-of-the-state-key-0123456789"
 GOOGLE_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from attack.two_targets import ENVIRON, Checkout
 from git_repositories import git
-from support.core import SecretRef, SecretResolver, SecretUnavailable, read_project_or_findings
+
+from synapse_apply.manifests.project.project import read_project_or_findings
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secrets.resolve import SecretResolver
 
 STORAGE = """\
 apiVersion: synapse-apply/v1

@@ -25,11 +25,11 @@ from e2e.scenarios.workplace import Ran, Workplace, sample
 from git_repositories import git
 from openers import get_opener_without_proxy
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core.backend import DataLock
 from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import APPLICATION_ID, DataSetError
 from synapse_apply.emulator.data_set import reset_data_set_if_any
-from synapse_apply.emulator.serve import EmbeddedServer
 
 SECRETS = {"RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 REFUSED = "Error: A file is not trusted: synapse-apply did not create it\n"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from forking import ForkedProcess, run_to_end
 from installed import BIN, environment
-from support.core import paused_collection
 
 from synapse_apply.cli import main as entry
 from synapse_apply.cli import registry, start
 from synapse_apply.cli.errors import build_failure_findings
 from synapse_apply.cli.help_pages import CommandEntry, Terminated
+from synapse_apply.model import paused_collection
 
 TOOL = str(BIN / "synapse-apply")
 OURS = (0, 1, 2, 3, 4, 5, 6, 7, 64, 130, 141, 143)

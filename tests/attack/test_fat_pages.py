@@ -17,7 +17,7 @@ import pytest
 from attack.lying import Answered, Asked, Liar, Lie
 from installed import BIN, environment
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 TOKEN = "token-of-acme-1234567890"
 MOST_MEMORY = 300 * 1024  # KiB

@@ -10,8 +10,10 @@ import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
 from git_repositories import commit, git
 from laws.effort import DEEP
-from support.core import InputError, read_head_commit_id_or_empty
 from unit.packages.trees import write
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.workspace.environment import read_head_commit_id_or_empty
 
 __all__ = ["checkout"]
 

@@ -7,8 +7,9 @@ from attack.checkouts import BASE, EVIL, GOOD, Checkout, checkout
 from e2e.pipelines.conftest import World, forge, fresh, interpreter
 from git_repositories import commit, git
 from laws.effort import DEEP
-from support.core import InputError
 from unit.packages.trees import write
+
+from synapse_apply.model.errors import InputError
 
 __all__ = ["checkout", "forge", "fresh", "interpreter"]
 

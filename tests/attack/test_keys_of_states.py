@@ -12,9 +12,10 @@ import pytest
 import sops
 from attack.two_targets import Checkout
 from git_repositories import commit, git
-from support.core import SECRET_SOURCES, SecretRef
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 KEY = "Y0FuNHJ5LW9mLXRoZS1zdGF0ZS1rZXktMTIzNC0xMjM0"
 FREE = "free-0123456789"

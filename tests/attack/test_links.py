@@ -11,8 +11,8 @@ import time
 
 import pytest
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.cli.main import run
-from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.files import checkout as files
 
 SECRET = "hunter2-of-the-runner"

@@ -12,8 +12,9 @@ import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
 from e2e.scenarios.workplace import Workplace
 from git_repositories import commit, git
-from support.core import configuration
 from unit.packages.trees import write
+
+from synapse_apply.workspace import configuration
 
 __all__ = ["checkout"]
 

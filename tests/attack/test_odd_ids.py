@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from attack.bench import Bench
-from support.core import Address, Record, codec, has_remote_id_form, parse_remote_id
+
+from synapse_apply.model import codec
+from synapse_apply.model.address import Address
+from synapse_apply.model.remote import has_remote_id_form, parse_remote_id
+from synapse_apply.model.state import Record
 
 ODD = [
     "../1", "1/run", "1?x=y", "1#f", "a b", "1\n", "\u202e1", "-rf", "$(id)", "`id`", ";ls", "'",

@@ -24,9 +24,9 @@ from attack.planting import (
 )
 from e2e.scenarios.workplace import TOKEN, Workplace, project, sample
 from git_repositories import commit, git
-from support.core import opening, repository
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.files import opening, repository
 
 SECRETS = {"PROD_TOKEN": TOKEN, "RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 from counting import calls_of
-from support.core import (
-    PublisherRules,
-    iter_possibly_imported_module_paths,
-    list_one_unallowed_credential_per_line,
-)
 
 from synapse_apply import open_target
+from synapse_apply.model.secrets.credentials import list_one_unallowed_credential_per_line
+from synapse_apply.packages.ignore import PublisherRules
+from synapse_apply.packages.lint import iter_possibly_imported_module_paths
 from synapse_apply.views.json.documents import failure_document
 from synapse_apply.views.text.findings import render_diagnostics
 

@@ -13,7 +13,7 @@ import pytest
 from e2e.scenarios.workplace import PLUGIN, RELEASE, TOKEN, Server, Workplace, project
 from git_repositories import commit, git
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 SECRET = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 STATE = {"url": "../state.db", "key": {"file": "keys/prod.key"}}

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from installed import ROOT, copied
-from support.core import InputError, saved_plan
 
 from synapse_apply.cli.main import run
+from synapse_apply.model.errors import InputError
+from synapse_apply.operations import saved_plan
 
 FOREIGN = f"packages/{'0' * 64}.zip"
 

@@ -11,7 +11,7 @@ import pytest
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE, TOKEN, Server, Workplace, project
 from git_repositories import commit
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 BY_ID = RELEASE.replace("plugin: yolo", "plugin: {id: 1}").replace("1.0.0", "3.0.0")
 BY_NAME = RELEASE.replace("1.0.0", "3.0.0")

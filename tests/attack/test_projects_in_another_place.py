@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from attack.checkouts import BASE, EVIL, GOOD, Checkout, make_honest_source, project
 from git_repositories import commit, git
-from support.core import InputError, Invocation, configuration
 from unit.packages.trees import write
+
+from synapse_apply import Invocation
+from synapse_apply.model.errors import InputError
+from synapse_apply.workspace import configuration
 
 LAX = "https://lax.example"
 SUBMODULE = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")

@@ -13,11 +13,11 @@ from answering import Answering, Asked, answering
 from attack.test_databases_of_states import make_site
 from attack.two_targets import Checkout
 from git_repositories import git
-from support.core import Sensitive
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.settings import HttpsToken, SecretName, Source
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.model.values import Sensitive
 
 PASSWORD = "Prox/Passw0rd-of-Acme"
 LOGIN = f"svc:{PASSWORD}"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from answering import Answering, Asked, answering
 from e2e.scenarios.workplace import TOKEN, Workplace, project
-from support.core import (
-    BackendClient,
+
+from synapse_apply import BackendClient, RemoteError
+from synapse_apply.client.storage_files import (
     ReachableNetworks,
-    RemoteError,
     classify_network_or_private_if_no_address,
 )
 

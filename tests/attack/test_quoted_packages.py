@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.core import InputError, Invocation, validate
+
+from synapse_apply import Invocation, validate
+from synapse_apply.model.errors import InputError
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 PLUGIN = """\

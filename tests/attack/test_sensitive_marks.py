@@ -19,9 +19,12 @@ from e2e.scenarios.canaries import contents, forms
 from e2e.scenarios.test_canaries import WAYS, Echo
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 from echoing import echoing
-from support.core import Address, Exporter, build_default_project, read_marks_of_storage_secrets
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.manifests.export import Exporter
+from synapse_apply.manifests.project.project import build_default_project
+from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
+from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
 LIVE = 'cAn4ry-live/+ "quoted"\\é-7777'

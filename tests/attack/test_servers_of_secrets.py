@@ -16,7 +16,7 @@ from attack.servers_of_secrets import (
 )
 from attack.two_targets import Checkout
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 CANARY = "canary-of-another-targets-token"
 

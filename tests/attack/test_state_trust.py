@@ -12,16 +12,12 @@ from typing import Any
 
 import pytest
 from attack.two_targets import Backends, Checkout, backends, checkout
-from support.core import (
-    Address,
-    Intent,
-    IntentState,
-    Record,
-    RecoveryJournal,
-    RunSigner,
-    StateKey,
-    StateKeys,
-)
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.secrets.keys import StateKey, StateKeys
+from synapse_apply.secrets.signatures import RunSigner
+from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 RELEASE, OTHER = "release/yolo@1.0.0", "release/sam@1.0.0"
 FOREIGN = StateKey(b"f" * 32, "somewhere else")

@@ -15,7 +15,7 @@ from e2e.scenarios.canaries import contents, forms
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 from git_repositories import git, make_repository
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 LIVE = 'cAn4ry-live/+ "quoted"\\é-7777'
 SECRET = {"valueFrom": {"env": "CANARY"}}

@@ -28,9 +28,10 @@ from buckets.servers import BucketServer
 from contract.stores.git.repositories import make_checkout, make_remote
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from git_repositories import git
-from support.core import Address, StateKey
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.values import Mac
+from synapse_apply.secrets.keys import StateKey
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 from synapse_apply.stores.git.git_log import make_unstarted_git_store
 from synapse_apply.stores.git.git_url import parse_git_url

@@ -16,10 +16,10 @@ from typing import Any
 from unittest.mock import patch
 
 from installed import environment
-from support.core import Invocation, TargetSession, open_state
 
+from synapse_apply import EmbeddedServer, Invocation, open_state
 from synapse_apply.cli.main import run
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.workspace.target_session import TargetSession
 
 HEAD = "apiVersion: synapse-apply/v1"
 PLUGIN = """\

@@ -6,11 +6,12 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.core import Action, Address, Cause, Change
 from unit.views import plan_samples as samples
 from unit.views.hostile import stuffed
 from unit.views.report_samples import REPORTS
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Cause, Change
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 EVERYTHING = render_plan_html(samples.PLANS["everything"])

@@ -18,7 +18,8 @@ from controllers.backend_proxy import Call
 from controllers.play import Play
 from in_process import run_in_process
 from installed import environment
-from support.core import Exit
+
+from synapse_apply.model.errors import Exit
 
 CLOSED = f'{AUTO}, windows: [{{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}}]'
 ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"

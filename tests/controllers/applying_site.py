@@ -23,9 +23,9 @@ from in_process import run
 from installed import BIN, environment
 from postgres.server import free_port
 from profiles import VENDOR
-from support.core import AuditEntry, Invocation, open_state
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer, Invocation, open_state
+from synapse_apply.model.state import AuditEntry
 
 OPS_TOKEN = "cAn4ry-of-the-person-7777"
 SECOND_TOKEN = "cAn4ry-of-the-second-person-8888"

@@ -32,7 +32,7 @@ from postgres.proxy import Proxy
 from postgres.server import PASSWORD, PostgresServer, free_port
 from profiles import VENDOR
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 TESTS = Path(__file__).resolve().parents[1]
 # What a loaded machine may add to the time of a look.

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from forking import ForkedProcess, start_forks_of_this_process
-from support.core import programs
 
 from synapse_apply.controller.page import rendering
 from synapse_apply.controller.worker import child
+from synapse_apply.files import programs
 
 
 def load_page_templates() -> None:

@@ -19,9 +19,8 @@ from controllers.site import BACKEND_TOKEN, SECONDS
 from forges.loopback_server import wait_until
 from in_process import run
 from profiles import VENDOR
-from support.core import Invocation, open_state
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer, Invocation, open_state
 
 LABELS = {
     "canary-1": {"tier": "canary"},

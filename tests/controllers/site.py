@@ -32,7 +32,7 @@ from in_process import run
 from installed import BIN, environment
 from postgres.server import free_port
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 # What a message, a log, a page or the store must never have; the webhook's url is one, too.
 GIT_TOKEN = "hunter2-and-some-more"

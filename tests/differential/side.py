@@ -13,8 +13,8 @@ from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.cli.main import run  # the tree of the argument
-from synapse_apply.emulator.serve import EmbeddedServer
 
 
 def _carry_out(typed: list[str], folder: str) -> dict[str, Any]:

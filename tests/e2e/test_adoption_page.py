@@ -15,7 +15,7 @@ from e2e.scenarios.workplace import Server
 from e2e.test_readme import FENCE, MARK, Block, commands, normal, shell, write
 from installed import ROOT
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 PAGE = (ROOT / "docs" / "adoption.md").read_text(encoding="utf-8")
 TOKEN = {"SYNAPSE_PROD_TOKEN": "a-token-of-tests"}

@@ -15,7 +15,7 @@ import pytest
 from in_process import run
 from installed import ROOT, copied, environment, variables
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
 PIN = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"

@@ -6,9 +6,10 @@ import re
 
 import pytest
 from installed import ROOT, run
-from support.core import RULES_BY_ID, InputError, NameNotFound
 
 from synapse_apply.library import explain
+from synapse_apply.model.errors import InputError, NameNotFound
+from synapse_apply.model.packages import RULES_BY_ID
 
 SECTIONS = {
     title: section

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from forking import ForkedProcess
 from installed import ROOT, copied, environment, variables
-from support.core import errors
 
 from synapse_apply import OpenTarget, open_target
 from synapse_apply.library import TargetJobs, TargetLive, TargetPackages, TargetState
+from synapse_apply.model import errors
 
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

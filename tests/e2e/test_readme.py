@@ -13,9 +13,9 @@ from pathlib import Path
 from forking import programs
 from in_process import run
 from installed import ROOT, copied, environment
-from support.core import Exit
 
 from synapse_apply.cli.registry import EXITS
+from synapse_apply.model.errors import Exit
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"

@@ -24,7 +24,7 @@ from fault.site import SEPARATOR, TENANT, TOKEN, MakeSite, Server, Site
 from postgres.server import PostgresServer
 from profiles import PAGE, PROFILE
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 HEADS = ("tried", "boundaries", "duplicates", "losses", "unknowns", "runs to converge")
 

@@ -15,12 +15,14 @@ import pytest
 from fault.site import APIS, LATER, Ahead, Applied, Site, pending, tally_of
 from installed import environment as environment_of
 from profiles import PAGE, PROFILE, VENDOR
-from support.core import Action, Plan, Report, Result
 
+from synapse_apply import Plan, Report
 from synapse_apply.cli import observer
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.main import run
 from synapse_apply.cli.observer import build_wait_callback
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Result
 from synapse_apply.stores.database import read_seconds_since_boot
 from synapse_apply.workspace import environment, target_session
 

@@ -22,7 +22,7 @@ from fault.site import Site
 from forking import ForkedProcess
 from installed import environment
 
-from synapse_apply.library import open_target
+from synapse_apply import Plan, open_target
 from synapse_apply.library.plan_rows import (
     PermittedApply,
     PermittedRows,
@@ -30,7 +30,6 @@ from synapse_apply.library.plan_rows import (
     compute_row_digest,
     list_decidable_changes,
 )
-from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Result
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -19,30 +19,29 @@ from urllib.parse import urlsplit
 from buckets.servers import BucketServer
 from forges.loopback_server import wait_until
 from profiles import PAGE, PROFILE
-from support.core import (
-    Action,
-    Address,
-    AuditEntry,
+
+from synapse_apply import (
     BackendClient,
     Invocation,
-    LastRequest,
     Plan,
     PlanOptions,
     Report,
-    ServerClock,
-    TargetSession,
+    SilentProgress,
     apply,
     check,
-    create_empty_state_and_missing_key,
-    normalize_base_url,
     open_context,
     open_state,
     plan,
-    read_uptime,
-    state_access,
 )
-
-from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply.client.http.pacing import ServerClock
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action
+from synapse_apply.model.state import AuditEntry
+from synapse_apply.operations.state import create_empty_state_and_missing_key
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.backend import LastRequest
+from synapse_apply.workspace.environment import normalize_base_url, read_uptime
+from synapse_apply.workspace.target_session import TargetSession
 
 TOKEN = "fault-token"
 TENANT = "fault"

@@ -15,7 +15,9 @@ from fault.test_creates_that_act_again import killed as killed_create
 from fault.test_lost_updates import PLUGIN, begun, change_outside, declare, killed, live, update
 from fault.test_lost_updates_told import OTHER_API, told
 from forges.loopback_server import wait_until
-from support.core import Address, open_state
+
+from synapse_apply import open_state
+from synapse_apply.model.address import Address
 
 NEW = "plugin/renamed"
 

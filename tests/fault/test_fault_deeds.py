@@ -19,8 +19,8 @@ from forges.loopback_server import wait_until
 from installed import BIN, environment
 from waiting import hold
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.faults import middleware
-from synapse_apply.emulator.serve import EmbeddedServer
 
 HEADERS = {"Synapse-Access-Token": "x", "Content-Type": "application/json"}
 

@@ -10,7 +10,8 @@ from fault.convergence import DEEP, Row, on_api, pending, some
 from fault.permitted import apply_permitted, applying_permitted
 from fault.scenarios import changes, first_apply, lock_and_prune
 from fault.site import LATER, MakeSite, Server, Site, tally
-from support.core import Result
+
+from synapse_apply.model.report import Result
 
 SCENES = {"first-apply": first_apply, "changes": changes, "lock-and-prune": lock_and_prune}
 # Plugins of API v1 that are not listed nobody can look up, and it deletes nothing.

@@ -28,8 +28,8 @@ from fault.test_lost_updates import (
     update,
     wait_for,
 )
-from support.core import Address
 
+from synapse_apply.model.address import Address
 from synapse_apply.operations.state import close_as_not_done
 
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"

@@ -12,8 +12,9 @@ from fault.commands import FOREVER, applying, kill, kill_amid, reaches
 from fault.convergence import Row, command, converge, some, tells_the_truth
 from fault.site import READ_SECONDS, Applied, MakeSite, Server, Site
 from forges.loopback_server import wait_until
-from support.core import Result, open_state
 
+from synapse_apply import open_state
+from synapse_apply.model.report import Result
 from synapse_apply.model.state import IntentState
 
 pytestmark = pytest.mark.parametrize("api", ["v2"], indirect=True)

@@ -21,7 +21,8 @@ from fault.test_lost_updates import (
     update,
 )
 from fault.test_lost_updates_told import change_beside, told, unrecorded
-from support.core import PlanOptions, plan
+
+from synapse_apply import PlanOptions, plan
 
 WOULD = "may still act until"
 

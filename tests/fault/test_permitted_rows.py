@@ -24,18 +24,12 @@ from fault.scenarios import lock_and_prune
 from fault.site import SEPARATOR, MakeSite, Server, Site
 from forking import ForkedProcess
 from installed import environment
-from support.core import (
-    Address,
-    InputError,
-    LockHeld,
-    Plan,
-    Refused,
-    Result,
-    StateError,
-    open_state,
-)
 
+from synapse_apply import Plan, open_state
 from synapse_apply.library.plan_rows import PermittedRows
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, LockHeld, Refused, StateError
+from synapse_apply.model.report import Result
 
 REASON = "the window closed at 18:00 KST"
 PLUGIN, RELEASE, STORAGE = (
@@ -191,7 +185,7 @@ def test_what_ends_it_before_its_first_call(make_site: MakeSite) -> None:
 
 
 def apply_permitted_at_once(site: Site) -> None:
-    from synapse_apply.library import open_target
+    from synapse_apply import open_target
 
     with open_target(
         "site", folder=site.root, environ=environment(site.environ), lock_timeout=0.0

@@ -7,9 +7,12 @@ from dataclasses import replace
 from fault.convergence import on_api, some
 from fault.permitted import CountingPermit, apply_permitted
 from fault.site import MakeSite, Server, Site
-from support.core import Address, LastRun, Result, RunStatus, open_state
 
+from synapse_apply import open_state
 from synapse_apply.library.plan_rows import PermittedRows
+from synapse_apply.model.address import Address
+from synapse_apply.model.job import LastRun, RunStatus
+from synapse_apply.model.report import Result
 
 RELEASE = Address.parse("release/plugin-0@1.0.0")
 

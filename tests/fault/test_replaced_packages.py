@@ -13,7 +13,9 @@ import pytest
 from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import PROFILES, command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
-from support.core import Address, Record
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Record
 
 RELEASE = "release/plugin-0@1.0.0"
 REPLACES = f"synapse-apply apply --only {RELEASE} --revert-drift --allow-replace -t site"

@@ -11,7 +11,10 @@ from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import command, on_api
 from fault.site import LATER, SEPARATOR, Applied, MakeSite, Server, Site, pending
 from profiles import PAGE
-from support.core import Address, LastRun, RunStatus, open_state
+
+from synapse_apply import open_state
+from synapse_apply.model.address import Address
+from synapse_apply.model.job import LastRun, RunStatus
 
 AT = "release/plugin-0@1.0.0"
 RUN = {"method": "POST", "path": "/plugins/*/run/"}

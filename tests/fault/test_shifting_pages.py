@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from fault.convergence import DEEP, Row
 from fault.site import MakeSite, Server, pending, tally
-from support.core import open_state
-from support.core import state as states
+
+from synapse_apply import open_state
+from synapse_apply.operations import state as states
 
 LIST = {"method": "GET", "path": "/storages/"}
 DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}

@@ -16,8 +16,9 @@ from fault.convergence import DEEP, Row, command, converge
 from fault.site import COUNTS, LATER, MakeSite, Site, tally
 from fault.test_suspended import another
 from stopping import suspend
-from support.core import KEY_VARIABLE, StateKeySigner, load_keys_and_restrict_files
 
+from synapse_apply.secrets.keys import KEY_VARIABLE, load_keys_and_restrict_files
+from synapse_apply.secrets.signatures import StateKeySigner
 from synapse_apply.stores.chain import link_format
 from synapse_apply.stores.chain.chain_log import ChainLog
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase

@@ -10,7 +10,10 @@ import pytest
 from fault.convergence import command, without_a_list_of_plugins
 from fault.site import LATER, MakeSite, Server, Site
 from fault.test_unrecorded import converged, lose_state_during, one_file, state_of
-from support.core import RecoveryJournal, codec, open_state
+
+from synapse_apply import open_state
+from synapse_apply.model import codec
+from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 # Of an apply of two groups: storages, plugins, releases.
 PLUGIN = 3

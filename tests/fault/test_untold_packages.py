@@ -15,7 +15,9 @@ from fault.convergence import command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 from fault.test_unrecorded import one_file, state_of
 from profiles import PAGE, VENDOR
-from support.core import Address, Record
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Record
 
 RELEASE = "release/plugin-0@1.1.0"
 UNTOLD = "It is not known whose package is published"

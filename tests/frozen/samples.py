@@ -9,50 +9,47 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 
-from support.core import (
-    ABSENT,
-    Acceptance,
+from synapse_apply import Plan
+from synapse_apply.kinds.compare import format_comparable_json
+from synapse_apply.kinds.run_body import compute_run_body_digest, with_run_mark_if_body_has_context
+from synapse_apply.model import codec
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
+from synapse_apply.model.job import LastRun, RunStatus, Verification
+from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.plan import (
     Action,
-    Address,
-    AuditEntry,
-    BackendIdentity,
-    Capabilities,
     Cause,
     Change,
-    Diagnostic,
-    DryRunCounts,
     FieldChange,
     GuardViolation,
+    PlanBase,
+    Refusal,
+)
+from synapse_apply.model.project import MovedAddress
+from synapse_apply.model.remote import DryRunCounts
+from synapse_apply.model.resource import Capabilities
+from synapse_apply.model.state import (
+    Acceptance,
+    AuditEntry,
+    BackendIdentity,
     Intent,
     IntentState,
-    KnownAfterApply,
-    LastRun,
-    Mac,
-    MovedAddress,
-    Plan,
-    PlanBase,
-    Position,
     Record,
-    Reference,
-    Refusal,
-    RunStatus,
-    Sensitive,
-    Severity,
     State,
-    StateKey,
-    StateKeys,
     Uptime,
-    Verification,
-    WithheldSecret,
-    codec,
-    compute_mac,
-    compute_run_body_digest,
-    format_canonical_json,
-    format_comparable_json,
-    sign_document_or_empty_without_key,
-    with_run_mark_if_body_has_context,
 )
-
+from synapse_apply.model.values import (
+    ABSENT,
+    KnownAfterApply,
+    Mac,
+    Reference,
+    Sensitive,
+    WithheldSecret,
+)
+from synapse_apply.secrets.keys import StateKey, StateKeys
+from synapse_apply.secrets.macs import compute_mac
+from synapse_apply.secrets.signatures import sign_document_or_empty_without_key
 from synapse_apply.stores.snapshot import StateSnapshot
 
 # Made up, as everything here. Whoever finds it in a log has found a test.

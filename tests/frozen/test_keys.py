@@ -12,10 +12,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from frozen import samples
 
+from synapse_apply import Plan
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import get_json_key, is_required_field
 from synapse_apply.model.json_values import FORM_METADATA_KEY
-from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.plan import Change
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Intent, Record, State
 

@@ -211,9 +211,8 @@ class Answers:
     environment: ClassVar = {"RAW_DATA_KEY_ID": "AKIA", "TOKEN": "a-token"}
 
     def prepare(self, folder: Path) -> None:
-        from support.core import Transport
-
-        from synapse_apply.emulator.serve import EmbeddedServer
+        from synapse_apply import EmbeddedServer
+        from synapse_apply.client.http.transport import Transport
 
         copy_example("quickstart", folder)
         server = EmbeddedServer(folder / "backend", token="a-token")

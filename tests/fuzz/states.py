@@ -92,7 +92,9 @@ class States:
 
 def _add_intents(state: sqlite3.Connection, address: str) -> None:
     """Calls whose outcome is unknown, as a run that was killed leaves them."""
-    from support.core import Address, Intent, codec
+    from synapse_apply.model import codec
+    from synapse_apply.model.address import Address
+    from synapse_apply.model.state import Intent
 
     for number, verb in enumerate(("create", "update", "delete", "run")):
         intent = Intent(

@@ -16,32 +16,31 @@ import pytest
 from laws.effort import DEEP, spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
 from profiles import PAGE, PROFILE, VENDOR
-from support.core import (
-    CATALOGUE,
-    Action,
-    Address,
-    Catalogue,
-    InventoryRow,
+
+from synapse_apply import (
     Invocation,
     Plan,
     PlanOptions,
-    PlanResult,
     Report,
-    State,
-    TargetSession,
+    SilentProgress,
     apply,
     check,
-    create_empty_state_and_missing_key,
-    normalize_base_url,
     open_context,
     open_state,
     plan,
-    record_all_live_objects_or_none,
-    state_access,
 )
-
 from synapse_apply.emulator.core.switches import SWITCHES
-from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action
+from synapse_apply.model.state import State
+from synapse_apply.operations.import_ import record_all_live_objects_or_none
+from synapse_apply.operations.state import create_empty_state_and_missing_key
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.inventory_rows import InventoryRow
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 TOKEN = "law-token"
 TENANT = "law"

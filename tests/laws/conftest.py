@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from laws.bench import TENANT, TOKEN, Project, Server
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 
 @pytest.fixture(scope="module")

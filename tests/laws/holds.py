@@ -11,19 +11,14 @@ from hypothesis import note
 from laws.bench import Applied, Project
 from laws.canaries import files, leaks
 from laws.worlds import PLUGIN_FIELDS
-from support.core import (
-    Action,
-    Diagnostic,
-    Plan,
-    Report,
-    State,
-    flatten,
-    format_canonical_json,
-    get_at_or_absent,
-    plan_from_json,
-    plan_to_json,
-)
 
+from synapse_apply import Plan, Report
+from synapse_apply.model.codec import plan_from_json, plan_to_json
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.plan import Action
+from synapse_apply.model.state import State
+from synapse_apply.model.values import flatten, get_at_or_absent
 from synapse_apply.views.json.documents import (
     diagnostics_document,
     format_redacted_json_document,

@@ -21,23 +21,25 @@ from laws.bench import ANYTHING_GOES, Project, Recorder, Server
 from laws.effort import DEEP, effort
 from laws.worlds import SECRETS, document
 from profiles import PAGE
-from support.core import (
-    Address,
-    Effect,
+
+from synapse_apply import (
+    OpenTarget,
     PlanOptions,
     RemoteError,
+    SilentProgress,
     SynapseApplyError,
-    TargetSession,
-    Uptime,
     apply,
     check,
     open_context,
+    open_target,
     plan,
 )
-
 from synapse_apply.cli.texts.objects import build_blame_document
-from synapse_apply.library import Blame, OpenTarget, ValueOrigin, open_target
-from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply.library import Blame, ValueOrigin
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Effect
+from synapse_apply.model.state import Uptime
+from synapse_apply.workspace.target_session import TargetSession
 
 AUTHORS = ("Ann Author", "Bob Author", "Cho Author")
 OTHER = "Dan Other"  # commits in the other project

@@ -12,7 +12,9 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, APIS, Project
 from laws.effort import effort
 from laws.worlds import SECRETS, World, document
-from support.core import InputError, plan, validate
+
+from synapse_apply import plan, validate
+from synapse_apply.model.errors import InputError
 
 pytestmark = pytest.mark.deep
 CANARIES = st.sampled_from([text for name, text in SECRETS.items() if "JSON" not in name])

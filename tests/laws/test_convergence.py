@@ -10,7 +10,10 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, Project, combinations, name_of, on_vendor, pending
 from laws.effort import effort, spread
 from laws.worlds import Story, stories
-from support.core import InputError, PlanOptions, Result
+
+from synapse_apply import PlanOptions
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.report import Result
 
 pytestmark = pytest.mark.deep
 

@@ -11,16 +11,15 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, Project, on_each_api, pending
 from laws.effort import effort
 from laws.worlds import Story, stories
-from support.core import (
-    Cause,
-    FieldPath,
-    InputError,
-    Plan,
-    Result,
-    build_drift_report,
-    get_at_or_absent,
-    write_live_values,
-)
+
+from synapse_apply import Plan
+from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Cause
+from synapse_apply.model.report import Result
+from synapse_apply.model.values import get_at_or_absent
+from synapse_apply.operations.write_drift import write_live_values
+from synapse_apply.planning.drift import build_drift_report
 
 pytestmark = pytest.mark.deep
 

@@ -9,18 +9,9 @@ from laws import holds
 from laws.bench import Project, on_each_api
 from laws.effort import effort
 from laws.worlds import Edit, Story, edits, stories
-from support.core import (
-    Exit,
-    InputError,
-    PlanOptions,
-    Refused,
-    SynapseApplyError,
-    apply,
-    check,
-    plan,
-)
 
-from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply import PlanOptions, SilentProgress, SynapseApplyError, apply, check, plan
+from synapse_apply.model.errors import Exit, InputError, Refused
 
 pytestmark = pytest.mark.deep
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from laws.bench import on_each_api
 from laws.effort import effort
 from laws.worlds import ADDRESSES, Edit, World, edits, suit, worlds
-from support.core import Plan, plan_to_json
+
+from synapse_apply import Plan
+from synapse_apply.model.codec import plan_to_json
 
 pytestmark = pytest.mark.deep
 # What is of the run, not of the project.

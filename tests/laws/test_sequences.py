@@ -23,8 +23,11 @@ from laws.bench import ANYTHING_GOES, Project, Server, combinations
 from laws.effort import effort
 from laws.worlds import World, edits, evolved, suit
 from profiles import PAGE, PROFILE, VENDOR
-from support.core import CONFLICT, Result, SynapseApplyError, open_state
-from support.core import state as states
+
+from synapse_apply import SynapseApplyError, open_state
+from synapse_apply.applying.messages import CONFLICT
+from synapse_apply.model.report import Result
+from synapse_apply.operations import state as states
 
 pytestmark = pytest.mark.deep
 

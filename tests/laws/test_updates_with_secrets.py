@@ -17,7 +17,12 @@ from laws.bench import Project, combinations, name_of, pending
 from laws.canaries import leaks
 from laws.effort import effort, spread
 from laws.worlds import SECRET_KEYS, Story, stories
-from support.core import CATALOGUE, Action, InputError, ResourceType, Result, UpdateMode
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import ResourceType, UpdateMode
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Result
 
 pytestmark = pytest.mark.deep
 STORAGES = ("storage/sa", "storage/sb")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from laws.bench import TENANT, TOKEN
 from laws.effort import effort
 from laws.worlds import CONFIGURATIONS, TEXTS
-from support.core import CATEGORIES
+
+from synapse_apply.kinds.plugin import CATEGORIES
 
 pytestmark = pytest.mark.deep
 HEADERS = st.sampled_from(

@@ -13,7 +13,8 @@ import yaml
 from choices import choices, lists_of
 from hypothesis import strategies as st
 from profiles import PAGE
-from support.core import CATEGORIES
+
+from synapse_apply.kinds.plugin import CATEGORIES
 
 VERSION = "synapse-apply/v1"
 LETTERS = "abc"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from buckets.folders import open_folder_at
 from buckets.proxy import BucketProxy
-from support.core import StateError
 
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 

@@ -11,7 +11,8 @@ import pytest
 from buckets.folders import open_folder_at
 from buckets.servers import SECRET_KEY, MotoServer, free_ports
 from forges.loopback_server import wait_until
-from support.core import InputError, StateError
+
+from synapse_apply.model.errors import InputError, StateError
 
 
 def error(code, more=""):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from openers import get_opener_without_proxy
-from support.core import BackendClient
+
+from synapse_apply import BackendClient
 
 TOKEN = "contract-token"
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from contract.client.conftest import TOKEN
-from support.core import BackendClient
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import BackendClient, EmbeddedServer
 
 
 def count_connections_to(port: int) -> int:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.core import BackendClient, iter_log_lines
+
+from synapse_apply import BackendClient
+from synapse_apply.model.remote import iter_log_lines
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}

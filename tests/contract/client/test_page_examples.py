@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from support.core import BackendClient, ClientError
+from synapse_apply import BackendClient, ClientError
 
 PAGE = Path(__file__).parent / "page"
 TOKEN = "contract-token"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from support.core import ConflictError, ValidationError
+
+from synapse_apply.client.errors import ConflictError, ValidationError
 
 
 @pytest.fixture(params=["envelope", "plain"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import count
 
 from postgres.server import PostgresServer
-from support.core import Sensitive
+
+from synapse_apply.model.values import Sensitive
 
 _NUMBERS = count(1)
 

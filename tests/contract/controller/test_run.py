@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.core import Exit, InputError, error_finding
 
 from synapse_apply.controller.rows import (
     CallCounts,
@@ -32,6 +31,8 @@ from synapse_apply.controller.run import (
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import Exit, InputError
 
 TEXT = """\
 apiVersion: synapse-apply/v1

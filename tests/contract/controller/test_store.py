@@ -6,7 +6,6 @@ import threading
 from dataclasses import replace
 
 import pytest
-from support.core import Position, error_finding
 
 from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetOrder, TargetPage
 from synapse_apply.controller.rows import (
@@ -29,6 +28,7 @@ from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreTooNew
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.model.diagnostic import Position, error_finding
 
 FINDING = error_finding(
     "Broken", "a detail", "a hint", position=Position("f.yaml", 1, 2), path=("spec", 0, "x")

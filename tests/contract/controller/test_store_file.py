@@ -12,12 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.core import LockHeld
 
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
 from synapse_apply.controller.store.store_database import ControllerStoreError
+from synapse_apply.model.errors import LockHeld
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from forking import ForkedProcess
 from postgres.proxy import Proxy
 from postgres.server import PASSWORD, PostgresServer
 from stopping import stands_still
-from support.core import InputError, Sensitive
 
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.store import postgres_store
@@ -34,6 +33,8 @@ from synapse_apply.controller.store.postgres_store import (
 )
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 TESTS = Path(__file__).parents[2]
 # Seconds after which the server throws out a writer that stands still.

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from git_repositories import git, make_bare_repository
-from support.core import Sensitive
 
 from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.model.values import Sensitive
 
 PROJECT = """
 apiVersion: synapse-apply/v1

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core.backend import DataSetClock
-from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "acme-token"
 OTHER_TOKEN = "other-token"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from contract.emulator.conftest import TOKEN, Wire
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import (
     PROFILES,
@@ -19,7 +20,6 @@ from synapse_apply.emulator.core.switches import (
     require_profile,
 )
 from synapse_apply.emulator.data_set import reset_data_set_if_any
-from synapse_apply.emulator.serve import EmbeddedServer
 
 
 @contextmanager

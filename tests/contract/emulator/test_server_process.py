@@ -20,9 +20,9 @@ from contract.emulator.conftest import Wire
 from counting import skip_waits
 from forking import ForkedProcess
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core import app
 from synapse_apply.emulator.data_set import find_running_server
-from synapse_apply.emulator.serve import EmbeddedServer
 
 MODULE = (sys.executable, "-m", "synapse_apply.emulator")
 TOKEN = "t"

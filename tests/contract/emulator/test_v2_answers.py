@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 import pytest
 from contract.emulator.conftest import TOKEN, Wire
-from support.core import BackendClient
+
+from synapse_apply import BackendClient
 
 
 def walk(wire, path="/v2/plugins/?per_page=3", between=lambda _page: None):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from contract.emulator.conftest import OTHER_TOKEN, TOKEN
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 BAD = [
     ({}, 401),

@@ -11,26 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support.core import (
-    ApiBinding,
-    Compare,
-    FieldRule,
-    Lookup,
-    Observed,
-    ResourceType,
-    SecretMarks,
-    UpdateMode,
+from synapse_apply.client.calls import ClientCall as Request
+from synapse_apply.emulator.core.call import EmulatorRequest, Endpoint, require_found
+from synapse_apply.emulator.core.fields import Field, convert_all_fields, convert_sent_fields
+from synapse_apply.emulator.core.lists import build_cursor_page, build_page
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
+from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
+from synapse_apply.kinds.wire import (
     require_remote_id_of_answer,
     select_sorted_non_null_fields,
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from support.core import ClientCall as Request
-
-from synapse_apply.emulator.core.call import EmulatorRequest, Endpoint, require_found
-from synapse_apply.emulator.core.fields import Field, convert_all_fields, convert_sent_fields
-from synapse_apply.emulator.core.lists import build_cursor_page, build_page
-from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
+from synapse_apply.model.resource import Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "queue"
 FIELDS = frozenset({"name", "storage", "size", "tags"})

@@ -14,13 +14,14 @@ import pytest
 from contract.emulator.conftest import Wire
 from contract.kinds.queue import ENDPOINTS, PREFIX, QUEUE, write_schema
 from installed import environment
-from support.core import CATALOGUE, read_marks_of_storage_secrets
-from support.core import schemas as shapes
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.cli.main import run
 from synapse_apply.emulator import admin, serve
 from synapse_apply.emulator.core import store
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests import schemas as shapes
+from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 
 TOKEN = "queue-token"
 HEAD = {"apiVersion": "synapse-apply/v1"}

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import sops
-from support.core import (
-    SECRET_SOURCES,
-    SecretRef,
-    SecretResolver,
-    SecretUnavailable,
-    SourceContext,
-    build_reference_or_none_if_malformed,
-    read_single_mapping,
-)
+
+from synapse_apply.manifests.yaml.reader import read_single_mapping
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
+from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
+from synapse_apply.secrets.resolve import SecretResolver
 
 CANARY = 'cAn4ry/sops+7777="quoted"\\é'
 PLAIN = """\

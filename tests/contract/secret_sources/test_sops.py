@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import sops
 from contract.secret_sources.conftest import CANARY, PLAIN, Place
-from support.core import SecretUnavailable
-from support.core import reader as sops_reader
+
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.secret_sources.sops import reader as sops_reader
 
 SECRET = "raw-data/secret_access_key"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.core import Address, AuditEntry, BackendIdentity, Intent, Mac, Record, WithheldSecret
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, Record
+from synapse_apply.model.values import Mac, WithheldSecret
 
 BINDING = BackendIdentity("https://api.example", "acme")
 LINEAGE = "5f1c2d00-0000-4000-8000-000000000001"

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from contract.stores.leases import Hands, open_at
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from support.core import IntentState
+
+from synapse_apply.model.state import IntentState
 
 
 def statements_of_one_call(store, monkeypatch, number):

@@ -10,16 +10,9 @@ from threading import Thread
 import pytest
 from contract.stores.leases import ELSEWHERE, LOGS, NEVER, Hands, eventually, find_fast_beat, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record, told
-from support.core import (
-    BackendIdentity,
-    IntentState,
-    LockHeld,
-    LockLost,
-    NotFound,
-    StateError,
-    Unreachable,
-)
 
+from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
+from synapse_apply.model.state import BackendIdentity, IntentState
 from synapse_apply.stores.lock.lock_owner import identify_this_process
 
 

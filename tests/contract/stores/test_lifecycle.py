@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from support.core import Address, BackendIdentity, IntentState, ProjectAndKeyIds, StateError
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import BackendIdentity, IntentState, ProjectAndKeyIds
 from synapse_apply.stores import schema
 
 

@@ -9,7 +9,9 @@ from time import monotonic, sleep
 import pytest
 from contract.stores.leases import open_at
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from support.core import IntentState, LockLost, StateError
+
+from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.model.state import IntentState
 
 THREADS = 12
 

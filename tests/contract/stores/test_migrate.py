@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from buckets.servers import BUCKET_SORT
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from support.core import IntentState, StateError
 
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
 from synapse_apply.stores.snapshot import copy_and_verify_state_under_source_lock
 
 

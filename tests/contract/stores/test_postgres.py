@@ -9,8 +9,9 @@ from threading import Barrier, Thread
 import psycopg
 import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record, told
-from support.core import IntentState, StateError
 
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
 from synapse_apply.stores.postgres.postgres_database import (
     PostgresDatabase,
     make_unconnected_postgres_store,

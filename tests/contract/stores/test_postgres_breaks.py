@@ -11,9 +11,10 @@ import pytest
 from contract.stores.leases import NEVER, eventually, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from postgres.proxy import Proxy
-from support.core import IntentState, LockLost, StateError
 from waiting import finish
 
+from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.model.state import IntentState
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_database import (
     PostgresDatabase,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from contract.stores.samples import entry, intent, record
-from support.core import IntentState, LockHeld, StateError
 
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.model.state import IntentState
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 TESTS = Path(__file__).resolve().parents[2]

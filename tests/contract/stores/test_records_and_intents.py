@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 from contract.stores.samples import entry, intent, record
-from support.core import Address, IntentState, Mac, SecretRef, Sensitive, StateError
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
 YOLO = Address("plugin", "yolo")
 

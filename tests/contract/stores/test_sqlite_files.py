@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from contract.stores.leases import NEVER, quick
 from contract.stores.samples import BINDING, record, told
-from support.core import LockHeld, StateError
 
+from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,17 +8,12 @@ import sys
 import pytest
 from contract.stores.programs import surroundings
 from contract.stores.samples import BINDING, LINEAGE, record
-from support.core import (
-    InputError,
-    LockHeld,
-    Project,
-    SecretRef,
-    StateSettings,
-    SynapseApplyError,
-    Target,
-    open_store,
-    open_store_at_url,
-)
+
+from synapse_apply import SynapseApplyError
+from synapse_apply.model.errors import InputError, LockHeld
+from synapse_apply.model.project import Project, StateSettings, Target
+from synapse_apply.model.values import SecretRef
+from synapse_apply.workspace.state_access import open_store, open_store_at_url
 
 
 def target(url="", name="prod"):

@@ -12,10 +12,13 @@ from contract.stores.leases import CHAIN, ELSEWHERE, GIT, NEVER, open_at, patien
 from contract.stores.programs import COUNTER, HOLDER, ask, program
 from contract.stores.samples import BINDING, LINEAGE, record
 from stopping import has_ended, suspend
-from support.core import Address, LastSeenFiles, LockHeld, Target
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import LockHeld
+from synapse_apply.model.project import Target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.workspace.own_folder import LastSeenFiles
 
 
 @pytest.fixture

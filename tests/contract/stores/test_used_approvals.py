@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from support.core import IntentState, ProjectAndKeyIds, StateError
 
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState, ProjectAndKeyIds
 from synapse_apply.stores.snapshot import copy_and_verify_state_under_source_lock
 
 IDS = ("a1", "a2", "a3")

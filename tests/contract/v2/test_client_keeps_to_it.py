@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from contract.v2.description import DESCRIPTION
 from contract.v2.mock import Mock, example_of
-from support.core import BackendClient, ClientError, PlatformV2, choose_error_class_for_status
+
+from synapse_apply import BackendClient, ClientError
+from synapse_apply.client.errors import choose_error_class_for_status
+from synapse_apply.client.platform import PlatformV2
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"
 PLUGIN = {"code": "yolo", "name": "Yolo", "category": "neural_net"}

@@ -15,8 +15,8 @@ import pytest
 from contract.emulator.conftest import BOUNDARY, Reply, Wire, form, zipped
 from contract.v2.description import DESCRIPTION, FORM, JSON, Description, Operation, example
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.api import V2
-from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "described-token"
 OPERATIONS = DESCRIPTION.operations

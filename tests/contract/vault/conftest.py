@@ -7,17 +7,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support.core import (
-    ExchangeLimits,
-    HttpExchanger,
-    SecretRef,
-    SecretUnavailable,
-    Sensitive,
-    VaultReader,
-    build_route_with_environment_proxies_and_tls,
-    build_settings_of_valid_block,
-)
 from vault.stand_in import StandInVault
+
+from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
+from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secret_sources.vault.reader import VaultReader
+from synapse_apply.secret_sources.vault.source import build_settings_of_valid_block
 
 TOKEN_VARIABLE, JWT_VARIABLE = "VAULT_TOKEN", "JOB_JWT"
 OpenReader = Callable[..., VaultReader]

@@ -12,10 +12,13 @@ from functools import partial
 
 import pytest
 from e2e.scenarios.canaries import forms
-from support.core import Backoff, ExchangeLimits, SecretUnavailable
 from vault import jwts
 from vault.echoes import VALUE, WAYS, build_echo
 from vault.stand_in import StandInVault
+
+from synapse_apply.client.http.exchange import ExchangeLimits
+from synapse_apply.client.http.pacing import Backoff
+from synapse_apply.model.errors import SecretUnavailable
 
 TOKEN = "hvs.cAn4ry-token-6666"
 ONCE = ExchangeLimits(backoff=Backoff(max_repeats=0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.core import SecretUnavailable
 from vault import jwts
+
+from synapse_apply.model.errors import SecretUnavailable
 
 
 def refuse(reader, path, key="secret", version=None):

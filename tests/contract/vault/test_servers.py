@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from listening import Server
-from support.core import Backoff, ExchangeLimits, SecretUnavailable
 from vault import jwts
 from vault.stand_in import StandInVault, reply
+
+from synapse_apply.client.http.exchange import ExchangeLimits
+from synapse_apply.client.http.pacing import Backoff
+from synapse_apply.model.errors import SecretUnavailable
 
 TLS = Path(__file__).parents[2] / "unit" / "client" / "tls"
 JSON = {"Content-Type": "application/json"}

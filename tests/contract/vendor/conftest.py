@@ -10,7 +10,8 @@ import pytest
 from contract.vendor.guesses import Guesses
 from contract.vendor.standin import StandIn, run_stand_in
 from contract.vendor.world import TENANT, TOKEN
-from support.core import BackendClient
+
+from synapse_apply import BackendClient
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.core import ClientError
+
+from synapse_apply import ClientError
 
 PLUGIN = {"name": "Yolo", "code": "yolo", "category": "neural_net"}
 

@@ -8,7 +8,9 @@ import pytest
 from contract.vendor.failures import error_of
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import AGENT_TOKEN, OTHER_TENANT, TENANT
-from support.core import ConflictError, Effect, NotFoundError, UnconfirmedError
+
+from synapse_apply.client.errors import ConflictError, NotFoundError, UnconfirmedError
+from synapse_apply.model.errors import Effect
 
 RUN = {"action": "convert", "agent": 101, "params": {"quality": 1}}
 

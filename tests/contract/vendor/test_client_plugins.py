@@ -13,7 +13,9 @@ from contract.vendor.failures import PLUGIN, error_of
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import TENANT, TOKEN
 from openers import get_opener_without_proxy
-from support.core import ConflictError, Effect, NotFoundError, ValidationError
+
+from synapse_apply.client.errors import ConflictError, NotFoundError, ValidationError
+from synapse_apply.model.errors import Effect
 
 PACKAGE = zip_of(config_of())
 FORM = {"plugin": "yolo", "version": "1.0.0"}

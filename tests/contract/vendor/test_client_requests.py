@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from contract.vendor.failures import PLUGIN, error_of
 from contract.vendor.world import OTHER_TENANT, OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
-from support.core import (
+
+from synapse_apply import BackendClient
+from synapse_apply.client.errors import (
     AuthenticationError,
     AuthorizationError,
-    BackendClient,
-    Effect,
     NotFoundError,
     UnexpectedAnswerError,
     ValidationError,
 )
+from synapse_apply.model.errors import Effect
 
 
 @pytest.mark.parametrize("text", [TOKEN, f"Token {TOKEN}"], ids=["bare", "with Token"])

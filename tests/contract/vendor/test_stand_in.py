@@ -12,7 +12,8 @@ import pytest
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
 from openers import get_opener_without_proxy
-from support.core import ValidationError
+
+from synapse_apply.client.errors import ValidationError
 
 OURS = {"Synapse-Access-Token": f"Token {TOKEN}"}
 

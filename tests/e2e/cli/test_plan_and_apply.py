@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
-from support.core import bundle_schema_with_referenced_files
+
+from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run
 

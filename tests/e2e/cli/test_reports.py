@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from support.core import bundle_schema_with_referenced_files
 from unit.views.forge import read
 from unit.views.leaf import Leaf
+
+from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run, run_in
 

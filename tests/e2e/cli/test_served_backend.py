@@ -6,7 +6,7 @@ import fcntl
 import shutil
 from pathlib import Path
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 from .conftest import Run
 

@@ -15,8 +15,8 @@ import requests
 from forges.loopback_server import wait_until
 from forking import ForkedProcess, run_to_end
 from stopping import asked_again
-from support.core import Invocation, open_state
 
+from synapse_apply import Invocation, open_state
 from synapse_apply.emulator.data_set import find_running_server
 
 from .conftest import COMMAND, SECRETS, STORAGE, Run, environment

@@ -9,7 +9,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.core import Invocation, LockLost, open_state
+
+from synapse_apply import Invocation, open_state
+from synapse_apply.model.errors import LockLost
 
 from .conftest import Run
 

@@ -12,7 +12,7 @@ import pytest
 from answering import Asked, answering
 from e2e.scenarios.workplace import TOKEN, Workplace, project
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from controllers.forked_workers import start_own_program_by_fork
 from e2e.controller.test_moved_targets import CONFIGURATION, Site
 from forges.loopback_server import wait_until
 from git_repositories import git
-from support.core import programs
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.files import programs
 
 RULES = '\n      "*": {mode: auto, interval: 1s}'
 

@@ -20,10 +20,10 @@ from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run
 from installed import BIN, environment
-from support.core import programs
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files import programs
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
 TOKENS = {

@@ -17,12 +17,12 @@ import requests
 import yaml
 from installed import BIN, ROOT
 from prometheus_client.parser import text_string_to_metric_families
-from support.core import Sensitive
 from unit.controller.page import page_samples as samples
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.model.values import Sensitive
 
 FOLDER = ROOT / "examples" / "controller" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

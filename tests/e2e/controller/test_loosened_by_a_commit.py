@@ -11,9 +11,9 @@ from controllers.forked_workers import start_own_program_by_fork
 from e2e.controller.test_moved_targets import TOKENS, Site
 from e2e.scenarios.canaries import forms
 from git_repositories import git
-from support.core import programs
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.files import programs
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 LIVE = "cAn4ry-of-the-nas/7777"

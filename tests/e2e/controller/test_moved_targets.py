@@ -22,10 +22,10 @@ from git_repositories import git
 from in_process import run, run_in_process
 from installed import environment
 from postgres.server import PostgresServer
-from support.core import programs
 from vault.stand_in import StandInVault
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.files import programs
 
 TOKENS = {
     "ACME_DEV_TOKEN": "token-of-dev-1234567890",

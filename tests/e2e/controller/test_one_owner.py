@@ -20,13 +20,13 @@ from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
 from installed import environment
-from support.core import programs
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.controller.loop import working
 from synapse_apply.controller.loop.clock import CorrectedClock
 from synapse_apply.controller.rows import OwnerRow, TargetName
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files import programs
 
 TOKEN = "token-of-acme-1234567890"
 PLUGIN = """\

@@ -10,9 +10,9 @@ from controllers.forked_workers import start_own_program_by_fork
 from controllers.signers import Signers, open_signers
 from e2e.controller.test_moved_targets import TOKENS, Site
 from git_repositories import git
-from support.core import programs
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.files import programs
 
 RULES = """
       dev: {mode: auto, interval: 1s}

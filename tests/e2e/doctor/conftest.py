@@ -16,8 +16,8 @@ from e2e.scenarios.workplace import Workplace
 from in_process import run as run_here
 from installed import run as run_installed
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core.listener import open_listening_socket
-from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "access-token-of-tests"
 AGENTS = {"gpu-1": "GPU_TOKEN", "gpu-2": "GPU2_TOKEN"}

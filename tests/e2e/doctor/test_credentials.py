@@ -11,7 +11,7 @@ from e2e.doctor.conftest import STORAGE, TOKEN, Findings
 from e2e.scenarios.canaries import forms
 from e2e.scenarios.workplace import Ran, Workplace
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 PLACE = "~/.synapse/config.json"
 

@@ -15,9 +15,12 @@ from forking import run_to_end
 from in_process import run
 from installed import ROOT
 from jsonschema import Draft202012Validator
-from support.core import Address, Intent, Invocation, RecoveryJournal, open_state
 
+from synapse_apply import Invocation, open_state
 from synapse_apply.emulator.core.store import KINDS, ObjectQuery
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Intent
+from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 VALIDATOR = Draft202012Validator(

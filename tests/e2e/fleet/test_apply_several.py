@@ -14,7 +14,8 @@ from e2e.scenarios.workplace import QUIET, Server, Workplace
 from forking import ForkedProcess
 from installed import BIN
 from stopping import meets_fault
-from support.core import bundle_schema_with_referenced_files
+
+from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 
 def count_storages(server: Server) -> int:

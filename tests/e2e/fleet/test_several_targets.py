@@ -15,9 +15,10 @@ from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
 from forking import ForkedProcess
 from installed import BIN
 from stopping import meets_fault
-from support.core import InputError, bundle_schema_with_referenced_files
 
-from synapse_apply.library import open_targets
+from synapse_apply import open_targets
+from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
+from synapse_apply.model.errors import InputError
 
 
 def list_headings(ran: Ran) -> list[str]:

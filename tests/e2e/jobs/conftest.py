@@ -15,8 +15,8 @@ from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from forking import ForkedProcess
 from installed import BIN, environment
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator.core.backend import DataSetClock
-from synapse_apply.emulator.serve import EmbeddedServer
 
 
 @dataclass

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from e2e.jobs.conftest import Place, documents
 from e2e.scenarios.workplace import TOKEN
-from support.core import JobStatus
 
 from synapse_apply import SynapseApplyError, open_target
+from synapse_apply.model.job import JobStatus
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from git_repositories import commit, git, make_bare_repository, make_repository,
 from in_process import run
 from installed import ROOT, copied, variables
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 PIN = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"
 KEY = "c3RhdGUta2V5LW9mLXRlc3RzLTMyLWJ5dGVzLWxvbmc="

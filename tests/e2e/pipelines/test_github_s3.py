@@ -26,7 +26,7 @@ from in_process import run
 from installed import ROOT, copied, variables
 from listening import Server
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 EXAMPLE = ROOT / "examples" / "github-actions-s3"
 WORKFLOWS = sorted((EXAMPLE / ".github" / "workflows").glob("*.yml"))

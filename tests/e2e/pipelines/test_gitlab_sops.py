@@ -16,7 +16,7 @@ import yaml
 from git_repositories import git
 from installed import BIN, ROOT, copied, environment, variables
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 SETTINGS = {"stages", "workflow", "variables", "default"}
 KEY = "c3RhdGUta2V5LW9mLXRlc3RzLTMyLWJ5dGVzLWxvbmc="

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from e2e.scenarios.workplace import Workplace, project
 from jsonschema import Draft202012Validator
-from support.core import bundle_schema_with_referenced_files
+
+from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 KINDS = ("json", "markdown", "html", "github", "gitlab", "codequality")
 LIMITED = {"policy": {"rules": [{"name": "few", "rule": "max-changes", "limit": 0}]}}

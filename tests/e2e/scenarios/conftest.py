@@ -18,9 +18,9 @@ import pytest
 from e2e.scenarios.workplace import OTHER_TOKEN, QUIET, TOKEN, Server, Workplace, project, sample
 from profiles import PROFILE
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.emulator import serve as serving
 from synapse_apply.emulator.core.listener import build_socket_url, open_listening_socket
-from synapse_apply.emulator.serve import EmbeddedServer
 
 TENANTS: dict[str, Any] = {"tokens": {TOKEN: "acme", OTHER_TOKEN: "other"}, "tenant": "acme"}
 

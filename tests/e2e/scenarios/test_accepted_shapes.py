@@ -9,16 +9,12 @@ import pytest
 import yaml
 from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
 from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
-from support.core import (
-    Address,
-    InputError,
-    Invocation,
-    build_options_that_revert_drift,
-    compute_drift,
-    open_context,
-    plan,
-    write_live_values,
-)
+
+from synapse_apply import Invocation, open_context, plan
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
+from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
+from synapse_apply.operations.write_drift import write_live_values
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1

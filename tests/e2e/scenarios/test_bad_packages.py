@@ -151,7 +151,7 @@ def test_a_package_that_is_too_large_for_the_server(tmp_path, make):
     """413: the release fails with words, everything else is done, the next apply goes on."""
     from e2e.scenarios.workplace import TOKEN, Server
 
-    from synapse_apply.emulator.serve import EmbeddedServer
+    from synapse_apply import EmbeddedServer
 
     data: Path = tmp_path / "small"
     with EmbeddedServer(data, tokens={TOKEN: "acme"}, tenant="acme", max_upload=2000) as running:

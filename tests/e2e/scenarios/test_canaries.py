@@ -256,7 +256,7 @@ def test_a_server_that_echoes_what_it_was_sent(tmp_path, how):
 @pytest.mark.parametrize("how", [way for way in WAYS if way != "success"])
 def test_exceptions_hold_no_secret(tmp_path, how):
     """Not in the text, the repr or the traceback of what the library raises."""
-    from support.core import BackendClient, ClientError
+    from synapse_apply import BackendClient, ClientError
 
     body = {"name": "x", "configuration": {"password": CANARIES["env"]}}
     with (

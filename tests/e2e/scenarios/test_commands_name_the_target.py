@@ -8,7 +8,8 @@ from html import unescape
 
 import pytest
 from e2e.scenarios.workplace import Ran, Server, Workplace, project
-from support.core import COMMANDS_WITHOUT_TARGET
+
+from synapse_apply.model.command import COMMANDS_WITHOUT_TARGET
 
 # In Markdown the backticks are there, too; on a page it is a <code>, in JSON a quote may end it.
 _COMMAND = re.compile(r"(?:`|<code(?: class=\"command\")?>)synapse-apply ([a-z]+)([^`<]*)")

@@ -11,17 +11,13 @@ from typing import Any
 import pytest
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from git_repositories import commit, git
-from support.core import (
-    FILE_FORMAT,
-    Project,
-    SecretResolver,
-    Target,
-    _append_line_durably,
-    build_key_sources,
-)
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
+from synapse_apply.model.project import Project, Target
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.snapshot import KEPT_FILE_SUFFIX
+from synapse_apply.workspace.recovery_journal import FILE_FORMAT, _append_line_durably
+from synapse_apply.workspace.state_key import build_key_sources
 
 Write = Callable[[Workplace, Server], object]
 

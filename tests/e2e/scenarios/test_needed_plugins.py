@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.workplace import Workplace, project
-from support.core import Address, sort_by_dependencies_and_find_cycles
+
+from synapse_apply.model.address import Address
+from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 
 BASE = "release/a-user@1.0.0"
 NEEDED = "release/z-needed@1.1.0"

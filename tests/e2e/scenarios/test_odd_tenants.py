@@ -11,7 +11,7 @@ from e2e.scenarios.odd_tenants import CANARY, NAMES, TENANT, VALUES, fill
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from laws.effort import DEEP
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 MANY = 1000
 SOME = MANY if DEEP else max(len(NAMES), len(VALUES)) + 1

@@ -14,9 +14,9 @@ import pytest
 from e2e.scenarios.test_replaced_releases import declare_debug
 from e2e.scenarios.workplace import CONFIG, PLUGIN_V2, RELEASE_V2, Server, Workplace, project
 from git_repositories import commit, make_repository
-from support.core import OptionConflict
 
 from synapse_apply import open_target
+from synapse_apply.model.errors import OptionConflict
 
 # Never whole in this file: tools that look for secrets find it else.
 SECRET = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"
@@ -243,7 +243,7 @@ def test_what_is_printed_lets_it_pass(ready, server):
     told = ready.plan("--json", code=0).document["resource_changes"]
     ways = [each["ways_out"][-1] for row in told for each in row.get("refusals", ())]
     texts = [text.partition("allow_package_secrets: [")[2].rpartition("]}")[0] for text in ways]
-    from support.core import read_single_mapping
+    from synapse_apply.manifests.yaml.reader import read_single_mapping
 
     entries = [dict(read_single_mapping(text.replace("...", "A test."), "-")[0]) for text in texts]
     assert len(entries) == 2

@@ -6,8 +6,9 @@ from contextlib import closing
 
 import pytest
 from e2e.scenarios.workplace import Server, Workplace, held
-from support.core import Address, Intent
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Intent
 from synapse_apply.stores.sql import utc_now
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 

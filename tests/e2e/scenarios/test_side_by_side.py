@@ -10,7 +10,7 @@ import pytest
 from e2e.scenarios.workplace import QUIET, TOKEN, Server, Workplace, project, sample
 from forking import ForkedProcess
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 COMMAND = [str(Path(sys.executable).with_name("synapse-apply"))]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from in_process import run
 from postgres.server import PASSWORD, PostgresServer
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 
 def test_the_database_is_looked_at(tmp_path: Path) -> None:

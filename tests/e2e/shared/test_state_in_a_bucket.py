@@ -12,7 +12,7 @@ from buckets.proxy import BucketProxy
 from buckets.servers import SECRET_KEY, BucketServer
 from in_process import run_in_process
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 MANIFEST = """\
 apiVersion: synapse-apply/v1

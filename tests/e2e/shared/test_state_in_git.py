@@ -14,8 +14,9 @@ from contract.stores.git.repositories import make_checkout, make_log, make_remot
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from git_repositories import git
 from installed import environment
-from support.core import KEY_VARIABLE, StateKeySigner, load_keys_and_restrict_files
 
+from synapse_apply.secrets.keys import KEY_VARIABLE, load_keys_and_restrict_files
+from synapse_apply.secrets.signatures import StateKeySigner
 from synapse_apply.stores.database import Batch, RowChange
 
 REF = "refs/synapse-apply/state/prod"

@@ -10,7 +10,7 @@ import pytest
 from in_process import run_in_process
 from postgres.server import PostgresServer
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 MANIFEST = """\
 apiVersion: synapse-apply/v1

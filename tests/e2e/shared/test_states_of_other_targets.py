@@ -12,7 +12,8 @@ from buckets.folders import open_folder_at
 from buckets.servers import BucketServer
 from contract.stores.git.repositories import make_checkout, make_remote
 from e2e.scenarios.workplace import Server, Workplace, project, sample
-from support.core import Invocation, open_state
+
+from synapse_apply import Invocation, open_state
 
 KEY = "A" * 44
 PROJECT = "5f1c2d60-0000-4000-8000-000000000000"

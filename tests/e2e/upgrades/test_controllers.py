@@ -17,8 +17,8 @@ from forges.loopback_server import wait_until
 from git_repositories import commit, make_repository
 from postgres.server import PostgresServer
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
-from synapse_apply.emulator.serve import EmbeddedServer
 
 CONTROLLER = """\
 apiVersion: synapse-apply/v1

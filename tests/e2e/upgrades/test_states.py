@@ -17,7 +17,7 @@ from e2e.upgrades.older import NEWER, Machine
 from git_repositories import commit, git, make_bare_repository
 from postgres.server import PostgresServer
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 PLUGIN = """\

@@ -11,7 +11,7 @@ import pytest
 from e2e.scenarios.workplace import Workplace, project
 from installed import NOT_COPIED, ROOT, variables
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 KEPT_OUT = ("version", "author", "configuration")
 EMBEDDED = ("-t", "embedded")

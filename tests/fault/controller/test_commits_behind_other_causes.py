@@ -11,7 +11,7 @@ from controllers.applying_site import ApplyingSite
 from controllers.site import BACKEND_TOKEN, STORAGE_KEY
 from forges.loopback_server import wait_until
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 OTHER_KEY = "cAn4ry-of-the-other-storage-5656"
 ROTATED_KEY = "cAn4ry-of-the-rotated-storage-5757"

@@ -14,7 +14,7 @@ from forges.loopback_server import wait_until
 from in_process import run_in_process
 from installed import environment
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer
 
 
 def ask(site: ApplyingSite, *typed: str) -> subprocess.CompletedProcess[str]:

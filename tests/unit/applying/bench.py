@@ -18,6 +18,7 @@ from typing import Any, cast
 from sessions import with_parts
 from unit.applying.scripted import ScriptedApi
 
+from synapse_apply import Invocation, PlanOptions, Report, apply, check, plan
 from synapse_apply.applying.step import Actor
 from synapse_apply.client.http.pacing import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -33,7 +34,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.redaction import Redactor
-from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.report import Outcome
 from synapse_apply.model.resource import (
     Desired,
     Lifecycle,
@@ -45,16 +46,12 @@ from synapse_apply.model.resource import (
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 from synapse_apply.model.state import BackendIdentity, Record, Uptime
 from synapse_apply.model.values import Reference
-from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.backend import ConnectedBackend
 from synapse_apply.workspace.configuration import DeclaredTarget
-from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"})

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from synapse_apply import RemoteError
 from synapse_apply.applying.logs import FollowOptions, LogListener, LogTailer
-from synapse_apply.model.errors import NotFound, RemoteError, ServerFault, Unreachable
+from synapse_apply.model.errors import NotFound, ServerFault, Unreachable
 from synapse_apply.model.job import Job
 from synapse_apply.model.remote import LogLine
 

@@ -8,14 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.model.errors import (
-    Conflict,
-    Effect,
-    Invalid,
-    NotFound,
-    RemoteError,
-    RemoteTimeout,
-)
+from synapse_apply import RemoteError
+from synapse_apply.model.errors import Conflict, Effect, Invalid, NotFound, RemoteTimeout
 
 
 def lost() -> RemoteError:

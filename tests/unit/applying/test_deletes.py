@@ -73,7 +73,7 @@ def test_a_lost_delete_that_nobody_can_look_up_is_unknown_not_failed(bench):
     bench.api.fail("delete_widget", lost(), done=True)
     for _ in range(8):
         bench.api.fail("get_widget", lost())
-    from synapse_apply.operations.apply import apply
+    from synapse_apply import apply
 
     with bench.store.lock("apply"):
         report = apply(bench.context(widget("keep")), planned, bench.progress)

@@ -17,7 +17,7 @@ from unit.applying.bench import Bench, widget, widget_kind
 from unit.applying.scripted import lost, refused
 from unit.applying.test_lost_answers import hiding
 
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply import SynapseApplyError
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import SecretRef
 

@@ -50,7 +50,7 @@ def test_a_lookup_that_fails_is_made_again(bench):
     context = bench.context(desired)
     planned = bench.plan(desired)
     bench.api.fail("list_widget", lost())
-    from synapse_apply.operations.apply import apply
+    from synapse_apply import apply
 
     with bench.store.lock("apply"):
         report = apply(context, planned, bench.progress)
@@ -91,7 +91,7 @@ def test_an_update_of_an_object_that_went_away(bench):
     desired = widget("w", note="b")
     planned = bench.plan(desired)
     bench.api.objects["widget"].clear()
-    from synapse_apply.operations.apply import apply
+    from synapse_apply import apply
 
     with bench.store.lock("apply"):
         report = apply(bench.context(desired), planned, bench.progress)

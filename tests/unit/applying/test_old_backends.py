@@ -8,10 +8,10 @@ import pytest
 from unit.applying.bench import Bench, plugin, told
 from unit.applying.scripted import refused
 
+from synapse_apply import RemoteError
 from synapse_apply.applying import messages
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 

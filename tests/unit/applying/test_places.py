@@ -9,12 +9,10 @@ import pytest
 from sessions import with_parts
 from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
 
+from synapse_apply import PlanOptions, apply, plan
 from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lookup
-from synapse_apply.operations.apply import apply
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 
 
 class Crowded(SerialExecutor):

@@ -183,7 +183,7 @@ def test_a_delete_is_looked_at(bench, done):
     planned = bench.plan(widget("keep"), prune=True)
     bench.api.fail("delete_widget", lost(), done=done)
     bench.api.fail("get_widget", lost())
-    from synapse_apply.operations.apply import apply
+    from synapse_apply import apply
 
     with bench.store.lock("apply"):
         apply(bench.context(widget("keep")), planned, bench.progress)

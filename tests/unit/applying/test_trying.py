@@ -11,12 +11,10 @@ import pytest
 from unit.applying.bench import Bench, widget, widget_kind
 from unit.applying.scripted import ScriptedApi, lost, refused
 
+from synapse_apply import Plan, PlanOptions, plan
 from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
-from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.plan import render_plan
 
 NOT_SHOWN = "the backend has not shown that it knows dry runs"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 from unit.applying.bench import Bench, outcome, told, widget, widget_kind
 
+from synapse_apply import PlanOptions, apply, plan
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lifecycle
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.apply import apply
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 
 KEY = SecretRef("env", "W_KEY")
 

@@ -9,11 +9,11 @@ import pytest
 from unit.applying.bench import WIDGET, Bench, plugin, release, told, widget
 from unit.applying.scripted import ScriptedApi, refused
 
+from synapse_apply import RemoteError, Report
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.release import RUN_VERIFICATION
-from synapse_apply.model.errors import Effect, RateLimited, RemoteError, ServerFault, StateError
+from synapse_apply.model.errors import Effect, RateLimited, ServerFault, StateError
 from synapse_apply.model.job import LastRun, RunStatus, VerificationResult
-from synapse_apply.model.report import Report
 from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"

@@ -85,7 +85,7 @@ def test_the_audit_names_the_request_that_wrote(bench, hides):
     def request_id() -> str:
         return "get" if calls[-1].startswith("get") else "write"
 
-    from synapse_apply.operations.apply import apply
+    from synapse_apply import apply
 
     planned = bench.plan(widget("w", note="a"))
     with bench.store.lock("apply"):

@@ -7,17 +7,11 @@ import json
 import click
 import pytest
 
+from synapse_apply import SynapseApplyError
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import print_failure
 from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import (
-    InputError,
-    LockHeld,
-    NotFound,
-    Refused,
-    SynapseApplyError,
-    Unreachable,
-)
+from synapse_apply.model.errors import InputError, LockHeld, NotFound, Refused, Unreachable
 
 CANARY = "s3cr3t-canary"
 

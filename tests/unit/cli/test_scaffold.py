@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from synapse_apply import Invocation, validate
 from synapse_apply.cli.main import run
 from synapse_apply.manifests.schemas import known_providers
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import init
-from synapse_apply.operations.validate import validate
-from synapse_apply.workspace.invocation import Invocation
 
 
 @pytest.fixture

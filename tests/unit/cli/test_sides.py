@@ -8,14 +8,13 @@ import pytest
 from unit.applying.bench import Bench, plugin, release, widget
 from unit.applying.scripted import lost, refused
 
+from synapse_apply import PlanOptions, plan
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.objects import build_sides_document, render_resource_sides
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Unauthorized
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, SecretRef, WithheldSecret
-from synapse_apply.operations.plan import plan
 from synapse_apply.operations.resource_sides import ComparedSecret, ResourceSides
-from synapse_apply.planning.plan_input import PlanOptions
 
 REF = SecretRef("env", "RAW_KEY")
 OURS = DesiredSecret(REF, Mac("k", "a"))

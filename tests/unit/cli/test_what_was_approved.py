@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from sessions import with_parts
 
+from synapse_apply import Invocation, PlanOptions, open_context
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.main import run
 from synapse_apply.cli.observer import ConsoleObserver
 from synapse_apply.operations.apply import ApplyRun
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.environment import SystemClock
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession, open_context
+from synapse_apply.workspace.target_session import TargetSession
 
 OUTSIDE = {
     "name": "Example",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from unit.client.scripted import SILENCE, ScriptedServer
 
-from synapse_apply.client import BackendClient
+from synapse_apply import BackendClient
 
 
 @pytest.fixture

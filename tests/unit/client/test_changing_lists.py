@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import V1
 from synapse_apply.client.errors import NotFoundError

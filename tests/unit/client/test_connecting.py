@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.client.scripted import ScriptedServer, answer
 
-from synapse_apply.client import BackendClient, ClientError
+from synapse_apply import BackendClient, ClientError
 from synapse_apply.model.errors import InputError
 
 

@@ -10,7 +10,8 @@ import requests
 import urllib3.exceptions
 from unit.client.scripted import answer
 
-from synapse_apply.client import BackendClient, ClientError, failures
+from synapse_apply import BackendClient, ClientError
+from synapse_apply.client import failures
 from synapse_apply.model import errors as model
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.remote import parse_field_errors

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from unit.client.scripted import Received, Step, answer
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 
 
 def pages(size: int, total: int, *, host: str = "http://elsewhere.example:81"):

@@ -9,11 +9,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from synapse_apply import RemoteError
 from synapse_apply.applying.body import reveal
 from synapse_apply.kinds.wire import require_remote_id_of_answer, wrap_secrets_and_withhold_masked
 from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.model import redaction
-from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.redaction import MASK, Redactor
 from synapse_apply.model.secrets.secret_marks import MaskedText, contains_masked_text, unmask_value
 from synapse_apply.model.values import Sensitive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.client.scripted import answer
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.errors import UnexpectedAnswerError
 
 PAGE = {"count": 7, "next": None, "previous": None}

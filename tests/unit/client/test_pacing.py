@@ -9,7 +9,7 @@ import pytest
 from unit.client.scripted import answer
 from waiting import finish
 
-from synapse_apply.client import BackendClient
+from synapse_apply import BackendClient
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.model.errors import RateLimited
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from unit.client.scripted import answer, reset
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.calls import ClientCall, RequestEvent
 from synapse_apply.client.http.multipart import MultipartBody
 

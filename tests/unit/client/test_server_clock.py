@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from unit.client.scripted import answer, reset
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.calls import RequestEvent
 from synapse_apply.client.http.pacing import ServerClock
 from synapse_apply.model.remote import ClockSkew

@@ -19,7 +19,7 @@ from unit.client.scripted import (
 )
 from waiting import finish
 
-from synapse_apply.client import BackendClient, ClientError
+from synapse_apply import BackendClient, ClientError
 from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientTimeoutError,

@@ -10,7 +10,7 @@ from forges.loopback_server import wait_until
 from unit.client.scripted import answer, drip, dropped, hang, head, raw, reset, truncated
 from waiting import finish
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientTimeoutError,

@@ -17,7 +17,7 @@ import pytest
 from unit.client.scripted import Received, ScriptedServer, Step, answer, head
 from urllib3.util import connection
 
-from synapse_apply.client import BackendClient
+from synapse_apply import BackendClient
 from synapse_apply.client.errors import ClientConnectionError
 from synapse_apply.model.errors import Effect
 

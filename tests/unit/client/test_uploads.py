@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from unit.client.scripted import Received, answer, hang, reset
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.errors import ClientTimeoutError
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.errors import Effect, InputError

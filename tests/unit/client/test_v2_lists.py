@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from unit.client.scripted import answer
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.errors import UnexpectedAnswerError
 
 # A position as a server may write it: nothing in it is ours to read.

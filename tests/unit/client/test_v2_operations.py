@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from unit.client.scripted import answer, dropped
 
-from synapse_apply.client import ClientError
+from synapse_apply import ClientError
 from synapse_apply.client.errors import NotSentError, ValidationError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.errors import Effect

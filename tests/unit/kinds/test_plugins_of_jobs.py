@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from synapse_apply import RemoteError
 from synapse_apply.kinds.plugin import V1
-from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.errors import NotFound
 
 
 class Api:

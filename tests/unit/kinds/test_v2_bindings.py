@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.client import BackendClient
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import BackendClient, EmbeddedServer
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from synapse_apply import Plan
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.json_values import value_from_json, value_to_json
-from synapse_apply.model.plan import Plan, PlanBase
+from synapse_apply.model.plan import PlanBase
 from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, SecretRef, Sensitive
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from unit.model.plan_values import of, texts, values
 
+from synapse_apply import Plan
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.json_values import format_canonical_json, value_from_json, value_to_json
-from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, PlanBase
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, Record, State
 from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac
 

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from unit.planning.world import situation
 
+from synapse_apply import Plan
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.planner import build_plan
 

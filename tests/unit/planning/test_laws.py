@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.planning.world import Data, situation
 
+from synapse_apply import Plan
 from synapse_apply.model import values
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import FoundBy, Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret

@@ -12,9 +12,10 @@ from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
+from synapse_apply import Plan
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Verification
-from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
+from synapse_apply.model.plan import Action, Change, GuardViolation
 from synapse_apply.model.project import MovedAddress
 from synapse_apply.planning.narrow import (
     PermittedRows,

@@ -12,11 +12,12 @@ from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
+from synapse_apply import Plan
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.job import Verification
 from synapse_apply.model.json_values import format_canonical_json
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.planning.diff import UNCHECKED_NOTE
 from synapse_apply.planning.narrow import compute_guard_digest
 from synapse_apply.planning.planner import build_plan

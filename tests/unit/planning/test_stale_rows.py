@@ -13,9 +13,10 @@ from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
+from synapse_apply import Plan
 from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.json_values import format_canonical_json
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.planning.narrow import narrow_plan
 from synapse_apply.planning.planner import build_plan
 

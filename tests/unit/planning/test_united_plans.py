@@ -13,8 +13,9 @@ from unit.planning.test_laws import objects
 from unit.planning.test_stale_rows import NEW, OLD, reasons, rules, saved, widget
 from unit.planning.world import Data, situation
 
+from synapse_apply import Plan
 from synapse_apply.model.address import Address
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.project import MovedAddress
 from synapse_apply.planning.narrow import narrow_plan, unite_plans
 from synapse_apply.planning.planner import build_plan

@@ -14,6 +14,7 @@ from typing import Any
 
 from unit.planning.throwaway_kinds import KINDS
 
+from synapse_apply import PlanOptions
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.run_body import compute_run_body_digest
@@ -43,7 +44,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
     flatten,
 )
-from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
+from synapse_apply.planning.plan_input import PlanInput, ResourceState
 
 ALL_KINDS = {**CATALOGUE, **KINDS}
 _MARKS = {"$secret", "$mac", "$withheld", "$ref"}

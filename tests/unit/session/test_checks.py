@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from synapse_apply import Invocation
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote import ClockSkew
 from synapse_apply.model.report import CheckResult, CheckStatus
@@ -15,7 +16,6 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import doctor as use_case
 from synapse_apply.operations.health import ask_agents, clock_findings
 from synapse_apply.secrets.resolve import SecretResolver
-from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "tok-of-agent"
 AGENT = ("gpu-1", SecretRef("env", "GPU"))

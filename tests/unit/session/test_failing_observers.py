@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from installed import ROOT, copied, variables
 
-from synapse_apply import ApplyObserver, OpenTarget, open_target
-from synapse_apply.model.report import Report, Result
+from synapse_apply import ApplyObserver, OpenTarget, Report, open_target
+from synapse_apply.model.report import Result
 
 
 @pytest.fixture(params=[1, 10], ids=["serial", "threads"])

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from e2e.scenarios.workplace import Server
 
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply import EmbeddedServer, Invocation
 from synapse_apply.live.discovery import GatherQuery, NamedObject
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.export import build_manifests
-from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "token-of-tests"
 

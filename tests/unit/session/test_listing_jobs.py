@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from synapse_apply import RemoteError
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.live.live_backend import LiveBackend
-from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
+from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.operations.jobs import JobFilter, iter_matching_jobs
 

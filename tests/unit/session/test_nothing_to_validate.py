@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from synapse_apply import Invocation, validate
 from synapse_apply.cli.main import run
-from synapse_apply.operations.validate import validate
-from synapse_apply.workspace.invocation import Invocation
 
 
 @pytest.fixture

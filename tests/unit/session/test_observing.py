@@ -8,7 +8,7 @@ import pytest
 from unit.applying.bench import release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.model.errors import RemoteError
+from synapse_apply import RemoteError
 from synapse_apply.model.plan import Action
 
 

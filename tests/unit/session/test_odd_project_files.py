@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from synapse_apply import Invocation
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-from synapse_apply.workspace.invocation import Invocation
 
 NAME = "synapse-apply.yaml"
 

@@ -8,9 +8,9 @@ import pytest
 from git_repositories import git
 from unit.packages.trees import write
 
+from synapse_apply import Invocation
 from synapse_apply.model.report import CheckResult, CheckStatus
 from synapse_apply.operations.doctor import run_all_checks
-from synapse_apply.workspace.invocation import Invocation
 
 
 def row(folder: Path) -> CheckResult:

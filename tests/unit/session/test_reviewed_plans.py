@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from unit.applying.bench import Bench, widget
 
+from synapse_apply import ApprovedPlans, Plan, PlanOptions
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Stale
-from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
-from synapse_apply.operations.saved_plan import ApprovedPlans, SavedPlan
-from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.operations.saved_plan import SavedPlan
 from synapse_apply.workspace.target_session import TargetSession
 
 

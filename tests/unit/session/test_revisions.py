@@ -10,12 +10,12 @@ from git_repositories import commit
 from installed import ROOT, copied
 from unit.packages.trees import write
 
+from synapse_apply import Invocation
 from synapse_apply.workspace.configuration import (
     DeclaredTarget,
     load_valid_project_or_defaults,
     read_declared_target,
 )
-from synapse_apply.workspace.invocation import Invocation
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.applying.bench import Bench, widget
 
+from synapse_apply import PlanOptions
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.values import Sensitive
 from synapse_apply.operations import saved_plan, saved_plan_file
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKeys
 
 CHOICES = PlanOptions(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
+from synapse_apply import Invocation
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.environment import (
     SystemClock,
@@ -14,7 +15,6 @@ from synapse_apply.workspace.environment import (
     normalize_base_url,
     require_allowed_host,
 )
-from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 

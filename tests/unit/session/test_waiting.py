@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 from unit.applying.bench import Bench, widget
 
+from synapse_apply import RemoteError
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.operations.settle import Settling
 

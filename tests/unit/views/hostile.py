@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from laws.effort import DEEP
 from unit.views import plan_samples as samples
 
+from synapse_apply import Report
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation, Refusal
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.values import ABSENT, SecretRef, Sensitive
 
 CANARY = "c4n4ry-value"

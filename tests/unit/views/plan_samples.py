@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from synapse_apply import Plan
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.job import Verification
@@ -13,7 +14,6 @@ from synapse_apply.model.plan import (
     Change,
     FieldChange,
     GuardViolation,
-    Plan,
     PlanBase,
     Refusal,
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from unit.views import plan_samples as plans
 
+from synapse_apply import Report
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.report import Outcome, Result
 
 CREATED = Outcome(plans.YOLO, Action.CREATE, Result.DONE, "41", "req-1", 0.42)
 UPDATED = Outcome(

@@ -12,10 +12,11 @@ from unit.views.plan_samples import BASE, ERROR, WARNING, moved, secret
 from unit.views.test_json_documents import require_closed_shape
 from unit.views.test_terminal_safety import EVIL, assert_harmless
 
+from synapse_apply import Drift
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.plan import Cause
-from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
+from synapse_apply.model.report import ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views import ci
 from synapse_apply.views.ci import annotate_drift

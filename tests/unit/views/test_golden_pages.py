@@ -11,10 +11,10 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
+from synapse_apply import PastRun
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.operations.history import PastRun
 from synapse_apply.views import ci
 from synapse_apply.views.html.reports import (
     render_findings_html,

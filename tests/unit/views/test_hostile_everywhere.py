@@ -18,19 +18,19 @@ from unit.views.forge import read
 from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, stuffed
 from unit.views.leaf import Leaf
 
+from synapse_apply import PastRun, Plan
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
 from synapse_apply.model import report as told
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.job import RunStatus, Verification, VerificationResult
-from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Refusal
 from synapse_apply.model.project import MovedAddress
 from synapse_apply.model.remote import LogLine
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Record
 from synapse_apply.model.values import Sensitive
-from synapse_apply.operations.history import PastRun
 from synapse_apply.views import ci, graph
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import documents

@@ -9,9 +9,10 @@ from unit.views import plan_samples as samples
 from unit.views.leaf import Leaf
 from unit.views.report_samples import REPORTS
 
+from synapse_apply import Drift
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Cause, Change
-from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
+from synapse_apply.model.report import ObjectDrift, Unmanaged
 from synapse_apply.views.html.graph_drawing import MAX_DRAWN_NODES
 from synapse_apply.views.html.reports import render_drift_html, render_plan_html, render_report_html
 

@@ -27,9 +27,10 @@ from unit.views.hostile import (
 from unit.views.leaf import Leaf
 from unit.views.plan_samples import BASE
 
+from synapse_apply import Drift
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Cause, FieldChange
-from synapse_apply.model.report import Drift, ObjectDrift, Result, Unmanaged
+from synapse_apply.model.report import ObjectDrift, Result, Unmanaged
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
 from synapse_apply.views.html.reports import (

@@ -11,9 +11,10 @@ from unit.views.forge import read
 from unit.views.golden_files import check_golden
 from unit.views.report_samples import REPORTS
 
+from synapse_apply import Report
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Cause, Change
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.report import Outcome, Result
 from synapse_apply.views.markdown.budget import COMMENT_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget
 from synapse_apply.views.markdown.report import (
     render_findings_markdown,

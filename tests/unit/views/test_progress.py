@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from synapse_apply import SilentProgress
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.views.json.events import EventWriter
@@ -15,7 +16,6 @@ from synapse_apply.views.text.progress import (
     LineProgress,
     LiveProgress,
     LogProgress,
-    SilentProgress,
     choose_display,
 )
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.views import plan_samples as samples
 
+from synapse_apply import Report
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Refusal
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.values import (
     ABSENT,
     DesiredSecret,

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from unit.views.plan_samples import YOLO, moved, plan
 
-from synapse_apply.model.plan import Action, Cause, Change, Plan, Refusal
+from synapse_apply import Plan
+from synapse_apply.model.plan import Action, Cause, Change, Refusal
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.html.reports import render_plan_html
 from synapse_apply.views.markdown.budget import COMMENT_BUDGET

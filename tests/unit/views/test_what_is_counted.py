@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from synapse_apply import Plan, Report
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
-from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.plan import Action, Change, PlanBase, Refusal
+from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.views.ci import build_report_outputs, changed_plan_annotations, plan_annotations
 from synapse_apply.views.html.reports import render_report_html

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from answering import Answering, answering
-from support.core import Sensitive
 
 from synapse_apply.controller.demo.demo_files import SECRET_HEADER, USER, USER_HEADER, DemoProxy
+from synapse_apply.model.values import Sensitive
 
 SECRET = "s3cret-of-the-demo-proxy"
 

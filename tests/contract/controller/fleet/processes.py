@@ -10,7 +10,6 @@ from typing import Any
 
 from contract.controller.loop.stand_ins import StandInWorkers, World
 from postgres.server import PostgresServer
-from support.core import Sensitive
 
 from synapse_apply.controller.fleet.fleet_engine import (
     FleetEngine,
@@ -23,6 +22,7 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetName
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
+from synapse_apply.model.values import Sensitive
 
 SECONDS = 60.0
 

@@ -14,7 +14,6 @@ from contract.controller.loop.stand_ins import CHANGES, plan_of, row
 from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.server import PostgresServer
-from support.core import LockHeld
 
 from synapse_apply.controller.fleet.job_queue import DueJob
 from synapse_apply.controller.planned_rows import PlannedRow
@@ -22,6 +21,7 @@ from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import ProcessRole, StatusState, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_database import StoreTooNew
+from synapse_apply.model.errors import LockHeld
 
 NAMES = [f"acme/t{number}" for number in range(6)]
 

@@ -13,12 +13,12 @@ from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
-from support.core import Sensitive
 
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import ProcessRole, RunVerb, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.values import Sensitive
 
 PROD = TargetName("acme", "prod")
 

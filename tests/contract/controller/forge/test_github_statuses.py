@@ -8,13 +8,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from forges.github import StandInGitHub
 from forges.loopback_server import Failure
-from support.core import InputError, Sensitive
 
 from synapse_apply.controller.outbox import delivery
 from synapse_apply.controller.outbox.forge import GitHubStatusSender, build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 TOKEN = "ghp-cAn4ry-token-5555"
 COMMIT = "1a2b3c4d" * 5

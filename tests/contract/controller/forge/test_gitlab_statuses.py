@@ -5,12 +5,13 @@ import json
 import pytest
 from forges.gitlab import StandInGitLab
 from forges.loopback_server import Failure
-from support.core import InputError, Sensitive
 
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 TOKEN = "glpat-cAn4ry-token-5555"
 COMMIT = "1a2b3c4d" * 5

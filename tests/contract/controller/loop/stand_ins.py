@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from support.core import InputError, error_finding
-
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
@@ -53,6 +51,8 @@ from synapse_apply.controller.settings import (
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
 
 PROD = TargetName("acme", "prod")
 IN_SYNC = RunResult(RunOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")

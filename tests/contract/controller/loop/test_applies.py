@@ -15,7 +15,6 @@ from contract.controller.loop.stand_ins import (
     plan_of,
     row,
 )
-from support.core import Cron, Window
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
@@ -31,6 +30,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.cron import Cron, Window
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)

@@ -19,7 +19,6 @@ from contract.controller.loop.stand_ins import (
     row,
 )
 from forges.loopback_server import wait_until
-from support.core import error_finding
 
 from synapse_apply.controller.loop import driver, leading
 from synapse_apply.controller.ports import ActionRefused, RunResult, SourceUnavailable, TargetFilter
@@ -33,6 +32,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.run import accept_push
 from synapse_apply.controller.settings import MayRead, Mode, Rollout, Source, TargetRule, Wave
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.core import error_finding
-
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
+from synapse_apply.model.diagnostic import error_finding
 
 
 def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(world):

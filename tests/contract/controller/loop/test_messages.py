@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, StandInForge, plan_of, row
-from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import DAY, AccessRule, Event, Mode, Right, TargetRule
+from synapse_apply.model.diagnostic import error_finding
 
 AWAY = SendResult(error_finding("The receiver is away"))
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
-from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source
@@ -27,6 +26,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.settings import DAY, AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 APPROVE = TargetRule("*", mode=Mode.APPROVE)

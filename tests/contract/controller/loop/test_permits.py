@@ -15,7 +15,6 @@ from contract.controller.loop.stand_ins import (
     plan_of,
     row,
 )
-from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source
@@ -42,6 +41,7 @@ from synapse_apply.controller.settings import (
 )
 from synapse_apply.controller.store.store_database import ControllerStoreError
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)

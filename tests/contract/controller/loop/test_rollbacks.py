@@ -17,7 +17,6 @@ from contract.controller.loop.rollout_world import (
     RolloutWorld,
 )
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, end_of, plan_of, row
-from support.core import InputError, error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.rollbacks import PlannedRollback
@@ -32,6 +31,8 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import DAY, HOUR, Mode, Rollout, TargetRule
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
 
 NAME = TargetName("acme", "prod-1")
 APPROVE = TargetRule("*", mode=Mode.APPROVE)

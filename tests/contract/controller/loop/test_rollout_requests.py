@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 from contract.controller.loop.rollout_world import RolloutWorld
-from support.core import Sensitive
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.model.values import Sensitive
 
 TOKEN = "token-of-bob-1234567890"
 SECRETS = AccessSecrets(Sensitive("proxy-secret-1234567890"), {"bob": Sensitive(TOKEN)})

@@ -5,11 +5,13 @@ import json
 import pytest
 from forges.hooks import SlackSink
 from forges.loopback_server import Failure
-from support.core import InputError, Position, Sensitive, error_finding
 
 from synapse_apply.controller.outbox.messages import build_message_fields, build_message_sender
 from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
 from synapse_apply.controller.settings import Channel, Event, SecretName
+from synapse_apply.model.diagnostic import Position, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 PATH = "/services/T0/B0/cAn4ry-5555"
 CHANNEL = Channel("slack 2", "slack", SecretName("env", "SLACK_URL"), frozenset(Event))

@@ -13,7 +13,6 @@ import pytest
 from forges.hooks import WebhookSink
 from forges.loopback_server import Failure
 from installed import ROOT
-from support.core import Command, InputError, Sensitive, Text, error_finding
 
 from synapse_apply.controller.outbox.messages import build_message_fields, build_message_sender
 from synapse_apply.controller.rows import (
@@ -24,6 +23,10 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import Channel, Event, SecretName
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 SECRET = "cAn4ry-secret-of-a-hook-5555"
 PATH = "/hooks/cAn4ry-path-5555"

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 import requests
-from support.core import Sensitive
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page import rollout_samples as rollouts
@@ -19,6 +18,7 @@ from unit.controller.page import rollout_samples as rollouts
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.values import Sensitive
 
 HOOK_SECRET = "c4n4ry-hook-secret"
 PUBLIC_HOST = "synapse-apply.acme.example"

@@ -15,15 +15,6 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 from counting import calls_of
-from support.core import (
-    Command,
-    InputError,
-    Refusal,
-    Sensitive,
-    Text,
-    error_finding,
-    warning_finding,
-)
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import SRE, list_proxy_headers
@@ -49,7 +40,12 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.access import Person
 from synapse_apply.controller.settings import FixedPause, Mode, SecretName, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.cron import Cron, Window
+from synapse_apply.model.diagnostic import error_finding, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Refusal
+from synapse_apply.model.values import Sensitive
 
 from .conftest import PUBLIC_HOST, ServedPage, read_text, serve_page
 

@@ -12,11 +12,11 @@ from hashlib import sha256
 
 import pytest
 import requests
-from support.core import InputError
 from unit.controller.page import page_samples as samples
 
 from synapse_apply.controller.page import guard
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.model.errors import InputError
 
 from .conftest import PUBLIC_HOST
 

@@ -12,7 +12,6 @@ from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
-from support.core import Diagnostic, Position, Severity
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.views.hostile import CANARY, LONG, PIECES, STEERING, stuffed
@@ -56,6 +55,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.settings import FixedPause, Mode, Rollout, Source, TargetRule, Wave
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 
 from .conftest import ServedPage
 

@@ -17,13 +17,13 @@ import requests
 from answering import Answer, Asked, answering
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
-from support.core import Sensitive
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.settings import AccessRule, OidcAccess, Right, SecretName
+from synapse_apply.model.values import Sensitive
 
 from .conftest import PUBLIC_HOST, ServedPage
 

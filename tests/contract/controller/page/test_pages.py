@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.core import error_finding, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 from unit.controller.page.people_samples import SRE, list_proxy_headers
@@ -24,6 +23,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.model.diagnostic import error_finding, warning_finding
 
 from .conftest import read_text
 

@@ -16,7 +16,6 @@ from contract.controller.upstream import (
     storage,
 )
 from git_repositories import ENVIRON, git
-from support.core import InputError, ReadableFiles
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.rows import TargetName
@@ -25,6 +24,8 @@ from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.library.opening import open_target_at_commit
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
 OUTSIDE = "canary-outside"

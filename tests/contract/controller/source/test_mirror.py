@@ -17,12 +17,12 @@ from contract.controller.upstream import (
     storage,
 )
 from git_repositories import git
-from support.core import InputError
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source import mirror_git
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.mirror_git import MirrorLimits
+from synapse_apply.model.errors import InputError
 
 FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
 

@@ -16,13 +16,14 @@ from threading import Thread
 import pytest
 from contract.controller.upstream import PROJECT, Upstream, list_names
 from contract.stores.git.web import GitServer, serve_repositories
-from support.core import InputError, Sensitive
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.settings import HttpsToken, SecretName, Source, SshKey
 from synapse_apply.controller.source import mirror_git
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.mirror_git import MirrorLimits
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
 
 TOKEN = "hunter2-and-some-more"
 CREDENTIALS = HttpsToken(SecretName("env", "GIT_TOKEN"), user="x")

@@ -10,12 +10,12 @@ import pytest
 from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret, storage
 from controllers.signers import Signers, open_signers
 from git_repositories import git
-from support.core import InputError
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.settings import Signatures
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.signatures import CommitSignatures
+from synapse_apply.model.errors import InputError
 
 FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
 LONG_AGO = "1577836800"  # 2020-01-01

@@ -20,6 +20,7 @@ from git_repositories import git
 from in_process import run
 from waiting import hold
 
+from synapse_apply import EmbeddedServer, OpenTarget, open_target
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import TargetName
@@ -28,9 +29,6 @@ from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.core.backend import RequestLog
-from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.library.opening import open_target
-from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.state import State
 
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"

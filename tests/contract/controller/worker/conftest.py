@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from controllers.forked_workers import start_own_program_by_fork
-from support.core import programs
+
+from synapse_apply.files import programs
 
 
 @pytest.fixture(scope="module")

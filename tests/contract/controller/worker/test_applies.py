@@ -19,7 +19,6 @@ from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, 
 from controllers.applying_site import read_process
 from controllers.fleet_site import list_children
 from forges.loopback_server import wait_until
-from support.core import JobStatus
 from waiting import finish
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
@@ -27,6 +26,7 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child
+from synapse_apply.model.job import JobStatus
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 

@@ -12,6 +12,7 @@ from contract.controller.upstream import Upstream, build_source, read_no_secret
 from git_repositories import git
 from in_process import run
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import (
@@ -25,7 +26,6 @@ from synapse_apply.controller.settings import (
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.pool import WorkerPool
-from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
 CANARY = "canary-secret"

@@ -20,9 +20,9 @@ from contract.controller.upstream import build_source, read_no_secret, storage
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run
-from support.core import plan_from_json
 from waiting import finish
 
+from synapse_apply import EmbeddedServer
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Controller, MayRead, Source
@@ -30,7 +30,7 @@ from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker import child
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.pool import WorkerPool
-from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.codec import plan_from_json
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 

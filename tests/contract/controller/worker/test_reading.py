@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from contract.controller.loop.stand_ins import World
 from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret
-from support.core import InputError
 
 from synapse_apply.controller.loop.parts import ConfiguredParts
 from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.look import read_targets_in_child
+from synapse_apply.model.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 # Over before anything is asked.

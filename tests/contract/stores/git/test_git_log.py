@@ -19,8 +19,8 @@ from contract.stores.git.repositories import (
     replace_tree,
 )
 from git_repositories import git
-from support.core import InputError, StateError
 
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.database import DamagedLog, RowChange
 from synapse_apply.stores.git.git_log import GitLog
 

@@ -19,8 +19,8 @@ from contract.stores.git.repositories import (
 )
 from contract.stores.git.web import HEADER, GitServer, serve_repositories
 from git_repositories import git
-from support.core import StateError
 
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores.git import private_repository
 from synapse_apply.stores.git.git_log import GitLog
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from contract.stores.git.repositories import batch_of, first_batch, make_remote, record_change
 from git_repositories import git
-from support.core import InputError
 
+from synapse_apply.model.errors import InputError
 from synapse_apply.stores.git.git_log import GitLog
 
 OpenLog = Callable[..., GitLog]

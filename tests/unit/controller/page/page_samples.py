@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unit.views import plan_samples
 
+from synapse_apply import Plan
 from synapse_apply.controller.ports import ActionRefused, LoopHealth, NewCommits
 from synapse_apply.controller.rows import (
     ChangeCounts,
@@ -39,7 +40,7 @@ from synapse_apply.controller.settings import (
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.plan import Action
 from synapse_apply.views.text.findings import format_quoted_path
 
 NOW = 1_795_762_800.0  # 2026-11-27 07:00:00 UTC
