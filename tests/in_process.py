@@ -7,6 +7,7 @@ streams, signals, terminal, start and end.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
@@ -14,7 +15,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from installed import environment
@@ -80,6 +83,13 @@ def run(
         f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     )
     return done
+
+
+@cache
+def read_schema(name: str) -> dict[str, Any]:
+    """What `schema NAME` prints."""
+    schema: dict[str, Any] = json.loads(run(f"schema {name}", Path(), {}).stdout)
+    return schema
 
 
 def _close_log() -> None:

@@ -13,9 +13,9 @@ from attack.bench import Bench, Projects, ServerBehindLiar
 from attack.lying import Liar, honest
 from attack.servers_of_secrets import Listener
 from fault.site import TENANT, TOKEN, Server
+from in_process import run_command
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.cli.main import run
 from synapse_apply.client.http.transport import Transport
 
 
@@ -94,7 +94,7 @@ def bench(
 
     def typed(command: str) -> tuple[int, str]:
         capfd.readouterr()
-        code = run(command.split())
+        code = run_command(command.split())
         out, err = capfd.readouterr()
         return code, out + err
 

@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
+from in_process import run_command
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.cli.main import run
 from synapse_apply.files import checkout as files
 
 SECRET = "hunter2-of-the-runner"
@@ -54,7 +54,7 @@ def outcome(*arguments):
     """Exit code and all that was printed."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(arguments)
+        code = run_command(arguments)
     return code, out.getvalue() + err.getvalue()
 
 

@@ -8,8 +8,8 @@ import json
 import zipfile
 
 import pytest
+from in_process import run_command
 
-from synapse_apply.cli.main import run
 from synapse_apply.views.sanitize import sanitize
 
 MANIFEST = """\
@@ -27,7 +27,7 @@ spec: {{plugin: p, version: 1.0.0, {source}}}
 def outcome(*arguments):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(arguments)
+        code = run_command(arguments)
     return code, out.getvalue(), err.getvalue()
 
 

@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from in_process import run_command
 from installed import ROOT, copied
 
-from synapse_apply.cli.main import run
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import saved_plan
 
@@ -27,8 +27,8 @@ def made(tmp_path_factory):
     """A project with two plans of its embedded backend."""
     place = copied(ROOT / "examples/quickstart", tmp_path_factory.mktemp("made"))
     with contextlib.chdir(place), contextlib.redirect_stdout(io.StringIO()):
-        assert run(["plan", "-t", "embedded", "--out", "plain"]) == 0
-        assert run(["plan", "-t", "embedded", "--out", "second"]) == 0
+        assert run_command(["plan", "-t", "embedded", "--out", "plain"]) == 0
+        assert run_command(["plan", "-t", "embedded", "--out", "second"]) == 0
     return place
 
 
@@ -205,7 +205,7 @@ def outcome(*arguments):
     """Exit code and what was printed to stderr."""
     err = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-        code = run(arguments)
+        code = run_command(arguments)
     return code, err.getvalue()
 
 
@@ -213,7 +213,7 @@ def list_recorded():
     """The lines of `state show`: nothing was made while there is none."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        run(["state", "show", "-t", "embedded"])
+        run_command(["state", "show", "-t", "embedded"])
     return out.getvalue().splitlines()
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from in_process import run_command
 from installed import environment
 
 from synapse_apply import EmbeddedServer, Invocation, open_state
-from synapse_apply.cli.main import run
 from synapse_apply.workspace.target_session import TargetSession
 
 HEAD = "apiVersion: synapse-apply/v1"
@@ -56,7 +56,7 @@ class Checkout:
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(out),
             ):
-                ended = run(typed.split())
+                ended = run_command(typed.split())
         finally:
             os.chdir(back)
         assert code is None or ended == code, out.getvalue()

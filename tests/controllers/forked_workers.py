@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+import pytest
 from forking import ForkedProcess, start_forks_of_this_process
 
 from synapse_apply.controller.page import rendering
@@ -39,6 +40,11 @@ def fork_workers_of_this_process() -> None:
 
 
 _start_program = programs._start_in_own_session
+
+
+def fork_workers(patch: pytest.MonkeyPatch) -> None:
+    """For a controller in the test's process."""
+    patch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
 
 
 def start_own_program_by_fork(

@@ -13,13 +13,13 @@ from unittest.mock import patch
 
 import pytest
 from fault.site import APIS, LATER, Ahead, Applied, Site, pending, tally_of
+from in_process import run_command
 from installed import environment as environment_of
 from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply import Plan, Report
 from synapse_apply.cli import observer
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.main import run
 from synapse_apply.cli.observer import build_wait_callback
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
@@ -179,7 +179,7 @@ def command(site: Site, typed: str, code: int = 0) -> str:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
         ):
-            ended = run(typed.split())
+            ended = run_command(typed.split())
     finally:
         os.chdir(back)
     assert ended == code, out.getvalue()

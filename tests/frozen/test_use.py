@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from frozen.make import OWN, STORED_AS, VARIABLES
 from frozen.samples import PLAN_ID
+from in_process import run_command
 
-from synapse_apply.cli.main import run
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import LastRun, RunStatus
@@ -50,7 +50,7 @@ def typed(root: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     """A command in the project; what it printed."""
 
     def type_command(words: str, code: int = 0) -> str:
-        ended = run([*words.split(), "-t", "embedded"])
+        ended = run_command([*words.split(), "-t", "embedded"])
         output = capsys.readouterr()
         assert ended == code, output.out + output.err
         return output.out

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from in_process import run_command
+
 from synapse_apply.cli import errors
-from synapse_apply.cli.main import run
 
 # A child may read nothing of who runs the fuzzer, and send nothing in their name.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH")
@@ -40,7 +41,7 @@ def execute(*arguments: str) -> int:
 
     with mock.patch.object(errors, "_build_internal_finding", noticing), _streams():
         try:
-            code = run(arguments)
+            code = run_command(arguments)
         except BaseException as problem:
             if isinstance(problem, KeyboardInterrupt):
                 raise

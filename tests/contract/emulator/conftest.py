@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.emulator.core.backend import DataSetClock
 
 TOKEN = "acme-token"
 OTHER_TOKEN = "other-token"
@@ -91,6 +90,10 @@ class Wire:
     def as_tenant(self, token: str) -> Wire:
         """The same server, asked by another tenant."""
         return Wire(self.url, {"Synapse-Access-Token": f"Token {token}"})
+
+    def move_clock(self, ahead: float) -> None:
+        """The server's clock is this many seconds ahead from now on."""
+        assert self.patch("/_emulator/clock/", {"ahead": ahead}).status == 200
 
     def in_english(self) -> Wire:
         return Wire(self.url, {**self.headers, "Accept-Language": "en"})
@@ -166,14 +169,9 @@ def wire(start: Callable[..., Wire]) -> Wire:
 
 
 @pytest.fixture
-def vendor(start: Callable[..., Wire], clock: DataSetClock) -> Wire:
+def vendor(start: Callable[..., Wire]) -> Wire:
     """A backend as the vendor's own tools find theirs, on a clock that a test moves."""
-    return start(profile="vendor", clock=clock, job_seconds=60.0)
-
-
-@pytest.fixture
-def clock() -> DataSetClock:
-    return DataSetClock()
+    return start(profile="vendor", job_seconds=60.0)
 
 
 @pytest.fixture

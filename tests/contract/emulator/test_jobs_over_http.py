@@ -7,18 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
-from synapse_apply.emulator.core.backend import DataSetClock
-
 
 @pytest.fixture
-def clock():
-    return DataSetClock()
-
-
-@pytest.fixture
-def wire(start, clock):
+def wire(start):
     """A server whose jobs take ten minutes of a clock that the test moves."""
-    return start(clock=clock, job_seconds=600.0)
+    return start(job_seconds=600.0)
 
 
 def test_run_in_the_words_of_the_platform(wire):
@@ -47,13 +40,13 @@ def test_run_without_version_takes_the_newest_release(wire):
     assert wire.post("/plugins/nobody/run/", {}).status == 404
 
 
-def test_update_in_the_words_of_the_page(wire, clock):
+def test_update_in_the_words_of_the_page(wire):
     """status, progress, result, metadata; a reported job no longer follows its clock."""
     wire.plugin(code="yolo")
     path = f"/jobs/{wire.run('yolo')}/"
     job = wire.patch(path, {"progress": 75, "status": "running", "metadata": {"step": 2}}).body
     assert (job["progress"], job["status"], job["metadata"]) == (75, "running", {"step": 2})
-    clock.ahead = 10_000
+    wire.move_clock(10_000)
     assert wire.get(path).body["status"] == "running"
     result = {"output_files": ["a.txt"]}
     job = wire.patch(path, {"status": "completed", "result": result}).body
@@ -94,11 +87,11 @@ def test_an_ended_job_stays_ended(wire, end):
     assert wire.patch(path, {"status": end, "metadata": {"a": 1}}).body["metadata"] == {"a": 1}
 
 
-def test_a_running_job_is_not_queued_again(wire, clock):
+def test_a_running_job_is_not_queued_again(wire):
     """Jobs only go forward."""
     wire.plugin(code="yolo")
     path = f"/jobs/{wire.run('yolo')}/"
-    clock.ahead = 300
+    wire.move_clock(300)
     assert wire.patch(path, {"status": "queued"}).status == 400
 
 
@@ -114,11 +107,11 @@ def test_every_wrong_field_of_an_update_is_named(wire):
     assert wire.get(path).body == before
 
 
-def test_list_filters(wire, clock):
+def test_list_filters(wire):
     """status in any vocabulary, plugin by id or code, created_after, user; the newest first."""
     plugins = [wire.plugin(code=code) for code in ("one", "two")]
     old = wire.run("one")
-    clock.ahead = 3600
+    wire.move_clock(3600)
     middle, new = wire.run("two"), wire.run("two")
     wire.patch(f"/jobs/{new}/", {"status": "failed"})
     an_hour_on = quote((datetime.now(UTC) + timedelta(minutes=50)).isoformat())
@@ -142,11 +135,11 @@ def test_list_filters(wire, clock):
     assert set(wire.get("/jobs/?created_after=soon").body) == {"created_after"}
 
 
-def test_next_jobs_can_be_made_to_fail(wire, clock):
+def test_next_jobs_can_be_made_to_fail(wire):
     """`fail-next` decides about runs to come, as many as it says."""
     wire.plugin(code="yolo")
     assert wire.post("/_emulator/jobs/fail-next", {"count": 1}).status == 200
     first, second = wire.run("yolo"), wire.run("yolo")
-    clock.ahead = 601
+    wire.move_clock(601)
     assert wire.get(f"/jobs/{first}/").body["status"] == "failed"
     assert wire.get(f"/jobs/{second}/").body["status"] == "completed"

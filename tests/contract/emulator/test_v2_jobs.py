@@ -7,18 +7,11 @@ import uuid
 
 import pytest
 
-from synapse_apply.emulator.core.backend import DataSetClock
-
 
 @pytest.fixture
-def clock():
-    return DataSetClock()
-
-
-@pytest.fixture
-def wire(start, clock):
+def wire(start):
     """A server whose jobs take ten minutes of a clock that the test moves."""
-    wire = start(clock=clock, job_seconds=600.0)
+    wire = start(job_seconds=600.0)
     wire.plugin_v2("yolo", version="1.0.0")
     return wire
 
@@ -30,11 +23,11 @@ def path(wire):
     return f"/v2/jobs/{wire.get('/v2/jobs/').body['data'][0]['id']}/"
 
 
-def test_life(wire, path, clock):
+def test_life(wire, path):
     """PENDING, RUNNING, SUCCEEDED with its lines and its result."""
     seen = []
     for ahead in (0, 300, 601):
-        clock.ahead = ahead
+        wire.move_clock(ahead)
         job = wire.get(path).body["data"]
         lines = wire.get(path + "console_logs/").body["data"]["logs"]
         seen.append((job["status"], job["is_active"], len(lines), job["result"] is not None))
@@ -105,9 +98,9 @@ def events(reply):
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
-def test_the_tail_tells_lines_as_texts(wire, path, clock):
+def test_the_tail_tells_lines_as_texts(wire, path):
     """Without an envelope, under the job's UUID, until it has ended."""
-    clock.ahead = 601
+    wire.move_clock(601)
     first, *lines, last = events(wire.get(path + "tail_console_logs/"))
     assert first == {"type": "connected", "job_id": path.split("/")[3]}
     assert [line["data"] for line in lines] == [f"step {n} of 5" for n in range(1, 6)]

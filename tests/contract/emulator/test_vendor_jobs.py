@@ -61,14 +61,14 @@ def test_a_job_s_release_as_a_number_or_an_object(vendor, release):
     assert expanded["plugin"]["code"] == "yolo"
 
 
-def test_console_logs_are_lines_with_their_time_and_404_before_the_first(vendor, release, clock):
+def test_console_logs_are_lines_with_their_time_and_404_before_the_first(vendor, release):
     """The 404 of a job without logs is that of a job that is not there."""
     path = f"/jobs/{run(vendor)['id']}/console_logs/"
     none_yet = vendor.get(path)
     unknown = vendor.get(f"/jobs/{uuid.uuid4()}/console_logs/")
     assert (none_yet.status, none_yet.body) == (unknown.status, unknown.body)
     assert none_yet.status == 404
-    clock.ahead = 61
+    vendor.move_clock(61)
     lines = vendor.get(path).body
     assert len(lines) == 5
     moment, _, text = lines[0].partition(" ")
@@ -76,10 +76,10 @@ def test_console_logs_are_lines_with_their_time_and_404_before_the_first(vendor,
     assert text == "step 1 of 5"
 
 
-def test_the_tail_does_not_tell_again_what_was_written(vendor, release, clock):
+def test_the_tail_does_not_tell_again_what_was_written(vendor, release):
     """Of a job that has ended there is nothing left to tell."""
     path = f"/jobs/{run(vendor)['id']}/tail_console_logs/"
-    clock.ahead = 61
+    vendor.move_clock(61)
     told = frames(vendor.get(path).content)
     assert [one["type"] for one in told] == ["connected", "complete"]
 
@@ -92,10 +92,10 @@ def test_the_tail_of_a_job_that_is_not_there(vendor):
         assert [one["type"] for one in frames(reply.content)] == ["error"]
 
 
-def test_which_filters_narrow_the_jobs(vendor, release, clock):
+def test_which_filters_narrow_the_jobs(vendor, release):
     """`plugin`, `user` and `created_after` do not; status in any case, agent and times do."""
     first = run(vendor)
-    clock.ahead = 61
+    vendor.move_clock(61)
     second = run(vendor, agent=2)
     both, later = [second["id"], first["id"]], second["created"].replace("+", "%2B")
     for query, wanted in {

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from contract.emulator.conftest import Wire
 from contract.kinds.queue import ENDPOINTS, PREFIX, QUEUE, write_schema
+from in_process import run_command
 from installed import environment
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.cli.main import run
 from synapse_apply.emulator import admin, serve
 from synapse_apply.emulator.core import store
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -116,7 +116,7 @@ def place(
     monkeypatch.chdir(root)
 
     def typed(line: str) -> tuple[int, str]:
-        code = run(line.split())
+        code = run_command(line.split())
         told = capsys.readouterr()
         return code, told.out + told.err
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from in_process import read_schema
 from jsonschema import Draft202012Validator
-
-from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run
 
@@ -36,10 +35,10 @@ def test_the_main_job(installed_cli: Run, forked_cli: Run) -> None:
 def test_documents(forked_cli: Run) -> None:
     """`--json` prints one document that fits its schema, and nothing else."""
     plan = json.loads(forked_cli("plan", "--json").stdout)
-    Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(plan)
+    Draft202012Validator(read_schema("plan")).validate(plan)
     done = forked_cli("apply", "--json", "--auto-approve")
     report = json.loads(done.stdout)
-    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
+    Draft202012Validator(read_schema("report")).validate(report)
     assert report["exit_code"] == done.returncode == 0
     assert report["counts"]["added"] == 3
     assert done.stderr == ""

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from in_process import read_schema
 from jsonschema import Draft202012Validator
 from unit.views.forge import read
 from unit.views.leaf import Leaf
-
-from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run, run_in
 
@@ -40,9 +39,7 @@ def test_every_kind_at_once(cli: Run, project: Path) -> None:
     assert done.stdout == cli("plan").stdout
     out = project / "out"
     assert sorted(path.name for path in out.iterdir()) == sorted(ALL.values())
-    Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(
-        json.loads((out / "p.json").read_text())
-    )
+    Draft202012Validator(read_schema("plan")).validate(json.loads((out / "p.json").read_text()))
     assert json.loads((out / "tf.json").read_text()) == {"create": 3, "update": 0, "delete": 0}
     assert json.loads((out / "cq.json").read_text()) == []
     text = (out / "p.md").read_text()
@@ -69,7 +66,7 @@ def test_an_apply_reports_what_was_done(cli: Run, project: Path) -> None:
     assert (project / "p.md").stat().st_mode & 0o777 == 0o640
     assert json.loads((project / "tf.json").read_text()) == {"create": 3, "update": 0, "delete": 0}
     report = json.loads((project / "p.json").read_text())
-    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
+    Draft202012Validator(read_schema("report")).validate(report)
     assert not list(project.glob(".*.part"))
 
 
@@ -162,7 +159,7 @@ def test_a_stopped_apply_tells_its_plan(cli: Run, project: Path) -> None:
     assert done.returncode == 5, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((project / "kept.json").read_text())
-    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
+    Draft202012Validator(read_schema("report")).validate(report)
     assert (report["exit_code"], report["complete"], report["outcomes"]) == (5, False, [])
     assert report["plan"]["base"]["target"] == "embedded"
     assert report["plan"]["summary"]["forget"] == 3
@@ -176,7 +173,7 @@ def test_an_apply_of_a_plan_with_errors_has_one_shape(cli: Run, project: Path) -
     printed = json.loads(cli("apply", "--auto-approve", "--json").stdout)
     assert cli("apply", "--auto-approve", "--report", "json=kept.json").returncode == 1
     for report in (printed, json.loads((project / "kept.json").read_text())):
-        Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
+        Draft202012Validator(read_schema("report")).validate(report)
         assert (report["exit_code"], report["outcomes"]) == (1, [])
         assert report["plan"]["base"]["target"] == "embedded"
         found = [one["hint"] for one in report["diagnostics"] if one["severity"] == "error"]

@@ -11,8 +11,6 @@ from at_terminal import run_at_terminal
 from in_process import run_in_process
 from installed import environment
 
-from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
-
 TOKEN = "t0ken-0f-an-0perat0r"
 
 
@@ -26,7 +24,10 @@ def ask(
     folder: Path, server: Answering, *typed: str, token: str = TOKEN
 ) -> subprocess.CompletedProcess[str]:
     """Run `controller TYPED`; neither stream has the token, whatever the server says."""
-    variables = {URL_VARIABLE: server.url, **({TOKEN_VARIABLE: token} if token else {})}
+    variables = {
+        "SYNAPSE_APPLY_CONTROLLER_URL": server.url,
+        **({"SYNAPSE_APPLY_CONTROLLER_TOKEN": token} if token else {}),
+    }
     done = run_in_process(["controller", *typed], folder, environment(variables))
     assert not token or token not in done.stdout + done.stderr
     return done
@@ -34,7 +35,7 @@ def ask(
 
 def ask_at_terminal(folder: Path, server: Answering, answer: str, *typed: str) -> tuple[int, str]:
     """The same at a terminal, where somebody answers; the exit code, and all that was shown."""
-    environ = environment({TOKEN_VARIABLE: TOKEN, "TERM": "dumb"})
+    environ = environment({"SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKEN, "TERM": "dumb"})
     words = ("controller", *typed, "--url", server.url)
     return run_at_terminal(folder, answer.encode(), environ, *words)
 

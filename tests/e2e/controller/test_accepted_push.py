@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from e2e.controller.test_moved_targets import CONFIGURATION, Site
 from forges.loopback_server import wait_until
 from git_repositories import git
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.files import programs
 
 RULES = '\n      "*": {mode: auto, interval: 1s}'
 
 
 def test_a_force_push_is_held_accepted_and_applied(tmp_path, monkeypatch):
     """The held commit is applied once its id is given with a reason; other ids are refused."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     with EmbeddedServer(tmp_path / "dev", token="token-of-dev-1234567890") as backend:
         site = Site(tmp_path, {"dev": backend, "prod": backend}, "")
         text = CONFIGURATION.replace("RULES", RULES).replace("jitter: 0", "second_look: 1s")

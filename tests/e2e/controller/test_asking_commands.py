@@ -13,7 +13,6 @@ from in_process import run_in_process
 from installed import environment
 
 from synapse_apply.cli.commands import controller as controller_commands
-from synapse_apply.controller.remote import controller_api
 
 DIGEST, OTHER_DIGEST, GUARD = (f"row1:{digit * 64}" for digit in "abc")
 ROW = {
@@ -119,7 +118,7 @@ def controller() -> StandIn:
 def test_the_help_names_the_variables_that_are_read():
     """They are written out there, since --help imports nothing that is heavy."""
     names = [name for name, _ in controller_commands.API_ENVIRONMENT]
-    assert names == [controller_api.URL_VARIABLE, controller_api.TOKEN_VARIABLE]
+    assert names == ["SYNAPSE_APPLY_CONTROLLER_URL", "SYNAPSE_APPLY_CONTROLLER_TOKEN"]
 
 
 def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path, server):
@@ -395,7 +394,7 @@ def test_the_token_stays_where_it_belongs(tmp_path, server):
         assert len(server.asked) == before
     with answering(lambda _: (401, {})) as elsewhere:
         done = ask(tmp_path, elsewhere, "status", token="")
-        assert f"{controller_api.TOKEN_VARIABLE} is not set" in done.stderr
+        assert "SYNAPSE_APPLY_CONTROLLER_TOKEN is not set" in done.stderr
 
 
 def test_a_lost_answer_is_an_unknown_outcome(tmp_path):

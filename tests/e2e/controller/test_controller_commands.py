@@ -15,15 +15,13 @@ from typing import Any
 
 import pytest
 from contract.controller.upstream import Upstream, storage
-from controllers.forked_workers import ForkedController, start_own_program_by_fork
+from controllers.forked_workers import ForkedController, fork_workers
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run
 from installed import BIN, environment
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
-from synapse_apply.files import programs
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
 TOKENS = {
@@ -81,7 +79,7 @@ targets:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     # Of commands in this process; the worker of the installed command is an interpreter.
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     with EmbeddedServer(tmp_path / "backend", token=SECRETS["ACME_TOKEN"]) as backend:
         yield Site(tmp_path, backend)
 
@@ -204,7 +202,10 @@ def test_two_people_approve_and_a_third_only_reads(site):
 
         def ask(name: str, arguments: str, code: int = 0) -> str:
             token = TOKENS[f"TOKEN_OF_{name.upper()}"]
-            variables = {TOKEN_VARIABLE: token, URL_VARIABLE: url}
+            variables = {
+                "SYNAPSE_APPLY_CONTROLLER_TOKEN": token,
+                "SYNAPSE_APPLY_CONTROLLER_URL": url,
+            }
             done = run(f"controller {arguments}", site.folder, variables, code)
             assert token not in done.stdout + done.stderr
             return done.stdout + done.stderr

@@ -11,14 +11,13 @@ from uuid import uuid4
 import pytest
 import requests
 from contract.controller.upstream import Upstream, storage
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
 from installed import environment
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.files import programs
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
 CONTROLLER = """\
@@ -101,7 +100,7 @@ targets_from:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     token = SECRETS["ACME_TOKEN"]
     with (
         EmbeddedServer(tmp_path / "of-one", token=token) as one,

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from e2e.controller.test_moved_targets import TOKENS, Site
 from e2e.scenarios.canaries import forms
 from git_repositories import git
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.files import programs
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 LIVE = "cAn4ry-of-the-nas/7777"
@@ -34,7 +33,7 @@ spec: {name: Main, code: main, version: "1", category: export, author: AUTHOR}
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Target `dev`, in mode auto, where all that a commit asks for is done at once."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     token = TOKENS["ACME_DEV_TOKEN"]
     with EmbeddedServer(tmp_path / "dev", token=token, profile="page") as backend:
         made = Site(tmp_path, {"dev": backend, "prod": backend}, "")

@@ -16,7 +16,7 @@ from attack.servers_of_secrets import SOPS, VAULT, Listener, encrypt_for
 from attack.servers_of_secrets import STORAGE as SECRET_STORAGE
 from contract.controller.store_urls import build_store_url
 from contract.controller.upstream import Upstream
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
@@ -25,7 +25,6 @@ from postgres.server import PostgresServer
 from vault.stand_in import StandInVault
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.files import programs
 
 TOKENS = {
     "ACME_DEV_TOKEN": "token-of-dev-1234567890",
@@ -133,7 +132,7 @@ def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Site]:
     """The first commit is live in dev, and waits in prod; in SQLite unless a test says where."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     store_url = ""
     if getattr(request, "param", "") == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -156,7 +155,7 @@ def site(
 
 def test_the_token_of_prod_by_the_name_of_dev(tmp_path, monkeypatch):
     """One url whose tenants the tokens tell: the rule of dev is for the tenant of its own token."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     tenants = {TOKENS["ACME_DEV_TOKEN"]: "devt", TOKENS["ACME_PROD_TOKEN"]: "prodt"}
     with EmbeddedServer(tmp_path / "backend", tokens=tenants) as backend:
 
@@ -253,7 +252,7 @@ def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(site, is_ta
 @pytest.fixture
 def two_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """The first commit, which no controller has followed yet."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     with ExitStack() as stack:
         backends = {
             name: stack.enter_context(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from contract.controller.upstream import Upstream
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
@@ -26,7 +26,6 @@ from synapse_apply.controller.loop import working
 from synapse_apply.controller.loop.clock import CorrectedClock
 from synapse_apply.controller.rows import OwnerRow, TargetName
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.files import programs
 
 TOKEN = "token-of-acme-1234567890"
 PLUGIN = """\
@@ -156,7 +155,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A backend that lists plugins, so that the second source finds that of the first one."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     with EmbeddedServer(
         tmp_path / "backend", token=TOKEN, switches={"plugin_list": "list"}
     ) as backend:
@@ -323,7 +322,7 @@ def test_one_object_in_two_versions_of_the_api_has_one_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """Whether or not ids are shared: a plugin is known by its code, a release by its version, too."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     switches = {"plugin_list": "list", **({"v2_ids": "own"} if part == "plugin" else {})}
     with EmbeddedServer(tmp_path / "backend", token=TOKEN, switches=switches) as backend:
         site = Site(tmp_path, backend)

@@ -13,8 +13,6 @@ from e2e.controller.asking import TOKEN, ask
 from in_process import run_in_process
 from installed import environment
 
-from synapse_apply.controller.remote import controller_api
-
 NO_CALLS = {"done": 0, "failed": 0, "unknown": 0, "skipped": 0}
 
 
@@ -133,8 +131,8 @@ def complete(server: Answering, words: str, **variables: str) -> list[str]:
         "_SYNAPSE_APPLY_COMPLETE": "bash_complete",
         "COMP_WORDS": f"synapse-apply controller {words}",
         "COMP_CWORD": f"{len(words.split()) + 1}",
-        controller_api.URL_VARIABLE: server.url,
-        controller_api.TOKEN_VARIABLE: TOKEN,
+        "SYNAPSE_APPLY_CONTROLLER_URL": server.url,
+        "SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKEN,
         **variables,
     }
     done = run_in_process([], Path(os.devnull).parent, environment(given))

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controllers.forked_workers import start_own_program_by_fork
+from controllers.forked_workers import fork_workers
 from controllers.signers import Signers, open_signers
 from e2e.controller.test_moved_targets import TOKENS, Site
 from git_repositories import git
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.files import programs
 
 RULES = """
       dev: {mode: auto, interval: 1s}
@@ -31,7 +30,7 @@ def signers(tmp_path: Path) -> Iterator[Signers]:
 @pytest.mark.parametrize("mode", ["head", "since_live"])
 def test_nothing_unsigned_is_applied(tmp_path, monkeypatch, signers, mode):
     """The commit is named with the reason, the target stays where it was, and goes on after."""
-    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    fork_workers(monkeypatch)
     token = TOKENS["ACME_DEV_TOKEN"]
     with EmbeddedServer(tmp_path / "dev", token=token) as backend:
         site = Site(tmp_path, {"dev": backend, "prod": backend}, "")

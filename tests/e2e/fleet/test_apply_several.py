@@ -12,10 +12,9 @@ from at_terminal import run_at_terminal
 from e2e.fleet.conftest import break_target
 from e2e.scenarios.workplace import QUIET, Server, Workplace
 from forking import ForkedProcess
+from in_process import read_schema
 from installed import BIN
 from stopping import meets_fault
-
-from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 
 def count_storages(server: Server) -> int:
@@ -30,7 +29,7 @@ def apply_at_terminal(place: Workplace, answer: bytes, *typed: str) -> tuple[int
 def test_all_are_applied(fleet: Workplace, server: Server) -> None:
     """Each in its own tenant, by its own variables; a report a target, and no change after it."""
     ran = fleet.run("apply", "-t", "*", "--auto-approve", "--json", code=0)
-    jsonschema.validate(ran.document, bundle_schema_with_referenced_files("targets"))
+    jsonschema.validate(ran.document, read_schema("targets"))
     assert [part["document"]["complete"] for part in ran.document["targets"]] == [True] * 3
     assert count_storages(server) == 3
     assert fleet.plan("-t", "*", "--detailed-exitcode", code=0).out.count("No changes.") == 3

@@ -13,11 +13,11 @@ import pytest
 from e2e.fleet.conftest import TENANTS, break_target
 from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
 from forking import ForkedProcess
+from in_process import read_schema
 from installed import BIN
 from stopping import meets_fault
 
 from synapse_apply import open_targets
-from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 from synapse_apply.model.errors import InputError
 
 
@@ -27,7 +27,7 @@ def list_headings(ran: Ran) -> list[str]:
 
 def check_document(document: Any) -> dict[str, Any]:
     """The parts of a document that fits its schema, by target."""
-    jsonschema.validate(document, bundle_schema_with_referenced_files("targets"))
+    jsonschema.validate(document, read_schema("targets"))
     return {part["target"]: part for part in document["targets"]}
 
 

@@ -16,17 +16,15 @@ from forking import ForkedProcess
 from installed import BIN, environment
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.emulator.core.backend import DataSetClock
 
 
 @dataclass
 class Place:
-    """A project folder, its backend, and the backend's clock."""
+    """A project folder and its backend."""
 
     root: Path
     server: Server
     embedded: EmbeddedServer
-    clock: DataSetClock
 
     def start(self, *typed: str, **options: Any) -> subprocess.Popen[str]:
         """The command as a fork, started; whoever starts it ends it."""
@@ -45,6 +43,10 @@ class Place:
         ran = Workplace(self.root, {"PROD_TOKEN": TOKEN}).run(*typed, code=code)
         return subprocess.CompletedProcess(typed, ran.code, ran.out, ran.err)
 
+    def move_clock(self, ahead: float) -> None:
+        """The backend's clock is this many seconds ahead from now on."""
+        self.server.call("PATCH", "_emulator/clock/", {"ahead": ahead})
+
     def plugin(self, code: str = "yolo") -> int:
         made: int = self.server.call("POST", "plugins/", {"name": code, "code": code})["id"]
         return made
@@ -61,17 +63,16 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Place]]:
     with ExitStack() as stack:
 
         def made(faults: Mapping[str, Any] | None = None, **switches: str) -> Place:
-            clock = DataSetClock()
             running = stack.enter_context(
                 EmbeddedServer(
                     tmp_path / "backend", tokens={TOKEN: "acme"}, tenant="acme",
-                    switches=switches, faults=faults, clock=clock,
+                    switches=switches, faults=faults,
                 )
             )  # fmt: skip
             root = tmp_path / "project"
             root.mkdir()
             (root / "synapse-apply.yaml").write_text(project(running.url), encoding="utf-8")
-            return Place(root, Server(running.url), running, clock)
+            return Place(root, Server(running.url), running)
 
         yield made
 

@@ -19,7 +19,7 @@ from synapse_apply.model.job import JobStatus
 def three(place: Place) -> Place:
     """A job that completed long ago, one that failed, one that goes on."""
     place.job(seconds=0)
-    place.clock.ahead = 86_400.0
+    place.move_clock(86_400.0)
     place.job(seconds=0, outcome="failed")
     place.job(seconds=3600, log_lines=7200)
     return place
@@ -177,12 +177,12 @@ def test_the_last_lines_and_what_follows(place: Place) -> None:
     """As `tail -f`: the last ones are those of the moment at which they are asked for."""
     began = time.monotonic()
     job = place.job(seconds=3600, log_lines=3600)
-    place.clock.ahead = 1800.5
+    place.move_clock(1800.5)
     with place.start("jobs", "logs", job, "--tail", "2", "--follow") as process:
         assert process.stdout is not None
         found = [process.stdout.readline() for _ in range(2)]
         took = time.monotonic() - began
-        place.clock.ahead = 4000
+        place.move_clock(4000)
         found += process.stdout.read().splitlines()
         assert process.wait(60) == 0
     numbers = [int(line.split("step ")[1].split()[0]) for line in found]

@@ -78,7 +78,7 @@ def test_each_line_once_in_order_and_in_constant_memory(serve: Callable[..., Pla
     place.plugin()
     job = place.job(seconds=SECONDS, log_lines=lines)
     written, found, peaks = 0, 0, []
-    place.clock.ahead = SECONDS * step / lines
+    place.move_clock(SECONDS * step / lines)
     with subprocess.Popen(
         [sys.executable, "-c", FOLLOWER, place.server.url, TOKEN, job],
         env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -86,7 +86,7 @@ def test_each_line_once_in_order_and_in_constant_memory(serve: Callable[..., Pla
         assert process.stdout is not None
         while written < lines:
             written += step
-            place.clock.ahead = SECONDS * written / lines
+            place.move_clock(SECONDS * written / lines)
             while found < written:
                 found += 1
                 assert process.stdout.readline() == f"step {found} of {lines}\n"
@@ -114,7 +114,7 @@ def test_the_command_shows_each_line_once_and_in_order(
     ) as process, ended_in_time(process):  # fmt: skip
         assert process.stdout is not None
         for written in range(step, lines + 1, step):
-            place.clock.ahead = SECONDS * written / lines
+            place.move_clock(SECONDS * written / lines)
             while found < written:
                 found += 1
                 assert process.stdout.readline().endswith(f" info: step {found} of {lines}\n")

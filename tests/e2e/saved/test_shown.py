@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from e2e.scenarios.workplace import Workplace, project
+from in_process import read_schema
 from jsonschema import Draft202012Validator
-
-from synapse_apply.manifests.schemas import bundle_schema_with_referenced_files
 
 KINDS = ("json", "markdown", "html", "github", "gitlab", "codequality")
 LIMITED = {"policy": {"rules": [{"name": "few", "rule": "max-changes", "limit": 0}]}}
@@ -72,7 +71,7 @@ def test_the_json_report(refused: Workplace) -> None:
     document = json.loads((refused.root / "out/json").read_text())
     assert document == shown.document
     assert "release/yolo@1.1.0" in json.dumps(document)
-    Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(document)
+    Draft202012Validator(read_schema("plan")).validate(document)
 
 
 @pytest.mark.parametrize("option", [("--report", "json=x"), ("--show-unchanged",)])

@@ -19,8 +19,6 @@ from git_repositories import commit
 from in_process import run_in_process
 from installed import environment
 
-from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
-
 
 def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]:
     selected = [hold for hold in holds if hold["address"] in addresses]
@@ -84,7 +82,10 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     reason = "not before the release"
     if by == "command":
         typed = ["controller", "reject", "acme/dev", "--row", waiting["digest"], "--reason", reason]
-        variables = {URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]}
+        variables = {
+            "SYNAPSE_APPLY_CONTROLLER_URL": site.url,
+            "SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKENS["second"],
+        }
         done = run_in_process(typed, site.folder, environment(variables))
         assert done.stdout == "Rejected 1 row of acme/dev as token:second.\n", done.stderr
     else:
@@ -206,7 +207,12 @@ def test_what_is_being_applied_waits_for_nobody(applying_site):
         refused = site.send("approve", "second", target="acme/dev", rows=[hold["digest"]])
         assert refused.status_code == 409
         assert "The controller is applying it with its current approvals" in refused.text
-        environ = environment({URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]})
+        environ = environment(
+            {
+                "SYNAPSE_APPLY_CONTROLLER_URL": site.url,
+                "SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKENS["second"],
+            }
+        )
         status = run_in_process(["controller", "status"], site.folder, environ)
         assert "1 row is being applied" in status.stdout
         approve = ["controller", "approve", "acme/dev", "--row", hold["digest"]]

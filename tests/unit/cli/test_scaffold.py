@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from in_process import run_command
 
 from synapse_apply import Invocation, validate
-from synapse_apply.cli.main import run
 from synapse_apply.manifests.schemas import known_providers
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import init
@@ -56,7 +56,7 @@ def schema_of(file: Path) -> dict[str, object]:
 
 def test_the_schema_line_of_what_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is right in the folder of manifests, and nothing is written."""
-    run(["init", "plugin", "yolo"])
+    run_command(["init", "plugin", "yolo"])
     line = "# yaml-language-server: $schema=.schema/manifest.schema.json\n"
     assert capsys.readouterr().out.startswith(line)
     assert not list(here.iterdir())
@@ -67,20 +67,20 @@ def test_a_schema_that_is_there_stays(here: Path) -> None:
     kept = here / "manifests/.schema/manifest.schema.json"
     kept.parent.mkdir(parents=True)
     kept.write_text('{"title": "mine"}')
-    run(["init", "plugin", "yolo", "--out", "manifests/a.yaml"])
+    run_command(["init", "plugin", "yolo", "--out", "manifests/a.yaml"])
     assert schema_of(here / "manifests/a.yaml") == {"title": "mine"}
     (here / "elsewhere").mkdir()
     (here / "other").mkdir()
     (here / "other/.schema").symlink_to("../elsewhere")
-    run(["init", "plugin", "sam", "--out", "other/sam.yaml"])
+    run_command(["init", "plugin", "sam", "--out", "other/sam.yaml"])
     assert not list((here / "elsewhere").iterdir())
 
 
 def test_a_second_init_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A project that is there is named and left alone."""
-    run(["init"])
+    run_command(["init"])
     (here / "synapse-apply.yaml").write_text("mine")
-    assert run(["init"]) == 1
+    assert run_command(["init"]) == 1
     assert "There is already a project" in capsys.readouterr().err
     assert (here / "synapse-apply.yaml").read_text() == "mine"
 
@@ -97,7 +97,7 @@ def test_a_second_init_writes_nothing(here: Path, capsys: pytest.CaptureFixture[
 def test_a_plugin_folder_becomes_a_plugin_and_a_release(here: Path, config: str) -> None:
     """What config.yaml lacks is written, what it has is taken from there."""
     plugin_folder(here, "Yolo V8", config)
-    assert run(["init", "--from", "plugins/Yolo V8"]) == 0
+    assert run_command(["init", "--from", "plugins/Yolo V8"]) == 0
     # That the package itself lacks them is said of the package, and is no error here.
     lacking = [f"package:{key}" for key in ("name", "code") if f"{key}:" not in config]
     told = validate(Invocation(here, environ={})).diagnostics
@@ -108,10 +108,10 @@ def test_a_plugin_folder_becomes_a_plugin_and_a_release(here: Path, config: str)
 
 def test_a_plugin_is_added_to_a_project(here: Path) -> None:
     """Inside a project only the manifests are new."""
-    run(["init"])
+    run_command(["init"])
     plugin_folder(here, "yolo", "name: Yolo\nversion: 1.0.0\n")
-    assert run(["init", "--from", "plugins/yolo"]) == 0
-    assert run(["init", "--from", "plugins/yolo"]) == 1
+    assert run_command(["init", "--from", "plugins/yolo"]) == 0
+    assert run_command(["init", "--from", "plugins/yolo"]) == 1
     assert validate(Invocation(here, environ={})).counts == {"embedded": 3}
 
 
@@ -131,7 +131,7 @@ def test_what_is_said_next_is_what_the_next_plan_uses(
     text = f"apiVersion: synapse-apply/v1\nkind: Project\n{project}\n"
     (here / "synapse-apply.yaml").write_text(text)
     plugin_folder(here, "yolo", "name: Yolo\nversion: 1.0.0\n")
-    assert run(["init", "--from", "plugins/yolo"]) == 0
+    assert run_command(["init", "--from", "plugins/yolo"]) == 0
     said = capsys.readouterr().out
     assert re.search(f"Next: {next_step}".replace("`plan", "`synapse-apply plan"), said), said
 
@@ -143,7 +143,7 @@ def test_a_folder_outside_the_project_is_refused(
     inside = here / "project"
     inside.mkdir()
     plugin_folder(here, "yolo", "name: Yolo\n")
-    assert run(["init", "-C", "project", "--from", str(here / "plugins/yolo")]) == 1
+    assert run_command(["init", "-C", "project", "--from", str(here / "plugins/yolo")]) == 1
     assert "outside the project" in capsys.readouterr().err
     assert not list(inside.iterdir())
 
@@ -152,7 +152,7 @@ def test_a_folder_that_is_not_there_is_named(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is written for it."""
-    assert run(["init", "--from", "nowhere"]) == 1
+    assert run_command(["init", "--from", "nowhere"]) == 1
     assert "nowhere is not a folder" in capsys.readouterr().err
     assert not list(here.iterdir())
 
@@ -161,22 +161,22 @@ def test_a_folder_that_is_not_there_is_named(
 def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
     """Each provider's manifest passes its own schema once filled in, secrets by reference."""
     out = here / "manifests" / "it.yaml"
-    assert run(["init", "storage", "it", "--provider", provider, "--out", str(out)]) == 0
+    assert run_command(["init", "storage", "it", "--provider", provider, "--out", str(out)]) == 0
     fill_in(here, out)
 
 
 def test_a_new_plugin_and_its_release_are_valid(here: Path) -> None:
     """They name each other."""
     plugin_folder(here, "yolo", "name: yolo\ncode: yolo\nversion: 1.2.0\n")
-    assert run(["init", "plugin", "yolo", "--out", "manifests/yolo.yaml"]) == 0
-    assert run(["init", "release", "yolo@1.2.0", "--out", "manifests/yolo-1.2.0.yaml"]) == 0
+    assert run_command(["init", "plugin", "yolo", "--out", "manifests/yolo.yaml"]) == 0
+    assert run_command(["init", "release", "yolo@1.2.0", "--out", "manifests/yolo-1.2.0.yaml"]) == 0
     fill_in(here, here / "manifests" / "yolo.yaml")
 
 
 def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--out refuses a file that is there."""
     (here / "mine.yaml").write_text("mine")
-    assert run(["init", "plugin", "yolo", "--out", "mine.yaml"]) == 1
+    assert run_command(["init", "plugin", "yolo", "--out", "mine.yaml"]) == 1
     assert "mine.yaml was not changed" in capsys.readouterr().err
     assert (here / "mine.yaml").read_text() == "mine"
 

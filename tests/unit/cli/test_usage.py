@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from in_process import run_command
 
-from synapse_apply.cli.main import run
 from synapse_apply.planning import guards
 
 WRONG = [
@@ -76,7 +76,7 @@ def _away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("typed", WRONG, ids=" ".join)
 def test_a_wrong_command_line_is_64(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The message is on stderr, stdout stays empty, nothing is written."""
-    assert run(typed) == 64
+    assert run_command(typed) == 64
     out, err = capsys.readouterr()
     assert out == ""
     assert "synapse-apply" in err
@@ -85,7 +85,7 @@ def test_a_wrong_command_line_is_64(typed: list[str], capsys: pytest.CaptureFixt
 
 def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error is answered with what was meant."""
-    run(["aply"])
+    run_command(["aply"])
     assert "Did you mean 'apply'?" in capsys.readouterr().err
 
 
@@ -95,11 +95,11 @@ def test_a_variable_that_gave_options_is_named(
 ) -> None:
     """A pipeline that sets it must not run without its options; empty, or for help, it is nothing."""
     monkeypatch.setenv(name, "--only storage")
-    assert run(["plan"]) == 64
+    assert run_command(["plan"]) == 64
     assert f"{name} is set" in capsys.readouterr().err
-    assert run(["--help"]) == 0
+    assert run_command(["--help"]) == 0
     monkeypatch.setenv(name, " ")
-    assert run(["version"]) == 0
+    assert run_command(["version"]) == 0
 
 
 @pytest.mark.parametrize("level", ["verbose", "5"])
@@ -108,19 +108,19 @@ def test_an_unknown_log_level_is_named(
 ) -> None:
     """A level nobody knows is a usage error, not silence."""
     monkeypatch.setenv("SYNAPSE_APPLY_LOG", level)
-    assert run(["version"]) == 64
+    assert run_command(["version"]) == 64
     assert "SYNAPSE_APPLY_LOG must be one of trace" in capsys.readouterr().err
 
 
 def test_where_the_id_of_a_lock_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Who unlocks without an id reads where to find it."""
-    assert run(["state", "unlock"]) == 64
+    assert run_command(["state", "unlock"]) == 64
     written = " ".join(capsys.readouterr().err.split())
     assert "The message about the lock shows its id, and so does `doctor`." in written
 
 
 def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     """It names those there are: exactly the planner's."""
-    assert run(["plan", "--override-guard", "nope"]) == 64
+    assert run_command(["plan", "--override-guard", "nope"]) == 64
     said = " ".join(capsys.readouterr().err.split())
     assert all(name in said for name in guards.GUARD_NAMES)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from in_process import run_command
 from sessions import with_parts
 
 from synapse_apply import Invocation, PlanOptions, open_context
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.main import run
 from synapse_apply.cli.observer import ConsoleObserver
 from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.workspace.environment import SystemClock
@@ -41,7 +41,7 @@ class Slow(SystemClock):
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TargetSession]:
     """A first project on its embedded backend."""
     monkeypatch.chdir(tmp_path)
-    run(["init"])
+    run_command(["init"])
     with open_context(Invocation(tmp_path, environ={})) as opened:
         yield opened
 

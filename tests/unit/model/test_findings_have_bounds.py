@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from in_process import run_command
 
-from synapse_apply.cli.main import run
 from synapse_apply.model.diagnostic import MAX_TEXT_LENGTH, error_finding
 
 LARGE = "A" * 2_000_000
@@ -53,7 +53,7 @@ def test_validate_echoes_no_large_name(tmp_path, monkeypatch, capsys, where, for
         f"metadata: {{name: {parts['name']}, labels: {{? {parts['label']} : 1}}}}\n"
         f"spec: {{? {parts['key']} : x, provider: file_system, category: internal}}\n"
     )
-    assert run(["validate", *form]) == 1
+    assert run_command(["validate", *form]) == 1
     out, err = capsys.readouterr()
     written = [
         one.read_text() for one in tmp_path.iterdir() if one.name in ("summary.md", "output")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from in_process import run_command
 
 from synapse_apply import Invocation, validate
-from synapse_apply.cli.main import run
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def found(folder, **where):
 
 def test_json_has_the_error(folder, capsys):
     """A program sees it as it sees every other."""
-    assert run(["validate", "--json"]) == 1
+    assert run_command(["validate", "--json"]) == 1
     assert '"There is nothing to validate"' in capsys.readouterr().out
 
 
