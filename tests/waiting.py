@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
+from counting import skip_waits
 
 from synapse_apply.emulator.faults import middleware
 
@@ -31,6 +32,13 @@ def finish(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return ended.result(SECONDS)
+
+
+@contextmanager
+def skip() -> Iterator[list[float]]:
+    """Let what faults make a backend of this process wait take no time; the seconds asked for."""
+    with skip_waits(middleware) as asked:
+        yield asked
 
 
 @contextmanager

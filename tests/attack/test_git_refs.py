@@ -9,7 +9,7 @@ from git_repositories import commit, git
 from laws.effort import DEEP
 from unit.packages.trees import write
 
-from synapse_apply.model.errors import InputError
+from synapse_apply import SynapseApplyError
 
 __all__ = ["checkout", "forge", "fresh", "interpreter"]
 
@@ -31,7 +31,7 @@ UPSTREAM = """\
 def assert_ambiguous(checkout: Checkout, ref: str, *names: str) -> None:
     """Whoever asks is told every full name, and takes none."""
     for ask in (checkout.url, checkout.names, checkout.changes, checkout.digest):
-        with pytest.raises(InputError, match="Ambiguous Git ref") as caught:
+        with pytest.raises(SynapseApplyError, match="Ambiguous Git ref") as caught:
             ask(ref)
         (finding,) = caught.value.diagnostics
         assert [name for name in names if f"{name} (" not in finding.detail] == []
@@ -44,7 +44,7 @@ def test_a_name_that_others_have_given(checkout: Checkout, impostor: str) -> Non
     git(checkout.top, "update-ref", impostor, checkout.head)
     assert_ambiguous(checkout, "origin/main", impostor, BASE)
     for steps in ("~0", "^0", "^{commit}", "^{}", "~0^{/work}", "@{0}"):
-        with pytest.raises(InputError, match="Ambiguous Git ref"):
+        with pytest.raises(SynapseApplyError, match="Ambiguous Git ref"):
             checkout.url(f"origin/main{steps}")
     assert checkout.url(BASE) == checkout.url("remotes/origin/main") == GOOD
     assert checkout.url(impostor) == EVIL
@@ -104,7 +104,7 @@ def test_a_name_like_a_whole_id(checkout: Checkout, place: str) -> None:
     assert checkout.names(checkout.base) == ["good"]
     assert checkout.changes(BASE) == checkout.changes(checkout.base) == ["storage/bucket"]
     git(checkout.top, "update-ref", f"{place}/{'1' * 40}", checkout.head)
-    with pytest.raises(InputError, match="Unknown Git ref"):
+    with pytest.raises(SynapseApplyError, match="Unknown Git ref"):
         checkout.url("1" * 40)
 
 
@@ -122,7 +122,7 @@ def test_a_tag_called_head_where_nothing_is_committed(checkout: Checkout) -> Non
     """Git would fall back to it."""
     git(checkout.top, "tag", "HEAD", checkout.head)
     git(checkout.top, "symbolic-ref", "HEAD", "refs/heads/unborn")
-    with pytest.raises(InputError, match="No commit yet"):
+    with pytest.raises(SynapseApplyError, match="No commit yet"):
         checkout.url("HEAD")
 
 
@@ -141,7 +141,7 @@ def test_a_full_name_means_nothing_else(checkout: Checkout, place: str) -> None:
     git(checkout.top, "update-ref", f"{place}/{BASE}", checkout.head)
     assert checkout.url(BASE) == GOOD
     git(checkout.top, "update-ref", "-d", BASE)
-    with pytest.raises(InputError, match="Unknown Git ref"):
+    with pytest.raises(SynapseApplyError, match="Unknown Git ref"):
         checkout.url(BASE)
 
 
@@ -151,7 +151,7 @@ def test_words_that_are_no_name(checkout: Checkout, ref: str) -> None:
     """A message of the change, ranges and patterns name no commit."""
     write(checkout.top, {"a": "x"})
     commit(checkout.top, "origin/main changed")
-    with pytest.raises(InputError, match="Unknown Git ref"):
+    with pytest.raises(SynapseApplyError, match="Unknown Git ref"):
         checkout.url(ref)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply import Invocation, validate
-from synapse_apply.model.errors import InputError
+from synapse_apply import Invocation, SynapseApplyError, validate
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 PLUGIN = """\
@@ -37,7 +36,7 @@ def all_findings(folder: Path, manifest: str, config: str | None) -> list[str]:
         (folder / "plugins" / "yolo" / "config.yaml").write_text(config)
     try:
         found = validate(Invocation(directory=folder)).diagnostics
-    except InputError as problem:
+    except SynapseApplyError as problem:
         found = problem.diagnostics
     return [f"{one.severity.value} {one.summary}: {one.detail} {one.hint}" for one in found]
 

@@ -16,8 +16,7 @@ from e2e.scenarios.workplace import Ran, Server, Workplace, project, sample
 from git_repositories import git
 from installed import environment
 
-from synapse_apply import open_target
-from synapse_apply.model.errors import StateError
+from synapse_apply import SynapseApplyError, open_target
 
 __all__ = ["copied_once", "place", "serve", "server"]
 
@@ -157,7 +156,7 @@ def test_what_is_pushed_after_the_question_is_not_signed(clone: Workplace, remot
 
     with (
         open_target("prod", folder=clone.root, environ={**clone.environ, **keys}) as target,
-        pytest.raises(StateError, match="new entries that nobody has checked"),
+        pytest.raises(SynapseApplyError, match="new entries that nobody has checked"),
     ):
         target.state.rekey(confirm_unverified=agree)
     assert [git(remote, "rev-parse", f"{REF}~1").strip()] == shown

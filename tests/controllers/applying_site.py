@@ -25,7 +25,6 @@ from postgres.server import free_port
 from profiles import VENDOR
 
 from synapse_apply import EmbeddedServer, Invocation, open_state
-from synapse_apply.model.state import AuditEntry
 
 OPS_TOKEN = "cAn4ry-of-the-person-7777"
 SECOND_TOKEN = "cAn4ry-of-the-second-person-8888"
@@ -248,7 +247,7 @@ class ApplyingSite(Site):
             text=True,
         )
 
-    def list_history(self) -> list[AuditEntry]:
+    def list_history(self) -> list[Any]:
         """All that the state knows to have been done, oldest first."""
         where = Invocation(directory=self.checkout, target="dev", environ=self.own_variables)
         with open_state(where) as state:
@@ -360,7 +359,7 @@ class ApplyingSite(Site):
         """When the backend had answered; of a worker that was killed nobody waits for that."""
         return call.began_at if call.process_id in self.killed_workers else call.ended_at or inf
 
-    def check_runs_are_whole(self, history: Sequence[AuditEntry]) -> None:
+    def check_runs_are_whole(self, history: Sequence[Any]) -> None:
         """Between two calls of one run there is none of another."""
         plans = [entry.plan_id for entry in history if entry.plan_id and entry.request_id]
         blocks = [plan for plan, before in zip(plans, ["", *plans], strict=False) if plan != before]

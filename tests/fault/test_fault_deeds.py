@@ -14,13 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from counting import skip_waits
 from forges.loopback_server import wait_until
 from installed import BIN, environment
-from waiting import hold
+from waiting import hold, skip
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.emulator.faults import middleware
 
 HEADERS = {"Synapse-Access-Token": "x", "Content-Type": "application/json"}
 
@@ -124,7 +122,7 @@ def test_truncate(wire: Wire, size: int) -> None:
 def test_slow(wire: Wire) -> None:
     """The answer is whole in the end, at about the rate asked for."""
     wire.faults({"slow": 1000}, nth=1)
-    with skip_waits(middleware) as asked:
+    with skip() as asked:
         status, _, body = wire.store()
     assert (status, body["name"]) == (201, "a")
     size = len(json.dumps(body, separators=(",", ":")))
@@ -143,7 +141,7 @@ def test_narrow(wire: Wire) -> None:
 def test_latency(wire: Wire) -> None:
     """The answer comes late, and is the usual one."""
     wire.faults({"latency": 80})
-    with skip_waits(middleware) as asked:
+    with skip() as asked:
         assert wire.store()[0] == 201
     assert asked == [0.08]
 

@@ -11,8 +11,6 @@ from fault.permitted import apply_permitted, applying_permitted
 from fault.scenarios import changes, first_apply, lock_and_prune
 from fault.site import LATER, MakeSite, Server, Site, tally
 
-from synapse_apply.model.report import Result
-
 SCENES = {"first-apply": first_apply, "changes": changes, "lock-and-prune": lock_and_prune}
 # Plugins of API v1 that are not listed nobody can look up, and it deletes nothing.
 PLACES = [
@@ -121,7 +119,7 @@ def test_an_update_that_may_still_act_is_waited_for(
         change for change in made.report.plan.refused_changes if change.refusals[0].outcome_unknown
     ]
     assert len(unknown) == 1
-    assert {outcome.result for outcome in made.report.outcomes} == {Result.DONE}
+    assert {outcome.result.value for outcome in made.report.outcomes} == {"done"}
     updates = [asked for asked in changing(server)[before:] if asked.startswith(f"{update} ")]
     assert len(updates) == 1
     converges(site, server, row)

@@ -29,8 +29,7 @@ from fault.test_lost_updates import (
     wait_for,
 )
 
-from synapse_apply.model.address import Address
-from synapse_apply.operations.state import close_as_not_done
+from synapse_apply import open_state
 
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 MAY_ACT = re.compile(
@@ -1776,10 +1775,12 @@ def test_a_call_that_was_not_done_is_kept_in_no_record_of_another_object(
         assert f"{PLUGIN} is recorded as id {second}, and what its update may still do" in said
         assert re.search(r"Run this again in \d+ s, when the call can no longer act\.", said)
         assert [*map(str, site.open_intents())] == [PLUGIN]
-    with site.opened(ahead=LATER) as session:
-        moment = session.clock.utc_now()
-        closed = close_as_not_done(session, Address.parse(PLUGIN), moment=moment)
-        record = session.store.read_state().records[closed.address]
+    site.waited.append(LATER)
+    command(site, f"state settle -t site {PLUGIN} --absent")
+    with open_state(site.where()) as state:
+        (record,) = (
+            one for at, one in state.store.read_state().records.items() if str(at) == PLUGIN
+        )
     assert (record.remote_id, record.given_up) == (second, ())
     assert site.open_intents() == []
 

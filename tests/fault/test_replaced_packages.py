@@ -14,9 +14,6 @@ from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import PROFILES, command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Record
-
 RELEASE = "release/plugin-0@1.0.0"
 REPLACES = f"synapse-apply apply --only {RELEASE} --revert-drift --allow-replace -t site"
 UPLOAD = {"method": "POST", "path": "/plugin_releases/"}
@@ -56,9 +53,10 @@ def changed(site: Site, *, with_config: bool = True) -> Site:
     return site
 
 
-def record(site: Site) -> Record:
+def record(site: Site) -> Any:
     with site.opened() as session:
-        return session.store.read_state().records[Address.parse(RELEASE)]
+        records = session.store.read_state().records
+    return {str(address): record for address, record in records.items()}[RELEASE]
 
 
 def package(server: Server) -> str:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fault.convergence import DEEP, Row
+from fault.convergence import DEEP, Row, command
 from fault.site import MakeSite, Server, pending, tally
-
-from synapse_apply import open_state
-from synapse_apply.operations import state as states
 
 LIST = {"method": "GET", "path": "/storages/"}
 DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}
@@ -89,8 +86,7 @@ def test_a_shift_under_cursors(shift: str, order: str, make_site: MakeSite, row:
     assert site.apply().code == 0
     for code in theirs[120:]:
         _store_plugin(site.server, code)
-    with open_state(site.where()) as state:
-        states.remove_records_keeping_objects(state, list(state.store.read_state().records))
+    command(site, "state rm -t site " + " ".join(sorted(site.expected)))
     posts = site.server.posts()
     match = {"method": "GET", "path": "/v2/plugins/", "to": 2}
     site.server.faults({"match": match, "do": {"page_shift": shift}})

@@ -16,9 +16,6 @@ from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 from fault.test_unrecorded import one_file, state_of
 from profiles import PAGE, VENDOR
 
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Record
-
 RELEASE = "release/plugin-0@1.1.0"
 UNTOLD = "It is not known whose package is published"
 SETTLED = (
@@ -63,9 +60,10 @@ def remote_id(server: Server) -> str:
     return found
 
 
-def record(site: Site) -> Record:
+def record(site: Site) -> Any:
     with site.opened() as session:
-        return session.store.read_state().records[Address.parse(RELEASE)]
+        records = session.store.read_state().records
+    return {str(address): record for address, record in records.items()}[RELEASE]
 
 
 def findings(site: Site, typed: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from laws.bench import Applied, Project
 from laws.canaries import files, leaks
 from laws.worlds import PLUGIN_FIELDS
 
-from synapse_apply import Plan, Report
+from synapse_apply import Plan, Report, SynapseApplyError
 from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.json_values import format_canonical_json
@@ -49,6 +49,12 @@ def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
     for color in (False, True):
         yield "text", render_plan(plan, color=color, show_unchanged=True)
         yield "narrow text", render_plan(plan, color=color, width=40)
+
+
+def of_invalid_input(problem: SynapseApplyError) -> None:
+    """It is an InputError, and its findings tell no secret."""
+    assert "InputError" in [kind.__name__ for kind in type(problem).__mro__], problem
+    of_findings(problem.diagnostics)
 
 
 def of_findings(findings: tuple[Diagnostic, ...]) -> None:

@@ -13,8 +13,7 @@ from laws.bench import ANYTHING_GOES, APIS, Project
 from laws.effort import effort
 from laws.worlds import SECRETS, World, document
 
-from synapse_apply import plan, validate
-from synapse_apply.model.errors import InputError
+from synapse_apply import SynapseApplyError, plan, validate
 
 pytestmark = pytest.mark.deep
 CANARIES = st.sampled_from([text for name, text in SECRETS.items() if "JSON" not in name])
@@ -70,7 +69,7 @@ def test_findings_tell_no_secret(project, api):
         try:
             with here.opened() as (context, _):
                 holds.of_plan(plan(context, ANYTHING_GOES).plan)
-        except InputError as stopped:
-            holds.of_findings(stopped.diagnostics)
+        except SynapseApplyError as stopped:
+            holds.of_invalid_input(stopped)
 
     law()

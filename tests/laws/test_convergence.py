@@ -11,9 +11,7 @@ from laws.bench import ANYTHING_GOES, Project, combinations, name_of, on_vendor,
 from laws.effort import effort, spread
 from laws.worlds import Story, stories
 
-from synapse_apply import PlanOptions
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.report import Result
+from synapse_apply import PlanOptions, SynapseApplyError
 
 pytestmark = pytest.mark.deep
 
@@ -23,14 +21,14 @@ def settle(project: Project, choices: PlanOptions) -> None:
     before, state = project.server.everything(), project.state()
     try:
         done = project.apply(choices)
-    except InputError as stopped:
-        holds.of_findings(stopped.diagnostics)
+    except SynapseApplyError as stopped:
+        holds.of_invalid_input(stopped)
         assert project.server.mutations() == []
         return
     holds.of_apply(project, done)
     states, after = (state, project.state()), project.server.everything()
     holds.live_only_fields_survive(states, before, after, done.plan)
-    assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
+    assert [o for o in done.report.outcomes if o.result.value != "done"] == []
     assert [one for one in done.report.verification_results if not one.is_acceptable] == []
     again = project.plan(choices).plan
     holds.of_plan(again)

@@ -16,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.bench import TENANT, TOKEN
 from laws.effort import effort
-from laws.worlds import CONFIGURATIONS, TEXTS
-
-from synapse_apply.kinds.plugin import CATEGORIES
+from laws.worlds import CATEGORIES, CONFIGURATIONS, TEXTS
 
 pytestmark = pytest.mark.deep
 HEADERS = st.sampled_from(

@@ -14,8 +14,6 @@ from choices import choices, lists_of
 from hypothesis import strategies as st
 from profiles import PAGE
 
-from synapse_apply.kinds.plugin import CATEGORIES
-
 VERSION = "synapse-apply/v1"
 LETTERS = "abc"
 TEXT_FIELDS = ("description", "version", "author", "category")
@@ -245,6 +243,11 @@ def _drawn(draw: st.DrawFn, address: str) -> dict[str, Any]:
     return draw(plugins(name) if kind == "plugin" else storages(name[1:]))
 
 
+# Of plugins of API v2 and of the vendor's v1.
+CATEGORIES = (
+    *("neural_net", "export", "upload", "smart_tool", "pre_annotation", "post_annotation"),
+    *("data_validation", "converter"),
+)
 ADDRESSES = [
     *(f"plugin/{letter}" for letter in LETTERS),
     *(f"release/{letter}@{version}" for letter in LETTERS for version in ("1.0.0", "1.1.0")),

@@ -12,7 +12,7 @@ from buckets.folders import open_folder_at
 from buckets.servers import SECRET_KEY, MotoServer, free_ports
 from forges.loopback_server import wait_until
 
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply import SynapseApplyError
 
 
 def error(code, more=""):
@@ -22,7 +22,7 @@ def error(code, more=""):
 
 def refusal(use):
     """What is said to people, without any of the secrets and the texts of others."""
-    with pytest.raises(StateError) as caught:
+    with pytest.raises(SynapseApplyError) as caught:
         use()
     problem = caught.value
     finding = problem.diagnostics[0]
@@ -191,7 +191,7 @@ def greet(listener, context):
 def test_a_malformed_credential_is_not_quoted():
     """Neither it nor what the client says of it."""
     environ = {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_TOKEN": "s3cr3t"}
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(SynapseApplyError) as caught:
         open_folder_at("az://states/x", environ)
     assert "s3cr3t" not in f"{caught.value.diagnostics} {caught.value.__context__}"
     assert "malformed" in caught.value.diagnostics[0].detail

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from synapse_apply.client.errors import ConflictError, ValidationError
+from synapse_apply import ClientError
 
 
 @pytest.fixture(params=["envelope", "plain"])
@@ -34,10 +34,10 @@ def test_plugins(client, v2, plugin, code):
     assert code in [one["code"] for one in v2.list_plugins()]
     assert v2.get_plugin(plugin["id"])["name"] == code
     assert client.get_plugin(plugin["id"])["description"] == "d"
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(ClientError) as caught:
         v2.create_plugin({"code": code, "name": "other", "category": "export"})
     assert caught.value.code == "CONFLICT"
-    with pytest.raises(ValidationError, match="category: This field cannot be changed"):
+    with pytest.raises(ClientError, match="category: This field cannot be changed"):
         v2.update_plugin(plugin["id"], {"category": "export"})
 
 
@@ -57,7 +57,7 @@ def test_jobs(client, v2, plugin, code):
     assert v2.get_job(job["id"])["plugin_release_id"] == plugin["release"]["id"]
     assert v2.stop_job(job["id"], dry_run=True)["dry_run"] is True
     assert v2.stop_job(job["id"])["status"] == "STOPPED"
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(ClientError) as caught:
         v2.stop_job(job["id"])
     assert caught.value.code == "INVALID_STATE"
     assert v2.list_job_console_logs(job["id"]) == []

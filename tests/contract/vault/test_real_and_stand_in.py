@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from vault import jwts
 
-from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply import SynapseApplyError
 
 
 def refuse(reader, path, key="secret", version=None):
     """The one finding of a read that gives no value."""
-    with pytest.raises(SecretUnavailable) as caught:
+    with pytest.raises(SynapseApplyError) as caught:
         reader.require_value_of_key(path, key, version)
     (finding,) = caught.value.diagnostics
     return finding
@@ -58,7 +58,7 @@ def test_a_token_is_looked_up_without_reading_a_secret(vault, open_reader):
     """How long it lasts, and that a wrong one is not accepted."""
     check = open_reader(vault.url, vault.make_token("kv/raw-data")).log_in_and_check_token()
     assert 0 < check.remaining_seconds <= 600
-    with pytest.raises(SecretUnavailable, match="does not accept the token"):
+    with pytest.raises(SynapseApplyError, match="does not accept the token"):
         open_reader(vault.url, "hvs.nobodys").log_in_and_check_token()
     assert not [one for one in getattr(vault, "requests", ()) if "/data/" in one.path]
 

@@ -9,9 +9,6 @@ from contract.vendor.failures import error_of
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import AGENT_TOKEN, OTHER_TENANT, TENANT
 
-from synapse_apply.client.errors import ConflictError, NotFoundError, UnconfirmedError
-from synapse_apply.model.errors import Effect
-
 RUN = {"action": "convert", "agent": 101, "params": {"quality": 1}}
 
 
@@ -60,7 +57,7 @@ def test_a_run_may_answer_its_result(serve, connect):
 def test_a_lost_answer_of_a_run(backend, client):
     publish(backend)
     backend.lose_answer("POST", "/plugins/yolo/run/")
-    assert error_of(client.run_plugin, "yolo", RUN).effect is Effect.UNKNOWN
+    assert error_of(client.run_plugin, "yolo", RUN).effect.value == "unknown"
     assert len(backend.world.jobs) == 1
 
 
@@ -122,7 +119,7 @@ def test_logs_are_404_until_there_are_some(backend, client):
     """While the job itself is there; then lines of text."""
     publish(backend)
     job = client.run_plugin("yolo", RUN)["id"]
-    assert isinstance(error_of(client.list_job_console_logs, job), NotFoundError)
+    assert error_of(client.list_job_console_logs, job).status_code == 404
     assert client.get_job(job)["status"] == "RUNNING"
     client.get_job(job)
     assert client.list_job_console_logs(job) == list(backend.world.job_lines)
@@ -144,7 +141,7 @@ def test_a_backend_without_the_stream(serve, connect):
     publish(backend)
     client = connect(backend)
     job = client.run_plugin("yolo", RUN)["id"]
-    assert isinstance(error_of(list, client.tail_job_console_logs(job)), NotFoundError)
+    assert error_of(list, client.tail_job_console_logs(job)).status_code == 404
 
 
 def test_agents(backend, client):
@@ -153,7 +150,7 @@ def test_agents(backend, client):
     assert agent["id"] == backend.world.agents[0]["id"]
     assert client.health_check_agent(AGENT_TOKEN) == {"status": "connected"}
     failure = error_of(client.health_check_agent, "f" * 40)
-    assert isinstance(failure, NotFoundError)
+    assert failure.status_code == 404
     assert "f" * 40 not in str(failure)
 
 
@@ -204,9 +201,11 @@ def test_a_dry_run_of_v2_sees_no_taken_code(backend, client):
     assert (answer["dry_run"], answer["action"]) == (True, "create")
     assert answer["validated_fields"] == ["category", "code", "name"]
     assert len(backend.world.plugins) == 1
-    assert isinstance(error_of(client.v2.create_plugin, body), ConflictError)
+    assert error_of(client.v2.create_plugin, body).status_code == 409
     backend.answer_once("POST", "/v2/plugins/", 201, {"data": {"id": 1}, "meta": {}})
-    assert isinstance(error_of(client.dry_run.v2.create_plugin, body), UnconfirmedError)
+    assert "does not say that it was a dry run" in str(
+        error_of(client.dry_run.v2.create_plugin, body)
+    )
 
 
 def test_a_v2_that_only_reads(serve, connect):
@@ -215,7 +214,7 @@ def test_a_v2_that_only_reads(serve, connect):
     client = connect(backend)
     body = {"name": "Yolo", "code": "yolo", "category": "upload"}
     failure = error_of(client.v2.create_plugin, body)
-    assert (failure.status_code, failure.effect) == (405, Effect.NONE)
+    assert (failure.status_code, failure.effect.value) == (405, "none")
     assert client.v2.list_plugins() == []
 
 

@@ -9,14 +9,6 @@ from contract.vendor.failures import PLUGIN, error_of
 from contract.vendor.world import OTHER_TENANT, OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
 
 from synapse_apply import BackendClient
-from synapse_apply.client.errors import (
-    AuthenticationError,
-    AuthorizationError,
-    NotFoundError,
-    UnexpectedAnswerError,
-    ValidationError,
-)
-from synapse_apply.model.errors import Effect
 
 
 @pytest.mark.parametrize("text", [TOKEN, f"Token {TOKEN}"], ids=["bare", "with Token"])
@@ -36,7 +28,7 @@ def test_the_token_goes_out_bare_on_v2(backend, client):
 @pytest.mark.parametrize("token", [None, "syn_wrong-token", SESSION_TOKEN])
 def test_a_token_that_is_none_is_refused_and_not_quoted(backend, connect, token):
     failure = error_of(connect(backend, token).list_plugins)
-    assert isinstance(failure, AuthenticationError)
+    assert failure.status_code == 401
     assert not token or token not in f"{failure} {failure!r}"
 
 
@@ -47,9 +39,9 @@ def test_a_base_url_may_have_a_path(serve, connect):
         backend.world.add_plugin(TENANT, f"p{number}", f"p-{number}")
     client = connect(backend)
     assert [p["code"] for p in client.iterate("plugins", {"page_size": 1})] == ["p-2", "p-1", "p-0"]
-    assert isinstance(
-        error_of(BackendClient(backend.url.removesuffix("/api"), TOKEN).get_plugin, 1),
-        UnexpectedAnswerError,
+    elsewhere = BackendClient(backend.url.removesuffix("/api"), TOKEN)
+    assert "an HTML page; the API itself did not send this 404" in str(
+        error_of(elsewhere.get_plugin, 1)
     )
 
 
@@ -83,7 +75,7 @@ def test_a_list_shows_what_belongs_to_others(backend, client):
     backend.world.add_plugin(None, "System", "system", is_public=True, system_only=True)
     hidden = backend.world.add_plugin(OTHER_TENANT, "Hidden", "hidden")
     assert {p["code"] for p in client.list_plugins()} == {"ours", "theirs", "system"}
-    assert isinstance(error_of(client.get_plugin, hidden["id"]), NotFoundError)
+    assert error_of(client.get_plugin, hidden["id"]).status_code == 404
 
 
 def test_filters_are_hints(backend, client):
@@ -108,12 +100,12 @@ def test_all_refused_fields_are_in_the_error(client):
     """Name, code and category are needed, and the category is one of a closed list."""
     failure = error_of(client.create_plugin, {})
     assert set(failure.field_errors()) == {("name",), ("code",), ("category",)}
-    assert failure.effect is Effect.NONE
+    assert failure.effect.value == "none"
     failure = error_of(
         client.create_plugin, {**PLUGIN, "code": "two words", "category": "detection"}
     )
     assert set(failure.field_errors()) == {("code",), ("category",)}
-    assert isinstance(failure, ValidationError)
+    assert failure.status_code == 400
 
 
 @pytest.mark.parametrize("tenant", [TENANT, OTHER_TENANT], ids=["ours", "of another tenant"])
@@ -121,7 +113,7 @@ def test_a_taken_code_is_a_400_that_names_it(backend, client, tenant):
     """Also the code of a plugin that no list shows; nothing was done, nothing is sent again."""
     backend.world.add_plugin(tenant, "First", "yolo")
     failure = error_of(client.create_plugin, PLUGIN)
-    assert (failure.status_code, failure.effect) == (400, Effect.NONE)
+    assert (failure.status_code, failure.effect.value) == (400, "none")
     ((path, texts),) = failure.field_errors().items()
     assert path == ("code",)
     assert texts[0].endswith(("이미 존재합니다.", "already exists."))
@@ -131,10 +123,10 @@ def test_a_taken_code_is_a_400_that_names_it(backend, client, tenant):
 
 def test_what_is_not_there_and_what_may_not_be_done(backend, client):
     theirs = backend.world.add_plugin(OTHER_TENANT, "Theirs", "theirs", is_public=True)
-    assert isinstance(error_of(client.update_plugin, theirs["id"], PLUGIN), AuthorizationError)
+    assert error_of(client.update_plugin, theirs["id"], PLUGIN).status_code == 403
     for call in (client.get_plugin, client.get_job, client.get_storage, client.get_plugin_release):
-        assert isinstance(error_of(call, 999), NotFoundError)
-    assert isinstance(error_of(client.get_plugin, "yolo"), NotFoundError)
+        assert error_of(call, 999).status_code == 404
+    assert error_of(client.get_plugin, "yolo").status_code == 404
 
 
 def test_another_tenant_sees_nothing_of_ours(backend, connect):

@@ -13,7 +13,7 @@ from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
 from openers import get_opener_without_proxy
 
-from synapse_apply.client.errors import ValidationError
+from synapse_apply import ClientError
 
 OURS = {"Synapse-Access-Token": f"Token {TOKEN}"}
 
@@ -96,8 +96,9 @@ def test_a_locked_version_is_never_published_again(backend, client):
     plugin = backend.world.add_plugin(TENANT, "Yolo", "yolo")
     backend.world.add_release(plugin, "1.0.0", b"locked", is_released=True)
     data = {"plugin": "yolo", "version": "1.0.0", "debug": True}
-    with pytest.raises(ValidationError):
+    with pytest.raises(ClientError) as caught:
         client.create_plugin_release({**data, "file": io.BytesIO(zip_of(config_of()))})
+    assert caught.value.status_code == 400
     assert [one["content"] for one in backend.world.releases] == [b"locked"]
 
 

@@ -10,8 +10,7 @@ from threading import Event, Thread
 
 import pytest
 
-from synapse_apply import Invocation, open_state
-from synapse_apply.model.errors import LockLost
+from synapse_apply import Invocation, SynapseApplyError, open_state
 
 from .conftest import Run
 
@@ -149,7 +148,7 @@ def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, proje
         assert applied("state", "unlock", "not-the-id").returncode == 1
         assert applied(*typed[1].split()).returncode == 0
         assert applied("apply", "--auto-approve", "--lock-timeout", "0").returncode == 0
-        with pytest.raises(LockLost):
+        with pytest.raises(SynapseApplyError, match="The lock on the state was lost"):
             context.store.replace_backend_identity(context.store.read_backend_identity())
 
 

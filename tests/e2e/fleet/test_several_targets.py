@@ -17,8 +17,7 @@ from in_process import read_schema
 from installed import BIN
 from stopping import meets_fault
 
-from synapse_apply import open_targets
-from synapse_apply.model.errors import InputError
+from synapse_apply import SynapseApplyError, open_targets
 
 
 def list_headings(ran: Ran) -> list[str]:
@@ -169,7 +168,7 @@ def test_several_are_read_in_a_script(fleet: Workplace) -> None:
             project_file.rename(fleet.root / "moved")
     assert adds == {"acme": 1, "canary": 1}
     (fleet.root / "moved").rename(project_file)
-    with pytest.raises(InputError, match="No target matches"):
+    with pytest.raises(SynapseApplyError, match="No target matches"):
         next(open_targets(["x*"], folder=fleet.root))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from answering import Asked, answering
 from e2e.jobs.conftest import Place
+from e2e.scenarios.workplace import Workplace, held
 
 POST = {"method": "POST"}
 
@@ -255,13 +256,10 @@ def test_a_state_of_another_backend_is_not_asked_for_names(place: Place) -> None
 
 def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
     """The run is out; that history lacks it is a warning."""
-    from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
     place.run("state", "init")
-    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
-    with store.lock("apply"):
+    with held(Workplace(place.root)):
         done = place.run("run", "id=1")
-    store.close()
     assert done.stdout == "Job 1 started.\n"
     assert "Warning: `state history` will not show this call" in done.stderr
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from e2e.scenarios.workplace import STORAGE, Server, Workplace
 
-from synapse_apply import open_target
-from synapse_apply.model.errors import StateError
+from synapse_apply import SynapseApplyError, open_target
 
 OTHER = "http://127.0.0.1:9"
 LINEAGE = "11111111-2222-4333-8444-555555555555"
@@ -185,7 +184,7 @@ def test_what_another_run_wrote_after_the_question_is_not_lost(there: Workplace)
         return True
 
     with open_target("prod", folder=there.root, environ=there.environ) as target:
-        with pytest.raises(StateError, match="The state changed after it was shown"):
+        with pytest.raises(SynapseApplyError, match="The state changed after it was shown"):
             target.state.restore("prod.bak", confirm=agree)
         there.run("state", "show", "storage/second", code=0)
         restored = target.state.restore("prod.bak", confirm=lambda _: True)

@@ -15,6 +15,8 @@ from in_process import run_in_process
 from installed import HOME
 from openers import get_opener_without_proxy
 
+from synapse_apply import Invocation, open_state
+
 TOKEN = "acme-token-of-tests"
 OTHER_TOKEN = "other-token-of-tests"
 # One more target of a project file, which nobody asks.
@@ -199,11 +201,9 @@ class Server:
 @contextmanager
 def held(place: Workplace, target: str = "prod") -> Iterator[None]:
     """Another process's hold on the state, as that process would have it."""
-    from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
-    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / f"{target}.db")
-    try:
-        with store.lock("apply"):
-            yield
-    finally:
-        store.close()
+    with (
+        open_state(Invocation(place.root, target=target, environ=place.environ)) as session,
+        session.store.lock("apply"),
+    ):
+        yield

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.client.scripted import ScriptedServer, answer
 
-from synapse_apply import BackendClient, ClientError
-from synapse_apply.model.errors import InputError
+from synapse_apply import BackendClient, ClientError, SynapseApplyError
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ from synapse_apply.model.errors import InputError
 )
 def test_urls_that_cannot_be_used(url):
     """Refused at once; a password in the URL is not quoted."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(SynapseApplyError) as caught:
         BackendClient(url)
     assert caught.value.diagnostics[0].hint
     assert "u:p" not in repr(caught.value.diagnostics)
@@ -54,7 +53,7 @@ def test_urls_that_cannot_be_used(url):
 @pytest.mark.parametrize("token", ["a b", "a\nb", "tök", "a\x00b"])
 def test_tokens_that_cannot_be_sent(token):
     """Refused without being quoted."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(SynapseApplyError) as caught:
         BackendClient("http://h", token)
     assert token not in repr(caught.value.diagnostics)
 
@@ -62,7 +61,7 @@ def test_tokens_that_cannot_be_sent(token):
 def test_two_names_of_one_token():
     """The same under both is fine, two different ones are not."""
     BackendClient("http://h", "a", access_token="a").close()
-    with pytest.raises(InputError, match="Two different tokens"):
+    with pytest.raises(SynapseApplyError, match="Two different tokens"):
         BackendClient("http://h", "a", access_token="b")
 
 
@@ -118,7 +117,7 @@ def test_a_ca_bundle_that_is_not_there(monkeypatch, name):
     for other_name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(other_name, raising=False)
     monkeypatch.setenv(name, "/no/such/bundle.pem")
-    with pytest.raises(InputError, match="CA bundle"):
+    with pytest.raises(SynapseApplyError, match="CA bundle"):
         BackendClient("https://h")
 
 

@@ -15,8 +15,6 @@ from contract.controller.loop.rollout_world import (
     start_after_first_head,
 )
 
-from synapse_apply.controller.settings import MINUTE
-
 
 @pytest.fixture
 def world(rollout_world: RolloutWorld) -> RolloutWorld:
@@ -45,7 +43,7 @@ def test_too_many_failures_stop_it_and_a_fix_goes_through(world):
     assert world.describe_rollout() == "c2 wave 2 stopped"
     assert world.rollout.state_reason == "2 targets of wave 2 failed: eu-1, eu-2"
     assert world.forge.describe()["c2"].startswith("failure: ")
-    world.wait(loop, 120 * MINUTE, step=600)
+    world.wait(loop, 120 * 60, step=600)
     assert world.take_writes() == ["canary-1 c2"]
     told = [row for row in world.inbox.messages if row.fields["rollout"]]
     assert [(row.event, row.fields["rollout"]["wave"]) for row in told] == [("failed", 2)]
@@ -80,7 +78,7 @@ def test_a_waiting_head_begins_when_the_running_one_is_aborted(world):
 def test_a_waiting_head_begins_when_the_running_one_stops(world):
     """What waits may be what mends it."""
     loop = start_after_first_head(
-        world, replace(CANARIES, soak=20 * MINUTE), STANDARD, PROD, new_head="queue"
+        world, replace(CANARIES, soak=20 * 60), STANDARD, PROD, new_head="queue"
     )
     world.push("c2")
     world.follow(loop)
@@ -88,6 +86,6 @@ def test_a_waiting_head_begins_when_the_running_one_stops(world):
     world.follow(loop)
     world.failing.add("canary-1 c2")
     world.live["canary-1"] = "by hand"
-    world.wait(loop, 60 * MINUTE)
+    world.wait(loop, 60 * 60)
     assert world.describe_rollout() == "c3 wave 3 done"
     assert world.take_writes()[:2] == ["canary-1 c2", "canary-1 c3"]
