@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 from counting import skip_waits
 
+from synapse_apply.client.http.transport import Transport
 from synapse_apply.emulator.faults import middleware
 
 SECONDS = 60.0
@@ -32,6 +33,11 @@ def finish(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return ended.result(SECONDS)
+
+
+def repeat_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Let clients of this process wait for no repetition."""
+    patch.setattr(Transport, "_sleep_until_over_or_refused", lambda _self, _seconds: None)
 
 
 @contextmanager

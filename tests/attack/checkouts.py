@@ -46,6 +46,12 @@ def project(url: str, name: str) -> dict[str, str]:
     }
 
 
+def read_url(where: Invocation) -> str:
+    """Where the settings of a target send its token; of `prod` if none is named."""
+    targets = configuration.load_valid_project_or_defaults(where).targets
+    return targets[where.target or "prod"].url
+
+
 @dataclass
 class Checkout:
     """`top` is that of the honest repository, `folder` the project's; `canary` must never be."""
@@ -58,11 +64,7 @@ class Checkout:
 
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
-        return (
-            configuration.load_valid_project_or_defaults(Invocation(self.folder, project_from=ref))
-            .targets["prod"]
-            .url
-        )
+        return read_url(Invocation(self.folder, project_from=ref))
 
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""

@@ -14,9 +14,9 @@ from attack.lying import Liar, honest
 from attack.servers_of_secrets import Listener
 from fault.site import TENANT, TOKEN, Server
 from in_process import run_command
+from waiting import repeat_at_once
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.client.http.transport import Transport
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -84,7 +84,7 @@ def bench(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Transport, "_sleep_until_over_or_refused", lambda _self, _seconds: None)
+    repeat_at_once(monkeypatch)
     for name, value in {
         "FAULT_TOKEN": TOKEN,
         "RAW_KEY": "s3cret-of-raw",

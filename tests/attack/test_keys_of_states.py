@@ -14,8 +14,6 @@ from attack.two_targets import Checkout
 from git_repositories import commit, git
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.model.values import SecretRef
-from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 KEY = "Y0FuNHJ5LW9mLXRoZS1zdGF0ZS1rZXktMTIzNC0xMjM0"
 FREE = "free-0123456789"
@@ -138,31 +136,6 @@ def test_values_beside_the_key_are_read(site: Checkout, backend: EmbeddedServer)
     steal(site, "{sops: {file: secrets/k.yaml, key: keys/free}}")
     site.run("apply -t dev --auto-approve --project-from git:base")
     assert FREE in list_live(backend)
-
-
-@pytest.mark.parametrize(
-    ("path", "key", "closed"),
-    [
-        ("kv/team/state", "prod", True),
-        ("acme/kv/team/state", "prod", True),
-        ("team/state", "prod", True),
-        ("kv/data/team/state", "prod", True),
-        ("kv/team/data/state", "prod", True),
-        ("kv/team/state", "dev", False),
-        ("kv/team/states", "prod", False),
-        ("kv/other/state", "prod", False),
-    ],
-)
-def test_a_path_of_vault_is_the_same_wherever_its_mount_begins(
-    path: str, key: str, closed: bool
-) -> None:
-    """A target's settings say which part of a path is a mount or a namespace."""
-    arguments = (
-        {"path": "kv/team/state", "key": "prod"},
-        {"path": path, "key": key, "version": "2"},
-    )
-    refs = [SecretRef("vault", arguments=tuple(each.items())) for each in arguments]
-    assert SECRET_SOURCES["vault"].may_share_value(*refs) is closed
 
 
 @pytest.mark.parametrize(

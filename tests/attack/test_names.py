@@ -10,8 +10,6 @@ import zipfile
 import pytest
 from in_process import run_command
 
-from synapse_apply.views.sanitize import sanitize
-
 MANIFEST = """\
 apiVersion: synapse-apply/v1
 kind: Plugin
@@ -195,18 +193,3 @@ def test_what_a_manifest_hides_is_shown(tmp_path, monkeypatch, char, place):
     for command in (["validate"], ["plan", "-t", "embedded"]):
         _, out, err = outcome(*command, "-t", "embedded")
         assert char not in out + err
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "👨\u200d👩\u200d👧",
-        "❤\ufe0f",
-        "\u1820\u180b",
-        "\u0645\u06cc\u200c\u062e",
-        "क\u094d\u200dष",
-        "1\ufe0f\u20e3",
-    ],
-)
-def test_scripts_that_need_joiners_keep_them(text):
-    assert sanitize(text) == text

@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from attack.checkouts import BASE, EVIL, GOOD, Checkout, make_honest_source, project
+from attack.checkouts import BASE, EVIL, GOOD, Checkout, make_honest_source, project, read_url
 from git_repositories import commit, git
 from unit.packages.trees import write
 
-from synapse_apply import Invocation
-from synapse_apply.model.errors import InputError
-from synapse_apply.workspace import configuration
+from synapse_apply import Invocation, SynapseApplyError
 
 LAX = "https://lax.example"
 SUBMODULE = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")
@@ -39,7 +37,7 @@ def url(path: Path, ref: str = BASE, *, named: bool = False) -> str:
     """Where `--project-from` sends a token, in a folder or with `--project`."""
     file = path / "synapse-apply.yaml"
     where = Invocation(path, project=file if named else None, project_from=ref)
-    return configuration.load_valid_project_or_defaults(where).targets["prod"].url
+    return read_url(where)
 
 
 def replace(path: Path, text: str) -> None:
@@ -72,12 +70,12 @@ def test_a_folder_that_became_a_link(
         replace(checkout.top / path, text.replace("{top}", str(checkout.top)))
     commit(checkout.top)
     place = checkout.top / at / asked
-    with pytest.raises(InputError, match="A link points to the project") as caught:
+    with pytest.raises(SynapseApplyError, match="A link points to the project") as caught:
         url(place, named=named)
     (finding,) = caught.value.diagnostics
     assert finding.hint
     # Also where the working folder is the real one, as a runner sets it.
-    with pytest.raises(InputError, match="A link points to the project"):
+    with pytest.raises(SynapseApplyError, match="A link points to the project"):
         url(Path(os.path.realpath(place)), named=named)
 
 
@@ -103,7 +101,7 @@ def test_a_project_file_that_was_taken_away(checkout: Checkout) -> None:
     (checkout.folder / "synapse-apply.yaml").unlink()
     commit(checkout.top)
     for place in (checkout.folder, checkout.folder / "manifests/more"):
-        with pytest.raises(InputError, match="No project file here"):
+        with pytest.raises(SynapseApplyError, match="No project file here"):
             url(place)
     assert url(checkout.top / "deploy") == LAX
 
@@ -123,8 +121,8 @@ def test_a_project_file_that_became_a_link_goes_by_its_own_name(
     where = Invocation(
         checkout.folder, project=file if named else None, target="staging", project_from=BASE
     )
-    with pytest.raises(InputError, match="Target not declared at that Git ref") as caught:
-        configuration.load_valid_project_or_defaults(where)
+    with pytest.raises(SynapseApplyError, match="Target not declared at that Git ref") as caught:
+        read_url(where)
     (finding,) = caught.value.diagnostics
     assert finding.detail.startswith("deploy/prod/synapse-apply.yaml at ")
     assert finding.position is not None
@@ -153,10 +151,12 @@ def test_a_submodule_is_asked_for_no_base(
     there = Checkout(checkout.top, checkout.folder, checkout.canary)
     for ask in (there.url, there.names, there.changes, there.digest):
         for ref in (BASE, "origin/main", "HEAD~0", head[:10]):
-            with pytest.raises(InputError, match="The project is in a Git submodule") as caught:
+            with pytest.raises(
+                SynapseApplyError, match="The project is in a Git submodule"
+            ) as caught:
                 ask(ref)
             assert "clone" in (caught.value.diagnostics[0].hint or "")
-    with pytest.raises(InputError, match="Unknown Git ref"):
+    with pytest.raises(SynapseApplyError, match="Unknown Git ref"):
         url(checkout.folder, checkout.base)
     assert url(checkout.folder, head) == EVIL
     assert there.digest(head) == there.digest("HEAD")
@@ -178,9 +178,9 @@ def test_a_link_of_a_submodule_leads_to_no_other_project(
     shutil.rmtree(checkout.top / "deploy")
     git(checkout.top, "rm", "-q", "-r", "--cached", "deploy")
     git(checkout.top, *SUBMODULE, str(evil), "deploy")
-    with pytest.raises(InputError, match="A link points to the project"):
+    with pytest.raises(SynapseApplyError, match="A link points to the project"):
         url(checkout.folder)
-    with pytest.raises(InputError, match="The project file cannot be read"):
+    with pytest.raises(SynapseApplyError, match="The project file cannot be read"):
         url(checkout.folder, named=True)
 
 

@@ -19,7 +19,6 @@ from in_process import run_command
 from installed import environment
 
 from synapse_apply import EmbeddedServer, Invocation, open_state
-from synapse_apply.workspace.target_session import TargetSession
 
 HEAD = "apiVersion: synapse-apply/v1"
 PLUGIN = """\
@@ -73,7 +72,7 @@ class Checkout:
         return self.root / ".synapse-apply" / "state" / f"{target}.{ending}"
 
     @contextmanager
-    def state(self, target: str) -> Iterator[TargetSession]:
+    def state(self, target: str) -> Iterator[Any]:
         with open_state(Invocation(self.root, target=target, environ=self.environ)) as context:
             yield context
 

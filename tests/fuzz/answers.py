@@ -17,12 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
-from unittest import mock
 from urllib.parse import urlsplit
 
+import pytest
 from fuzz.json_mutations import broken_bytes, mutated, text_of
 from fuzz.tool import execute
 from fuzz.worlds import copy_example
+from waiting import repeat_at_once
 
 PROJECT = """\
 apiVersion: synapse-apply/v1
@@ -212,7 +213,6 @@ class Answers:
 
     def prepare(self, folder: Path) -> None:
         from synapse_apply import EmbeddedServer
-        from synapse_apply.client.http.transport import Transport
 
         copy_example("quickstart", folder)
         server = EmbeddedServer(folder / "backend", token="a-token")
@@ -221,9 +221,7 @@ class Answers:
         url = f"http://127.0.0.1:{self.relay.server_port}"
         (folder / "synapse-apply.yaml").write_text(PROJECT.format(url=url), encoding="utf-8")
         self.folder, self.now = folder, folder / ".synapse-apply"
-        mock.patch.object(
-            Transport, "_sleep_until_over_or_refused", return_value=None
-        ).start()  # nobody has the time
+        repeat_at_once(pytest.MonkeyPatch())  # nobody has the time
         for command in (("state", "init"), ("plan",), ("apply", "--auto-approve")):
             if execute(*command, "-t", "one"):
                 raise RuntimeError(f"{command} failed")

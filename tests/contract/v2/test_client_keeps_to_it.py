@@ -11,8 +11,6 @@ from contract.v2.description import DESCRIPTION
 from contract.v2.mock import Mock, example_of
 
 from synapse_apply import BackendClient, ClientError
-from synapse_apply.client.errors import choose_error_class_for_status
-from synapse_apply.client.platform import PlatformV2
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"
 PLUGIN = {"code": "yolo", "name": "Yolo", "category": "neural_net"}
@@ -38,7 +36,7 @@ LISTS = ("plugin_list", "plugin_release_list", "job_list")
 
 # The id that an example of the description has.
 ID = 7
-Do = Callable[[PlatformV2], Any]
+Do = Callable[[Any], Any]
 CALLS: list[tuple[str, Do]] = [
     ("plugin_list", lambda v2: v2.list_plugins()),
     ("plugin_list", lambda v2: v2.list_plugins({"category": "export", "is_active": "true"})),
@@ -97,7 +95,7 @@ def mock() -> Iterator[Mock]:
 
 
 @pytest.fixture
-def v2(mock: Mock) -> Iterator[PlatformV2]:
+def v2(mock: Mock) -> Iterator[Any]:
     with BackendClient(mock.server.url, "tok-1", tenant="acme") as client:
         yield client.v2
 
@@ -128,7 +126,7 @@ def test_every_operation_is_there():
 def test_listed_refusals_are_errors(mock, v2, name, do, status):
     """Each by its status, with what the server says and the request's id."""
     mock.status = status
-    with pytest.raises(choose_error_class_for_status(int(status))) as caught:
+    with pytest.raises(ClientError) as caught:
         do(v2)
     assert (caught.value.status_code, caught.value.code) == (int(status), "SOME_CODE")
     assert caught.value.request_id == "r-2"

@@ -17,7 +17,6 @@ from forking import ForkedProcess, run_to_end
 from stopping import asked_again
 
 from synapse_apply import Invocation, open_state
-from synapse_apply.emulator.data_set import find_running_server
 
 from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
 
@@ -91,13 +90,12 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
 
 def leave_creates_without_an_answer(project: Path) -> None:
     """Until the backend that is served ends, however slow the machine is."""
-    served = find_running_server(project / ".synapse-apply" / "embedded")
-    assert served is not None
+    served = json.loads((project / ".synapse-apply" / "embedded" / "endpoint.json").read_text())
     rule = {"match": {"method": "POST"}, "do": {"hang": 600}}
     answer = requests.put(
-        f"{served.url}/_emulator/faults/",
+        f"{served['url']}/_emulator/faults/",
         json={"rules": [rule]},
-        headers={"Synapse-Access-Token": served.token},
+        headers={"Synapse-Access-Token": served["token"]},
         timeout=60,
     )
     assert answer.status_code == 200, answer.text

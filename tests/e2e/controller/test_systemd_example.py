@@ -7,10 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from installed import ROOT
-
-from synapse_apply.cli.main import root
+from in_process import run_in_process
+from installed import ROOT, environment
 
 UNIT = ROOT / "examples" / "controller" / "synapse-apply-controller.service"
 CLOSED = {
@@ -73,8 +71,8 @@ def test_the_unit_starts_the_controller_and_lets_it_end():
     found = read_service()
     program, *words = found["ExecStart"].split()
     assert Path(program).name == "synapse-apply"
-    done = CliRunner().invoke(root, [*words, "--help"])
-    assert (done.exit_code, words[:2]) == (0, ["controller", "run"]), done.output
+    done = run_in_process([*words, "--help"], ROOT, environment({}))
+    assert (done.returncode, words[:2]) == (0, ["controller", "run"]), done.stderr
     assert words[-2:] == ["--data", f"/var/lib/{found['StateDirectory']}"]
     assert (found["KillMode"], found["ExecReload"]) == ("mixed", "/bin/kill -HUP $MAINPID")
     assert "DynamicUser" not in found  # its folder is a link, which the controller refuses

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.canaries import forms
-from e2e.scenarios.conftest import MadeOnce, ServerAtOpenSocket
+from e2e.scenarios.conftest import MadeOnce, ServerAtOpenSocket, open_door
 from e2e.scenarios.workplace import Workplace
 from in_process import run as run_here
 from installed import run as run_installed
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.emulator.core.listener import open_listening_socket
 
 TOKEN = "access-token-of-tests"
 AGENTS = {"gpu-1": "GPU_TOKEN", "gpu-2": "GPU2_TOKEN"}
@@ -142,7 +141,7 @@ def open_site(folder: Path, server: EmbeddedServer) -> Site:
 @pytest.fixture(scope="session")
 def applied_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeOnce]:
     """What `server` and `applied` are copies of."""
-    with open_listening_socket("127.0.0.1", 0) as door:
+    with open_door() as door:
         made = MadeOnce(tmp_path_factory.mktemp("doctor"), door)
         backend = ServerAtOpenSocket(made.folder / "backend", door, token=TOKEN, tenant="acme")
         with backend as running:

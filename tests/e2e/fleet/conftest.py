@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.scenarios.conftest import MadeOnce, ServerAtOpenSocket
+from e2e.scenarios.conftest import MadeOnce, ServerAtOpenSocket, open_door
 from e2e.scenarios.workplace import STORAGE, Server, Workplace
-
-from synapse_apply.emulator.core.listener import open_listening_socket
 
 TENANTS = ("acme", "beta", "canary")
 ROWS = """\
@@ -57,7 +55,7 @@ def declare_fleet(folder: Path, url: str) -> Workplace:
 @pytest.fixture(scope="session")
 def fleet_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeOnce]:
     """What each test has a copy of."""
-    with open_listening_socket("127.0.0.1", 0) as door:
+    with open_door() as door:
         made = MadeOnce(tmp_path_factory.mktemp("fleet"), door)
         with serve_tenants(made.folder / "backend", door):
             place = declare_fleet(made.folder, made.url)

@@ -269,15 +269,14 @@ def test_an_inventory_that_is_none(fork: Repository, text: str | None, said: str
 
 
 HOOK = """\
-import os, sys
+import os, runpy, sys
 def seen(event, args):
     if event.startswith("socket.") and event != "socket.gethostname":
         os.write(2, f"SEEN {event}\\n".encode())
     if event == "open" and "secrets/bucket" in str(args[0]):
         os.write(2, f"SEEN {event} {args[0]}\\n".encode())
 sys.addaudithook(seen)
-from synapse_apply.cli.main import main
-main()
+runpy.run_module("synapse_apply", run_name="__main__")
 """
 
 

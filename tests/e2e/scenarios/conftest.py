@@ -37,6 +37,11 @@ class ServerAtOpenSocket(EmbeddedServer):
             return super().__enter__()
 
 
+def open_door() -> socket.socket:
+    """A listening socket at a free port of this machine."""
+    return open_listening_socket("127.0.0.1", 0)
+
+
 @dataclass(frozen=True)
 class MadeOnce:
     """The folders `backend`, `project` and `cache` as commands leave them.
@@ -58,7 +63,7 @@ class MadeOnce:
 @cache
 def make_once(parent: Path, *steps: Callable[[Workplace], None]) -> MadeOnce:
     """The sample project after these steps, made once in a process of the tests."""
-    door = open_listening_socket("127.0.0.1", 0)
+    door = open_door()
     atexit.register(door.close)
     made = MadeOnce(Path(tempfile.mkdtemp(dir=parent)), door)
     environ = {"PROD_TOKEN": TOKEN, "XDG_CACHE_HOME": str(made.folder / "cache")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,3 +128,16 @@ def test_a_raised_version_comes_after(
     assert after[:at] == before[:at]
     assert after[at + 1 : 3] == (0,) * (2 - at)
     assert not bump_version_or_empty("1.0", part)
+
+
+def test_a_hundred_circles_take_no_hundredfold_time() -> None:
+    """Circles are looked for where they are, once: 4,000 pairs, and one knot of 300."""
+    at = [Address("release", f"r{n}") for n in range(8000)]
+    pairs = {one: [at[n ^ 1]] for n, one in enumerate(at)}
+    knot = dict.fromkeys(at[:300], at[:300])
+    for graph, most in ((pairs, 4000), (knot, 320)):
+        begun = time.process_time()
+        ordered, cycles = sort_by_dependencies_and_find_cycles(graph, lambda _: 0)
+        assert len(ordered) == len(graph)
+        assert 0 < len(cycles) <= most
+        assert time.process_time() - begun < 60

@@ -8,6 +8,8 @@ import pytest
 
 from synapse_apply.model.project import Target, collect_credentials
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
 from synapse_apply.secret_sources.vault.source import (
     VAULT,
@@ -116,3 +118,28 @@ def test_its_credentials_are_closed_to_manifests() -> None:
     assert (
         closed.find_setting_or_empty(Path("/project/~/.vault-token")) == "targets.prod.vault.token"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "closed"),
+    [
+        ("kv/team/state", "prod", True),
+        ("acme/kv/team/state", "prod", True),
+        ("team/state", "prod", True),
+        ("kv/data/team/state", "prod", True),
+        ("kv/team/data/state", "prod", True),
+        ("kv/team/state", "dev", False),
+        ("kv/team/states", "prod", False),
+        ("kv/other/state", "prod", False),
+    ],
+)
+def test_a_path_of_vault_is_the_same_wherever_its_mount_begins(
+    path: str, key: str, closed: bool
+) -> None:
+    """A target's settings say which part of a path is a mount or a namespace."""
+    arguments = (
+        {"path": "kv/team/state", "key": "prod"},
+        {"path": path, "key": key, "version": "2"},
+    )
+    refs = [SecretRef("vault", arguments=tuple(each.items())) for each in arguments]
+    assert SECRET_SOURCES["vault"].may_share_value(*refs) is closed

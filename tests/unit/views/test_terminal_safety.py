@@ -76,3 +76,18 @@ def test_tables_align_wide_characters():
     assert table == (
         "ADDRESS                ID\nstorage/데이터-호수     7\nplugin/yolo          1200\ncafé\n"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👨\u200d👩\u200d👧",
+        "❤\ufe0f",
+        "\u1820\u180b",
+        "\u0645\u06cc\u200c\u062e",
+        "क\u094d\u200dष",
+        "1\ufe0f\u20e3",
+    ],
+)
+def test_scripts_that_need_joiners_keep_them(text):
+    assert sanitize(text) == text

@@ -65,9 +65,16 @@ def serve_page(
     """The page of a controller with these settings, over a store in a folder that is filled so."""
     with closing(samples.open_store(folder)) as store:
         fill(store)
-        loop = samples.StubLoop(settings)
-        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-            yield ServedPage(server.url, loop, store)
+        with serve_store(store, settings) as served:
+            yield served
+
+
+@contextmanager
+def serve_store(store: SqliteControllerStore, settings: Controller) -> Iterator[ServedPage]:
+    """One process of a controller that serves its page over this store."""
+    loop = samples.StubLoop(settings)
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+        yield ServedPage(server.url, loop, store)
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,7 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS, SRE, list_proxy_headers
 
-from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.ports import ActionRefused
-
-from .conftest import FORM_TYPE, OWN_PAGE, ServedPage, read_text
+from .conftest import FORM_TYPE, OWN_PAGE, ServedPage, read_text, serve_store
 
 STAGING, FLEET = "/targets/acme/staging", "/rollouts/fleet"
 REVISION = "1a2b3c4"
@@ -207,11 +204,8 @@ def test_a_form_of_our_own_page_is_taken(held_page, headers):
 
 def test_a_form_of_one_replica_is_taken_by_another(held_page):
     """Behind one address people come to any of them, and no session has to stick."""
-    loop = samples.StubLoop(people.SETTINGS)
     origin = {"Origin": people.SETTINGS.public_url, "Content-Type": FORM_TYPE, **OWN_PAGE}
-    with PageServer(
-        held_page.store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS
-    ) as other:
+    with serve_store(held_page.store, people.SETTINGS) as other:
         html = requests.get(f"{other.url}{STAGING}", headers=SRE, timeout=60).text
         for verb, asking in OF_TARGET.items():
             assert f'"{asking.form}"' in html or verb in {"resume", "rollback"}
@@ -221,7 +215,7 @@ def test_a_form_of_one_replica_is_taken_by_another(held_page):
                 f"{other.url}{answer.headers['Location']}", headers={**SRE, **OWN_PAGE}, timeout=60
             ).text
             assert 'class="notice done"' in notice
-    assert loop.people.calls == []
+    assert other.loop.people.calls == []
     assert [call[0] for call in held_page.loop.people.calls] == [*OF_TARGET]
 
 
@@ -267,7 +261,7 @@ def test_what_makes_no_sense_is_not_done(rollout_page, name, fields, summary):
 @pytest.mark.parametrize("name", ["approve", "abort rollout"])
 def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page, name):
     """Such as rows that do not wait any more as they were shown; the way back is there."""
-    rollout_page.loop.people.refusal = ActionRefused.from_summary(
+    rollout_page.loop.people.refuse(
         "The row does not wait any more", "plugin/yolo differs from what was shown.", "Look again."
     )
     asking = ASKED[name]

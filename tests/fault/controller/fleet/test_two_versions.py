@@ -7,12 +7,8 @@ import signal
 from controllers.fleet_site import FleetProcess, FleetSite
 from controllers.site import SECONDS
 
-from synapse_apply.controller.store.store_schema import STORE_FORMAT
-
 DRAIN_SECONDS = 6.0
 MARGIN_SECONDS = 10.0
-NEWER = {"store_format": STORE_FORMAT + 1, "oldest_writer": STORE_FORMAT}
-SHUTS_OUT = {"store_format": STORE_FORMAT + 1, "oldest_writer": STORE_FORMAT + 1}
 
 
 def test_one_version_after_the_other(fleet_site):
@@ -20,8 +16,11 @@ def test_one_version_after_the_other(fleet_site):
     site = fleet_site
     older = [site.start_replica("first"), site.start_replica("second"), site.start_worker("worker")]
     site.wait_for_end(begin_slow_applies(site), "success", 2 * SECONDS)
-    newer = [site.start_replica("newer", altered=NEWER), site.start_worker("other", altered=NEWER)]
-    assert site.query("SELECT value FROM meta WHERE key = 'format'") == [(f"{STORE_FORMAT + 1}",)]
+    before = read_format(site)
+    altered = {"store_format": before + 1, "oldest_writer": before}
+    newer = [site.start_replica("newer", altered=altered)]
+    newer += [site.start_worker("other", altered=altered)]
+    assert read_format(site) == before + 1
     for process in older:
         commit = begin_slow_applies(site)
         site.wait_for_writes(len(site.writes) + 1)
@@ -44,7 +43,9 @@ def test_an_older_version_that_is_shut_out(fleet_site):
     site.slow_down_writes(800)
     commit = site.commit("many")
     site.wait_for_writes(len(site.writes) + 2)
-    newer = site.start_replica("newer", altered=SHUTS_OUT)
+    newer = site.start_replica(
+        "newer", altered=dict.fromkeys(("store_format", "oldest_writer"), read_format(site) + 1)
+    )
     site.port = newer.port
     for process in older:
         assert process.process is not None
@@ -54,6 +55,11 @@ def test_an_older_version_that_is_shut_out(fleet_site):
     assert site.sink.messages == []
     site.set_faults()
     site.check_fleet_laws()
+
+
+def read_format(site: FleetSite) -> int:
+    ((value,),) = site.query("SELECT value FROM meta WHERE key = 'format'")
+    return int(value)
 
 
 def begin_slow_applies(site: FleetSite) -> str:

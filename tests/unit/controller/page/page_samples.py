@@ -89,15 +89,18 @@ RESTORED = (
 
 
 class Recorder:
-    """Remembers what was asked; refuses all of it once `refusal` is set."""
+    """Remembers what was asked; refuses all of it once it was told to."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
-        self.refusal: ActionRefused | None = None
+        self._refusal: ActionRefused | None = None
+
+    def refuse(self, summary: str, detail: str, hint: str) -> None:
+        self._refusal = ActionRefused.from_summary(summary, detail, hint)
 
     def _record(self, *call: object) -> None:
-        if self.refusal is not None:
-            raise self.refusal
+        if self._refusal is not None:
+            raise self._refusal
         self.calls.append(call)
 
 
