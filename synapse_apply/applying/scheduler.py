@@ -12,8 +12,7 @@ from typing import Any
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.call import can_look_again, carry_out, carry_out_final_call, look_again
-from synapse_apply.applying.executors import Executor
-from synapse_apply.applying.run import NotStarted, Run
+from synapse_apply.applying.run import Executor, NotStarted, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address

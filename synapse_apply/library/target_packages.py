@@ -36,7 +36,7 @@ from synapse_apply.packages.sources import (
     write_package_zip,
 )
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
+from synapse_apply.workspace.configuration import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import Names
 from synapse_apply.workspace.target_session import TargetSession, open_state
 

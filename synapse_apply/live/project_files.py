@@ -41,8 +41,8 @@ from synapse_apply.model.values import (
 from synapse_apply.planning.diff import diff_resource
 from synapse_apply.planning.guards import literal_addresses
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions, ResourceState
+from synapse_apply.workspace.configuration import relate_to_working_folder
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.package_sources import relate_to_working_folder
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent

@@ -15,9 +15,15 @@ from functools import cached_property, partial
 
 from synapse_apply.applying.body import secrets_to_send
 from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
-from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.lookup import Backend, Claims
-from synapse_apply.applying.run import Gate, Ledger, ProgressPackages, Run
+from synapse_apply.applying.run import (
+    Gate,
+    Ledger,
+    ProgressPackages,
+    Run,
+    SerialExecutor,
+    ThreadedExecutor,
+)
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import FinalPermit, Step
 from synapse_apply.live import open_intents

@@ -14,7 +14,7 @@ from enum import Enum
 from functools import cache, cached_property
 from typing import Any
 
-from synapse_apply.files.line_history import Line, read_author, read_lines
+from synapse_apply.files.commits import Line, read_author, read_lines
 from synapse_apply.files.repository import Repository, find_trusted_repository
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model import values
@@ -32,7 +32,7 @@ from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.package_sources import PackageSources
+from synapse_apply.workspace.configuration import PackageSources
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _ALL = 2**31

@@ -12,8 +12,8 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.workspace import configuration
+from synapse_apply.workspace.configuration import PackageSources
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_sources import PackageSources
 
 _MAX_COUNTED_TARGETS = 20
 

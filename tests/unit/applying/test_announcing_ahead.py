@@ -9,8 +9,8 @@ import time
 import pytest
 from waiting import finish
 
-from synapse_apply.applying import executors
-from synapse_apply.applying.executors import ThreadedExecutor
+from synapse_apply.applying import run as run_module
+from synapse_apply.applying.run import ThreadedExecutor
 from synapse_apply.stores.database import WritePace, WritePacer
 from synapse_apply.stores.lock.write_batch import WriteBatch
 
@@ -84,7 +84,7 @@ def test_many_calls_of_a_slow_store_share_its_writes(monkeypatch):
     """300 calls are 600 writes; what was not durable was not called."""
     # Calls are as brief as they are, however busy the machine is.
     ticks = itertools.count()
-    monkeypatch.setattr(executors, "monotonic", lambda: next(ticks) / 1000)
+    monkeypatch.setattr(run_module, "monotonic", lambda: next(ticks) / 1000)
     log, calls = SlowLog(WritePace(longest_deferral=60.0)), []
     unannounced = apply_pieces(log, 300, ahead_seconds=2.0, calls=calls)
     assert (unannounced, sorted(calls)) == ([], list(range(300)))

@@ -9,7 +9,7 @@ import pytest
 from unit.applying.bench import outcome, told, widget
 from unit.applying.scripted import refused
 
-from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
+from synapse_apply.applying.run import SerialExecutor, ThreadedExecutor
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import SecretRef
 
@@ -130,7 +130,7 @@ def test_so_many_call_and_as_many_wait_for_the_state():
 def test_places_are_near_while_calls_are_brief(monkeypatch):
     """One long call among them says that the next may be long, too, for a while."""
     now = [0.0]
-    monkeypatch.setattr("synapse_apply.applying.executors.monotonic", lambda: now[0])
+    monkeypatch.setattr("synapse_apply.applying.run.monotonic", lambda: now[0])
     with ThreadedExecutor(1) as pool:
 
         def call(seconds):

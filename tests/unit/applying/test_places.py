@@ -10,7 +10,7 @@ from sessions import with_parts
 from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
 
 from synapse_apply import PlanOptions, apply, plan
-from synapse_apply.applying.executors import SerialExecutor
+from synapse_apply.applying.run import SerialExecutor
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lookup
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.manifests.test_editing_laws import KEYS, SCALARS, Written, planted, remarks, texts, values
 
-from synapse_apply.manifests.yaml.editing import Edit, apply_edits
-from synapse_apply.manifests.yaml.merging import format_normalized_json
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits, format_normalized_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import ABSENT
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.fields import MAX_PATHS, list_differing_paths
+from synapse_apply.planning.diff import MAX_PATHS, list_differing_paths
 
 
 def test_a_changed_item_is_named_by_its_path() -> None:
