@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from failing import fails
 from unit.client.scripted import ScriptedServer, answer
-
-from synapse_apply.client.errors import UnexpectedAnswerError
-from synapse_apply.model.errors import Effect
 
 
 def test_a_read_follows_on_its_own_host(server, client):
@@ -27,7 +25,7 @@ def test_a_read_does_not_follow_to_another_host(server, client):
     """The other host sees no request at all; the message names where it would lead."""
     other = ScriptedServer()
     server.then(answer(302, Location=f"{other.url}/plugins/1/?secret=x"))
-    with pytest.raises(UnexpectedAnswerError, match=other.url) as caught:
+    with fails("UnexpectedAnswerError", match=other.url) as caught:
         client.get_plugin(1)
     other.stop()
     assert other.received == []
@@ -37,28 +35,28 @@ def test_a_read_does_not_follow_to_another_host(server, client):
 
 @pytest.mark.parametrize(
     ("status", "effect"),
-    [(301, Effect.UNKNOWN), (303, Effect.UNKNOWN), (307, Effect.NONE), (308, Effect.NONE)],
+    [(301, "unknown"), (303, "unknown"), (307, "none"), (308, "none")],
 )
 def test_a_write_follows_nowhere(server, client, status, effect):
     """Not even on the same host; after a 303 the server may have acted."""
     server.then(answer(status, Location="/elsewhere/"))
-    with pytest.raises(UnexpectedAnswerError, match="not followed") as caught:
+    with fails("UnexpectedAnswerError", match="not followed") as caught:
         client.create_plugin({})
     assert len(server.received) == 1
-    assert caught.value.effect is effect
+    assert caught.value.effect.value == effect
 
 
 @pytest.mark.parametrize("place", ["", "http://[bad/", "ftp://127.0.0.1/", "http://x:99999/"])
 def test_a_place_that_is_none(server, client, place):
     """Nonsense in the header is an error that says so."""
     server.then(answer(302, Location=place))
-    with pytest.raises(UnexpectedAnswerError):
+    with fails("UnexpectedAnswerError"):
         client.get_plugin(1)
 
 
 def test_redirects_in_a_circle_end(server, client):
     """After five hops it is enough."""
     server.route = lambda _request: answer(302, Location="/plugins/1/")
-    with pytest.raises(UnexpectedAnswerError):
+    with fails("UnexpectedAnswerError"):
         client.get_plugin(1)
     assert len(server.received) == 6

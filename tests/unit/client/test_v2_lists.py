@@ -6,10 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
+from failing import fails
 from unit.client.scripted import answer
 
 from synapse_apply import ClientError
-from synapse_apply.client.errors import UnexpectedAnswerError
 
 # A position as a server may write it: nothing in it is ours to read.
 CURSORS = {0: "", 2: "cD0y+/==", 4: "/x&y=?z"}
@@ -72,5 +72,5 @@ def test_cursors_without_end(server, connect):
 def test_what_does_not_say_whether_more_follows(server, client, body):
     """Is no list: what is behind its end would be taken for absent."""
     server.then(answer(200, body))
-    with pytest.raises(UnexpectedAnswerError, match="page"):
+    with fails("UnexpectedAnswerError", match="page"):
         client.v2.list_plugins()

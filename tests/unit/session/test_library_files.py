@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from failing import fails
 
-from synapse_apply import OpenTarget
-from synapse_apply.library import is_saved_plan
-from synapse_apply.model.errors import InputError, NameNotFound
+from synapse_apply import OpenTarget, library
 
 RELEASE = "release/image-processing@1.0.0"
 
@@ -22,7 +20,7 @@ def test_a_package_is_read_by_its_name(target: OpenTarget, folder: Path) -> None
     assert written.file == folder / "image-processing-1.0.0.zip"
     assert target.packages.read_package(str(written.file)).package.digest == digest
     assert set(target.packages.list_contents(query).included) == set(written.file_sizes)
-    with pytest.raises(InputError, match="There is no such package"):
+    with fails("InputError", match="There is no such package"):
         target.packages.read_package("nope")
 
 
@@ -37,7 +35,7 @@ def test_a_version_is_raised_one_way(target: OpenTarget, folder: Path) -> None:
     result = target.packages.bump_version("image-processing", part="minor", write=False)
     assert result.new_version == "1.1.0"
     for options in ({}, {"part": "minor", "exact_version": "2.0.0"}, {"part": "huge"}):
-        with pytest.raises(InputError):
+        with fails("InputError"):
             target.packages.bump_version("image-processing", **options)
     assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -56,7 +54,7 @@ def test_an_export_is_written_and_imported_again(target: OpenTarget, folder: Pat
         ({"releases": "some"}, "Which releases"),
         ({"inventory": "synapse-apply.yaml"}, "The inventory cannot be written"),
     ):
-        with pytest.raises(InputError, match=text):
+        with fails("InputError", match=text):
             target.live.export_manifests("out", **options)
 
 
@@ -67,15 +65,15 @@ def test_a_resource_is_found_from_all_sides(target: OpenTarget) -> None:
     sides = target.find_resource("raw-data")
     assert sides.resource.record is not None
     assert ("name",) in sides.shown_fields().keys() & sides.declared_fields_with_defaults().keys()
-    with pytest.raises(NameNotFound):
+    with fails("NameNotFound"):
         target.find_resource("nope")
 
 
 def test_changes_since_a_plan_was_saved(target: OpenTarget, folder: Path) -> None:
     """Nothing at first; then the manifests."""
     target.save_plan(target.plan(), "next.plan")
-    assert is_saved_plan(folder / "next.plan")
-    assert not is_saved_plan(folder / "synapse-apply.yaml")
+    assert library.is_saved_plan(folder / "next.plan")
+    assert not library.is_saved_plan(folder / "synapse-apply.yaml")
     plans = target.read_saved_plan("next.plan")
     assert target.find_changes_since(plans) == []
     (manifest,) = folder.glob("manifests/*storage*")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from failing import fails
 from installed import variables
 
 from synapse_apply import OpenTarget, open_target
-from synapse_apply.library import AcceptableResource, StateExchange
-from synapse_apply.model.errors import InputError, NotApproved, StateError
 
 
 def opened(folder: Path):
@@ -34,13 +34,13 @@ def is_refused(target: OpenTarget) -> bool:
 def test_a_backup_takes_the_place_of_the_state_where_that_is_confirmed(target: OpenTarget) -> None:
     target.state.write_backup("a.backup")
     target.state.forget(["results"])
-    exchanges: list[StateExchange] = []
+    exchanges: list[Any] = []
 
-    def refuse(exchange: StateExchange) -> bool:
+    def refuse(exchange: Any) -> bool:
         exchanges.append(exchange)
         return False
 
-    with pytest.raises(NotApproved):
+    with fails("NotApproved"):
         target.state.restore("a.backup", confirm=refuse)
     assert len(target.state.read().records) == 3
     assert exchanges[0].backup.record_count == 4
@@ -55,8 +55,8 @@ def test_differences_are_accepted_and_shown_again(target: OpenTarget, folder: Pa
     manifest = folder / "manifests" / "storages.yaml"
     manifest.write_text(manifest.read_text().replace("name: Results", "name: Outcomes"))
     with opened(folder) as changed:
-        refused: list[AcceptableResource] = []
-        with pytest.raises(NotApproved):
+        refused: list[Any] = []
+        with fails("NotApproved"):
             changed.state.accept("results", confirm=lambda found: bool(refused.append(found)))
         assert [change.path for change in refused[0].differing_fields] == [("name",)]
         assert is_refused(changed)
@@ -65,7 +65,7 @@ def test_differences_are_accepted_and_shown_again(target: OpenTarget, folder: Pa
         address, acceptance = changed.state.undo_accept("results")
         assert (str(address), acceptance.paths) == ("storage/results", (("name",),))
         assert is_refused(changed)
-        with pytest.raises(StateError, match="There is nothing to undo"):
+        with fails("StateError", match="There is nothing to undo"):
             changed.state.undo_accept("results")
 
 
@@ -79,15 +79,15 @@ def test_nothing_is_open_after_an_apply(target: OpenTarget) -> None:
         lambda: target.state.settle_as_not_done("results"),
         lambda: target.state.settle_with_job("results", "1"),
     ):
-        with pytest.raises(StateError, match="No call"):
+        with fails("StateError", match="No call"):
             close()
-    with pytest.raises(StateError):
+    with fails("StateError"):
         target.state.unlock("1-abc")
 
 
 def test_a_file_that_no_run_wrote_is_not_recorded(target: OpenTarget, folder: Path) -> None:
     (folder / "calls.jsonl").write_text(json.dumps({"format": 1}) + "\n")
-    with pytest.raises(InputError):
+    with fails("InputError"):
         target.state.record_calls("calls.jsonl", confirm=lambda _content: True)
     assert (folder / "calls.jsonl").is_file()
 
@@ -113,12 +113,12 @@ def test_a_state_is_made_once_and_bound_to_its_backend(folder: Path) -> None:
         made = prod.state.create()
         assert (made.target, made.is_pinned, made.steps) == ("prod", False, ())
         assert prod.state.read().lineage == made.lineage
-        with pytest.raises(StateError):
+        with fails("StateError"):
             prod.state.create()
         assert not prod.state.rebind().changes_anything
     project.write_text(project.read_text().replace("one.example", "two.example"))
     with open_target("prod", folder=folder, environ=environ) as moved:
-        with pytest.raises(NotApproved):
+        with fails("NotApproved"):
             moved.state.rebind(confirm=lambda change: "one.example" not in change.bound_text)
         assert moved.state.rebind(confirm=lambda change: change.changes_identity).changes_identity
         assert not moved.state.rebind().changes_anything

@@ -9,7 +9,6 @@ from unit.applying.bench import release, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply import RemoteError
-from synapse_apply.model.plan import Action
 
 
 def change(planned, address):
@@ -42,7 +41,7 @@ def test_an_object_that_was_made_anew_is_adopted(bench):
     """The recorded id is gone, and its name leads to a new one."""
     bench.apply(widget("w", note="a"))
     bench.api.objects["widget"] = {"9": {"id": 9, "name": "w", "note": "a"}}
-    assert change(bench.plan(widget("w", note="a")), "widget/w").action is Action.ADOPT
+    assert change(bench.plan(widget("w", note="a")), "widget/w").action.value == "adopt"
     bench.apply(widget("w", note="a"))
     assert bench.record("widget/w").remote_id == "9"
     assert not bench.plan(widget("w", note="a")).plan.has_changes

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from failing import fails
 
-from synapse_apply import Invocation
-from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.configuration import load_valid_project_or_defaults
+from synapse_apply import Invocation, validate
 
 NAME = "synapse-apply.yaml"
 
@@ -56,8 +55,8 @@ def test_it_is_named_and_no_project_above_is_taken(tmp_path, make, below):
     inside = tmp_path / "inside"
     (inside / below).mkdir(parents=True)
     why = make(inside / NAME)
-    with pytest.raises(InputError) as problem:
-        load_valid_project_or_defaults(Invocation(inside / below))
+    with fails("InputError") as problem:
+        validate(Invocation(inside / below))
     (finding,) = problem.value.diagnostics
     assert finding.summary == "The project file cannot be read"
     assert str(inside / NAME) in finding.detail

@@ -8,36 +8,32 @@ import pytest
 from git_repositories import git
 from unit.packages.trees import write
 
-from synapse_apply import Invocation
-from synapse_apply.model.report import CheckResult, CheckStatus
-from synapse_apply.operations.doctor import run_all_checks
+from synapse_apply import open_target
 
 
-def row(folder: Path) -> CheckResult:
-    checkup = run_all_checks(Invocation(folder, environ={}))
-    return next(each for each in checkup.results if each.check == "repository")
+def row(folder: Path) -> tuple[str, str, str]:
+    """Its status, summary and detail."""
+    with open_target(folder=folder, environ={}) as target:
+        rows = target.diagnose().results
+    (found,) = (each for each in rows if each.check == "repository")
+    return found.status.value, found.summary, found.detail
 
 
 def test_no_repository(tmp_path: Path) -> None:
     """Which nothing is wrong with."""
-    found = row(tmp_path)
-    assert (found.status, found.summary) == (
-        CheckStatus.OK,
-        "no Git repository in this folder or above",
-    )
+    assert row(tmp_path)[:2] == ("ok", "no Git repository in this folder or above")
 
 
 def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:
     """A target that names no Git ref does well without."""
     write(tmp_path, {".git": "gitdir: /nowhere\n"})
-    found = row(tmp_path)
-    assert found.status is CheckStatus.WARNING
-    assert "names /nowhere, which is not a Git folder" in found.detail
+    status, _, detail = row(tmp_path)
+    assert status == "warning"
+    assert "names /nowhere, which is not a Git folder" in detail
 
 
 def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told where there is a repository, and no defect of ours."""
     git(tmp_path, "init", "-q")
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    found = row(tmp_path)
-    assert (found.status, found.summary) == (CheckStatus.WARNING, "Git cannot be started")
+    assert row(tmp_path)[:2] == ("warning", "Git cannot be started")
