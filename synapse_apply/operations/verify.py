@@ -94,7 +94,7 @@ def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagno
     if any(refusal.outcome_unknown for refusal in change.refusals):
         return None
     if resource is None or resource.type.verification_spec is None or resource.desired is None:
-        detail = f"{address} is not a declared resource that is verified by a run."
+        detail = f"{address} is not declared, or no run verifies it."
         return warning_finding("Nothing to run", detail, "Name a release.", address=address)
     if resource.desired.verify is None:
         position, hint = resource.desired.position, "Add `verify:` to its spec."

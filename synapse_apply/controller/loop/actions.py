@@ -176,7 +176,8 @@ class PeopleActions:
         if plan != planned.digest:
             raise ActionRefused.from_summary(
                 "The plan of the rollback has changed",
-                f"At {rollback.commit[:12]}, {name} would no longer do what the plan showed.",
+                f"At {rollback.commit[:12]}, the rollback of {name} would no longer do what the "
+                "plan showed.",
                 "Review the plan again, then decide.",
             )
         with parts.write() as writer:

@@ -168,7 +168,7 @@ def test_verify_of_what_cannot_be_run_says_why(there: Workplace) -> None:
     )
     there.apply("--no-verify")
     err = there.run("verify", "plugin/yolo", code=1).err
-    assert "plugin/yolo is not a declared resource that is verified by a run." in err
+    assert "plugin/yolo is not declared, or no run verifies it." in err
     there.run("verify", "release/nope", code=1)
     there.write("manifests/release.yaml", RELEASE)
     err = there.run("verify", "release", code=1).err
