@@ -13,33 +13,13 @@ from os.path import commonprefix
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from synapse_apply.applying import messages
+from synapse_apply.applying import lookup, messages, records
 from synapse_apply.applying.body import (
     create_bodies,
     declared_fields,
     package_to_upload,
     update_body,
     with_macs,
-)
-from synapse_apply.applying.lookup import (
-    equals_up_to_rewriting,
-    is_not_shown,
-    may_be_created,
-    published_digest,
-    shows_other_package,
-    shows_update,
-    shows_value,
-    unlike_sent,
-)
-from synapse_apply.applying.records import (
-    adopted_record,
-    digest_fields_beside,
-    fields_before,
-    is_as_sent,
-    is_still_set,
-    names_lacking,
-    record_after_call,
-    record_where_agreed,
 )
 from synapse_apply.applying.run import NotStarted, Run
 from synapse_apply.applying.settle import IntentResolver
@@ -164,7 +144,7 @@ class Call:
         with suppress(RemoteError):
             observed = self.run.backend.find(self.step, self.intent.remote_id)
         if observed is not None:
-            if shows_update(self.step, self.fields, observed, self.run.secrets):
+            if lookup.shows_update(self.step, self.fields, observed, self.run.secrets):
                 return self.recovered(observed, failure)
             # It was not done, and nobody else has changed what the same body would overwrite.
             if retry_from is not None and observed.spec == retry_from.spec:
@@ -211,7 +191,7 @@ class Call:
                     name
                     for name in self._identifying_names()
                     if (name,) in fields
-                    and not shows_value(get_at_or_absent(observed.spec, (name,)))
+                    and not lookup.shows_value(get_at_or_absent(observed.spec, (name,)))
                 )
                 if hidden and not unlike:
                     message = (
@@ -249,7 +229,9 @@ class Call:
             message = f"the answer shows another object (id {answered}): its {unlike} differs"
         elif intent.remote_id and answered != intent.remote_id:
             message = f"the answer shows id {answered} instead of {intent.remote_id}"
-        elif self.step.change.replaces_package and shows_other_package(observed, intent.digest):
+        elif self.step.change.replaces_package and lookup.shows_other_package(
+            observed, intent.digest
+        ):
             message = f"the answer shows id {answered} with a package that was not sent"
         # Last, because it claims: an object that is refused above must stay free for its own
         # address.
@@ -276,11 +258,11 @@ class Call:
         for name in self._identifying_names():
             sent = self.fields.get((name,), ABSENT)
             live = get_at_or_absent(observed.spec, (name,))
-            if sent is ABSENT or isinstance(sent, SecretRef) or not shows_value(live):
+            if sent is ABSENT or isinstance(sent, SecretRef) or not lookup.shows_value(live):
                 continue
             if type(live) is not str:
                 live = unmask_value(live)
-            if not equals_up_to_rewriting(sent, live):
+            if not lookup.equals_up_to_rewriting(sent, live):
                 names.append(name)
         return ", ".join(names)
 
@@ -291,7 +273,7 @@ class Call:
         """
         step, address, kind = self.step, self.step.address, self.step.type
         for path in (change.path for change in step.plain_fields):
-            if path not in self.fields and is_still_set(step, observed, path):
+            if path not in self.fields and records.is_still_set(step, observed, path):
                 yield messages.finding(
                     "dropped and kept", address, path=path, field=format_field_path(path)
                 )
@@ -302,7 +284,7 @@ class Call:
             )
 
         known_unkept = {*step.unkept, *(step.record.unkept if step.record is not None else ())}
-        for name in names_lacking(kind, self.fields, observed):
+        for name in records.names_lacking(kind, self.fields, observed):
             if name not in known_unkept:
                 yield not_kept("unkept", name)
         packaged_names: set[str] = set()
@@ -316,7 +298,7 @@ class Call:
             ):
                 continue
             answered = get_at_or_absent(observed.spec, path)
-            if is_as_sent(rule, value, answered) or _had_same_answer(
+            if records.is_as_sent(rule, value, answered) or _had_same_answer(
                 step.record, path, value, answered
             ):
                 continue
@@ -355,7 +337,7 @@ class Call:
         if not applied.keys() >= self.fields.keys():
             # Also what a PATCH left out, as it was so already.
             applied = {**with_macs(self.fields, step.salt, run.secrets), **applied}
-        record, self.put_back = record_after_call(
+        record, self.put_back = records.record_after_call(
             step, self.intent, observed, run, self.fields, applied, is_found=self.is_found
         )
         closed = replace(self.intent, state=IntentState.DONE, remote_id=observed.remote_id)
@@ -639,13 +621,15 @@ class Create:
         for call in self._calls:
             step = call.step
             observed = run.backend.only(step, call.intent.natural_key)
-            if observed is None or not may_be_created(step, call.fields, observed, run.secrets):
+            if observed is None or not lookup.may_be_created(
+                step, call.fields, observed, run.secrets
+            ):
                 break
             if run.claims.other_owner(observed, step.address) is not None:
                 break
             # While nobody answered, somebody else may have published this version.
             sent = replace(call.intent, remote_id=observed.remote_id)
-            if sent.digest is not None and published_digest(observed) is None:
+            if sent.digest is not None and lookup.published_digest(observed) is None:
                 read = run.read_published_digest(sent)
                 if read and read != sent.digest:
                     break
@@ -673,7 +657,7 @@ class Create:
             return call.without_effect(failure, self._no_match(failure, cause, is_absent=is_absent))
         (observed,) = hits
         # Another run, or an earlier call of ours whose answer was lost, has published the package.
-        if digest and published_digest(observed) == digest:
+        if digest and lookup.published_digest(observed) == digest:
             call.is_found = True
             warning = messages.finding("published already", step.address, cause=cause)
             return call.done(observed, failure.request_id, (warning,))
@@ -684,17 +668,17 @@ class Create:
             return call.without_effect(failure, elsewhere)
         differing = [
             path
-            for path in unlike_sent(step, call.fields, observed, run.secrets)
+            for path in lookup.unlike_sent(step, call.fields, observed, run.secrets)
             # Adopting an object need not look at what is never compared.
             if not step.type.require_rule_of_field(path).packaged
             and not (
-                is_not_shown(step, path, observed)
+                lookup.is_not_shown(step, path, observed)
                 and step.type.is_unchangeable_field(step.binding, path[0])
             )
         ]
         package = step.package
         needs_more = (
-            (package is not None and shows_other_package(observed, package.digest))
+            (package is not None and lookup.shows_other_package(observed, package.digest))
             or step.companion
             or step.has_final_call
             or step.change.verification
@@ -738,7 +722,7 @@ class Create:
         step = replace(
             self._step, change=change, observed=observed, natural_key=call.intent.natural_key
         )
-        record = record_where_agreed(step, adopted_record(step, observed, run), run)
+        record = records.record_where_agreed(step, records.adopted_record(step, observed, run), run)
         # The object is ours from here on: the approvals were used for that.
         closed = replace(
             call.intent, state=IntentState.FAILED, remote_id=observed.remote_id, approvals=()
@@ -833,7 +817,7 @@ def _change(run: Run, step: Step) -> Outcome:
     if action is Action.ADOPT:
         if step.observed is None:
             raise ValueError(f"{step.address} is to be adopted but was not seen")
-        record = adopted_record(step, step.observed, run)
+        record = records.adopted_record(step, step.observed, run)
         run.gate.require_permit()
         store.write_records(record, uses_up=approvals)
         _audit_without_call(run, step)
@@ -842,7 +826,7 @@ def _change(run: Run, step: Step) -> Outcome:
         return _update(run, replace(step, record=record, change=change))
     if record is None:
         return step.outcome(Result.DONE)
-    store.write_records(record_where_agreed(step, record, run))
+    store.write_records(records.record_where_agreed(step, record, run))
     return step.outcome(Result.DONE, remote_id=record.remote_id)
 
 
@@ -868,8 +852,8 @@ def _update(run: Run, step: Step) -> Outcome:
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = run.backend.read(step, record.remote_id)
     body, fields, sent = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
-    before = fields_before(step, observed, sent, run.secrets)
-    beside = digest_fields_beside(observed, body, before, step.salt, run.secrets)
+    before = records.fields_before(step, observed, sent, run.secrets)
+    beside = records.digest_fields_beside(observed, body, before, step.salt, run.secrets)
     call = Call(run, step, "update", fields, sent=sent, before=before, beside=beside)
     return call.send(lambda: update(run.backend.api, record.remote_id, body), observed)
 
@@ -945,7 +929,7 @@ def look_again(run: Run, step: Step, previous: Outcome) -> Outcome:
     observed, record = None, step.record if is_create else store.find_record(step.address)
     if is_create:
         observed = backend.only(step, intent.natural_key)
-        if observed is None or not may_be_created(
+        if observed is None or not lookup.may_be_created(
             step, declared_fields(step, backend), observed, run.secrets
         ):
             return previous

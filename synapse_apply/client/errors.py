@@ -21,29 +21,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model import errors
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.errors import (
-    CallEnded,
-    Conflict,
-    Forbidden,
-    Invalid,
-    NotFound,
-    RateLimited,
-    RemoteError,
-    RemoteTimeout,
-    ServerFault,
-    TooLarge,
-    Unauthorized,
-    Unconfirmed,
-    Unreachable,
-)
 from synapse_apply.model.remote import parse_field_errors
 
 # A code of any other form may be a value of the request that the server quotes.
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
-class ClientError(RemoteError):
+class ClientError(errors.RemoteError):
     """A call failed (API page, "Error Handling").
 
     `status_code` is 0 if no HTTP answer arrived; `effect` says whether the server may have acted;
@@ -72,15 +58,15 @@ class ClientError(RemoteError):
         return parse_field_errors(self.response)
 
 
-class NotSentError(ClientError, Invalid):
+class NotSentError(ClientError, errors.Invalid):
     """The request cannot be sent as it is: a path, a body or a file that is not usable."""
 
 
-class EndedError(ClientError, CallEnded):
+class EndedError(ClientError, errors.CallEnded):
     """The client was hung up, or may not send any more."""
 
 
-class ClientConnectionError(ClientError, Unreachable):
+class ClientConnectionError(ClientError, errors.Unreachable):
     """No connection, or it broke before a whole answer arrived."""
 
 
@@ -88,7 +74,7 @@ class IncompleteAnswerError(ClientConnectionError):
     """The answer stopped half-way or cannot be decoded."""
 
 
-class ClientTimeoutError(ClientError, RemoteTimeout):
+class ClientTimeoutError(ClientError, errors.RemoteTimeout):
     """No whole answer within the connect, read or total time."""
 
 
@@ -96,39 +82,39 @@ class UnexpectedAnswerError(ClientError):
     """What answered does not speak this API, or not at this URL."""
 
 
-class TooLargeError(UnexpectedAnswerError, TooLarge):
+class TooLargeError(UnexpectedAnswerError, errors.TooLarge):
     """An answer, or all pages of a list, are larger than is read."""
 
 
-class UnconfirmedError(UnexpectedAnswerError, Unconfirmed):
+class UnconfirmedError(UnexpectedAnswerError, errors.Unconfirmed):
     """A dry run was asked for, and the answer does not say that it was one."""
 
 
-class AuthenticationError(ClientError, Unauthorized):
+class AuthenticationError(ClientError, errors.Unauthorized):
     """401: the token is missing or wrong."""
 
 
-class AuthorizationError(ClientError, Forbidden):
+class AuthorizationError(ClientError, errors.Forbidden):
     """403: the token may not do this."""
 
 
-class NotFoundError(ClientError, NotFound):
+class NotFoundError(ClientError, errors.NotFound):
     """404: no such object, or not visible to this token."""
 
 
-class ConflictError(ClientError, Conflict):
+class ConflictError(ClientError, errors.Conflict):
     """409: it exists already, or its state forbids the call."""
 
 
-class ValidationError(ClientError, Invalid):
+class ValidationError(ClientError, errors.Invalid):
     """4xx of any other kind: the request must change before it can succeed."""
 
 
-class RateLimitError(ClientError, RateLimited):
+class RateLimitError(ClientError, errors.RateLimited):
     """429: not acted on; `retry_after` in seconds when the server said so."""
 
 
-class ServerError(ClientError, ServerFault):
+class ServerError(ClientError, errors.ServerFault):
     """5xx: the server failed."""
 
 

@@ -20,14 +20,8 @@ from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
+from synapse_apply.kinds import wire
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, ResourceType
-from synapse_apply.kinds.wire import (
-    list_members_or_none,
-    list_raw_objects,
-    read_in_full,
-    read_observed,
-    require_remote_id_of_answer,
-)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
@@ -136,7 +130,7 @@ class Lists:
                 raise listed.failure
             if not listed.is_read:
                 try:
-                    listed.full = list_raw_objects(self._api, self.bindings[prefix])
+                    listed.full = wire.list_raw_objects(self._api, self.bindings[prefix])
                 except (*FINAL_READ_ERRORS, RemoteTimeout):
                     raise
                 except RemoteError as failure:
@@ -167,7 +161,7 @@ class Lists:
         raws = self.with_key(prefix, key) if binding is self.bindings[prefix] else None
         if raws is None:
             return None
-        matches = read_in_full(self._api, binding, raws)
+        matches = wire.read_in_full(self._api, binding, raws)
         return [binding.decode(raw, self.marks) for raw in matches]
 
     def members(self, kind: ResourceType, owner: Observed) -> list[Observed] | None:
@@ -177,7 +171,7 @@ class Lists:
             return None
         raws = self.full(kind.prefix)
         if raws is None:
-            raws = list_members_or_none(self._api, binding, owner)
+            raws = wire.list_members_or_none(self._api, binding, owner)
             return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
         with self._lock:
             if listed.by_owner is None:
@@ -272,7 +266,7 @@ class Lists:
         if observed is not None:
             return observed
         if self._listed[prefix].full is not None:
-            raw = read_in_full(self._api, binding, [raw])[0]
+            raw = wire.read_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
     def _reliable_fields(self, prefix: str, item: ServerObject) -> frozenset[str]:
@@ -285,7 +279,7 @@ class Lists:
         if variety is not None and not isinstance(variety, str):
             return frozenset()
         if variety not in learnt:
-            raw = binding.read_object(self._api, require_remote_id_of_answer(item))
+            raw = binding.read_object(self._api, wire.require_remote_id_of_answer(item))
             read_spec = binding.decode(raw, self.marks).spec
             listed_spec = binding.decode(item, self.marks).spec
             equal_names = (
@@ -309,7 +303,7 @@ def list_of_owners(api: Api, binding: ApiBinding, owners: Iterable[Observed]) ->
     listed: list[ServerObject] = []
     for owner in owners:
         with suppress(RemoteError):
-            listed.extend(list_members_or_none(api, binding, owner) or ())
+            listed.extend(wire.list_members_or_none(api, binding, owner) or ())
     return listed
 
 
@@ -362,7 +356,7 @@ def iter_live_owners(
     owners = {record.seen.get((kind.series_field,)) for record in records.values()}
     for owner in sorted(each for each in owners if isinstance(each, str)):
         with suppress(NotFound):
-            yield read_observed(api, binding, owner, marks)
+            yield wire.read_observed(api, binding, owner, marks)
 
 
 def iter_duplicate_warnings(
@@ -385,7 +379,7 @@ def iter_duplicate_warnings(
         return  # each key has one object, and each record one key
     ids_by_key: dict[str, list[str]] = defaultdict(list)
     for key, raw in keys_with_raws:
-        ids_by_key[key].append(require_remote_id_of_answer(raw))
+        ids_by_key[key].append(wire.require_remote_id_of_answer(raw))
     recorded_ids = {record.remote_id for record in records.values() if record.api == binding.api}
     for address, record in sorted(records.items()):
         if record.api != binding.api:
@@ -644,7 +638,7 @@ class LiveReader:
             matches = binding.find_by_key(self._api, key) if binding.find_by_key is not None else ()
         if len(matches) > 1:
             form, _, text = key.partition("=")
-            ids = ", ".join(map(require_remote_id_of_answer, matches))
+            ids = ", ".join(map(wire.require_remote_id_of_answer, matches))
             finding = error_finding(
                 "Several live objects have one natural key",
                 f"{address}: {form} {text!r} belongs to ids {ids}.",

@@ -14,27 +14,10 @@ from typing import Any
 
 from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests import schemas
-from synapse_apply.manifests.decode.decode import (
-    API_VERSION,
-    begin_draft,
-    decode_desired,
-    find_misfits,
-    set_address,
-)
+from synapse_apply.manifests import rewriting, schemas
+from synapse_apply.manifests.decode import decode, kinds
 from synapse_apply.manifests.decode.draft import DecodeContext
-from synapse_apply.manifests.decode.kinds import (
-    SENSITIVE,
-    describe_lookalike,
-    list_free_form_fields,
-)
 from synapse_apply.manifests.decode.variables import VariableValues
-from synapse_apply.manifests.rewriting import (
-    Rewrite,
-    create_new_file,
-    existing_file_finding,
-    rewrite_all_or_none,
-)
 from synapse_apply.manifests.schemas import format_schema
 from synapse_apply.manifests.yaml.reader import MAX_NUMBER_LENGTH, VALUE_FROM, read_documents
 from synapse_apply.manifests.yaml.writing import format_document
@@ -236,13 +219,16 @@ class Exporter:
         secrets: list[SecretVariable] = []
         # Kinds in `marks` know which fields are secret; in the others every free value may be one.
         if address.kind not in self.marks.kinds:
-            for name in list_free_form_fields(address.kind):
+            for name in kinds.list_free_form_fields(address.kind):
                 if name in fields:
                     fields[name] = self._name_variables(address, fields[name], (name,), secrets)
         tree: dict[str, Any] = _to_writable(fields, (), left_out)
         self._add_live_references(address.kind, tree)
         tree |= extra_fields
-        head: dict[str, Any] = {"apiVersion": API_VERSION, "kind": CATALOGUE[address.kind].kind}
+        head: dict[str, Any] = {
+            "apiVersion": decode.API_VERSION,
+            "kind": CATALOGUE[address.kind].kind,
+        }
         if "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]:
             head["metadata"] = {"name": address.name} | ({"id": pinned_id} if pinned_id else {})
         # Removing one misfit may reveal the next, so the text is written and read back until it
@@ -252,7 +238,7 @@ class Exporter:
                 [item for item in secrets if get_at_or_absent(tree, item.path) == item.reference]
             )
             pointers = [format_json_pointer(secret.path) for secret in written_secrets]
-            lifecycle = {"lifecycle": {SENSITIVE: pointers}} if pointers else {}
+            lifecycle = {"lifecycle": {kinds.SENSITIVE: pointers}} if pointers else {}
             text = format_document({**head, **lifecycle, "spec": dict(tree)}, self.schema)
             findings = self._round_trip_problems(address, text, tree)
             if not findings:
@@ -280,7 +266,7 @@ class Exporter:
                 for key, below in sorted(value.items())
             }
         is_secret = isinstance(value, Sensitive | WithheldSecret)
-        if not is_secret and not describe_lookalike(path, value):
+        if not is_secret and not kinds.describe_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
         # A variable of the environment is a text; other values have to be parsed from JSON.
@@ -322,11 +308,11 @@ class Exporter:
         if not errors and len(reading.documents) == 1:
             context = DecodeContext(self.project, self.target, self.marks)
             values = VariableValues(self.project, self.target)
-            draft = begin_draft(context, reading.documents[0], values)
+            draft = decode.begin_draft(context, reading.documents[0], values)
             if draft is not None and not draft.unknown_paths:
-                set_address(draft)
-                if not find_misfits(draft):
-                    decode_desired(draft)
+                decode.set_address(draft)
+                if not decode.find_misfits(draft):
+                    decode.decode_desired(draft)
             errors = [finding for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return [LeftOutField(one.path or (), one.detail or one.summary) for one in errors]
@@ -448,7 +434,7 @@ def write_export(
         raise InputError(*findings)
     result = ExportResult()
     new_texts: dict[Path, str] = {}
-    rewrites: list[Rewrite] = []
+    rewrites: list[rewriting.Rewrite] = []
     for path, text in {**manifests, layout.inventory: inventory_text}.items():
         current_content = None
         try:
@@ -466,18 +452,20 @@ def write_export(
         elif current_content == text.encode():
             result.unchanged.append(path)
         else:
-            rewrites.append(Rewrite(path, str(path), current_content, text.encode()))
+            rewrites.append(rewriting.Rewrite(path, str(path), current_content, text.encode()))
     replaceable = {layout.inventory} if layout.is_extended else set()
     files = [change.file for change in rewrites if change.file not in replaceable]
     if files and not force:
         hints = {layout.inventory: _FORCE_INVENTORY_HINT}
-        raise InputError(*[existing_file_finding(f, hints.get(f, _FORCE_HINT)) for f in files])
+        raise InputError(
+            *[rewriting.existing_file_finding(f, hints.get(f, _FORCE_HINT)) for f in files]
+        )
     if not layout.schema_file.exists():
         new_texts[layout.schema_file] = format_schema("manifest")
     # Before the new files: if this fails, nothing has been written.
-    rewrite_all_or_none(rewrites)
+    rewriting.rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
-        create_new_file(path, text)
+        rewriting.create_new_file(path, text)
     written = {*new_texts, *(change.file for change in rewrites)}
     result.files += sorted(written - {layout.schema_file})
     return result

@@ -17,20 +17,10 @@ from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
 
+from synapse_apply.model import values
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject, JsonValue
-from synapse_apply.model.values import (
-    ABSENT,
-    DesiredSecret,
-    KnownAfterApply,
-    Mac,
-    Reference,
-    SecretRef,
-    Sensitive,
-    WithheldSecret,
-    map_json,
-)
 
 T = TypeVar("T")
 
@@ -167,32 +157,34 @@ def _one_level_less(levels_left: int) -> int:
 
 
 def _encode_marker(value: Any) -> JsonObject:
-    if isinstance(value, Sensitive | SecretRef | DesiredSecret):
+    if isinstance(value, values.Sensitive | values.SecretRef | values.DesiredSecret):
         raise TypeError("a secret is never stored")
-    if value is ABSENT:
+    if value is values.ABSENT:
         return {"$absent": True}
-    if isinstance(value, Mac):
+    if isinstance(value, values.Mac):
         place = {"place": value.place} if value.place else {}
         return {"$mac": value.digest, "key_id": value.key_id, **place}
-    if isinstance(value, WithheldSecret):
+    if isinstance(value, values.WithheldSecret):
         return {"$withheld": value.form}
-    if isinstance(value, KnownAfterApply):
+    if isinstance(value, values.KnownAfterApply):
         return {"$known_after_apply": str(value.address)}
-    if isinstance(value, Reference):
+    if isinstance(value, values.Reference):
         return {"$reference": str(value.address)}
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
 MARKER_DECODERS: Mapping[str, Callable[[Any, JsonObject], Any]] = {
-    "$absent": lambda _inner, _marker_object: ABSENT,
-    "$mac": lambda inner, marker_object: Mac(
+    "$absent": lambda _inner, _marker_object: values.ABSENT,
+    "$mac": lambda inner, marker_object: values.Mac(
         place=require_text(marker_object.get("place", "")),
         key_id=require_text(marker_object.get("key_id")),
         digest=require_text(inner),
     ),
-    "$withheld": lambda inner, _marker_object: WithheldSecret(require_text(inner)),
-    "$known_after_apply": lambda inner, _marker_object: KnownAfterApply(decode_address(inner)),
-    "$reference": lambda inner, _marker_object: Reference(decode_address(inner)),
+    "$withheld": lambda inner, _marker_object: values.WithheldSecret(require_text(inner)),
+    "$known_after_apply": lambda inner, _marker_object: values.KnownAfterApply(
+        decode_address(inner)
+    ),
+    "$reference": lambda inner, _marker_object: values.Reference(decode_address(inner)),
     "$float": lambda inner, _marker_object: _parse(inner, float, "a number"),
     "$int": lambda inner, _marker_object: _parse(inner, lambda text: int(text, 16), "a number"),
 }
@@ -307,7 +299,7 @@ def is_nested_too_deeply(value: Any) -> bool:
 def replace_lone_surrogates(value: Any) -> JsonValue:
     """The value with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8."""
     # Through UTF-16, where two surrogates that belong together become their character.
-    return map_json(
+    return values.map_json(
         value,
         lambda part: (
             part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -70,7 +70,7 @@ from synapse_apply.stores.sqlite.sqlite_database import (
 )
 from synapse_apply.stores.state_messages import fault, open_call
 from synapse_apply.stores.state_urls import is_local_or_empty_url
-from synapse_apply.workspace import state_access
+from synapse_apply.workspace import state_access, state_project
 from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.recovery_journal import read_valid_journal
@@ -82,14 +82,6 @@ from synapse_apply.workspace.state_key import (
     key_ids_of_digests,
     list_ci_key_commands,
     state_folder,
-)
-from synapse_apply.workspace.state_project import (
-    NO_PROJECT_ID,
-    ProjectId,
-    project_findings,
-    project_id_of,
-    write_project_id,
-    write_setting,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -407,12 +399,12 @@ class TargetState(PartOfTarget):
                     position=session.target.position,
                 )
             if file is not None:  # nothing is made where it could not be pinned
-                write_setting(file, setting, str(uuid4()), only_check=True)
+                state_project.write_setting(file, setting, str(uuid4()), only_check=True)
             created = create_empty_state_and_missing_key(
                 session, current_identity_of(session), lineage, path
             )
             if file is not None:
-                write_setting(file, setting, created.lineage)
+                state_project.write_setting(file, setting, created.lineage)
                 step = f"Pinned the lineage in {file.name}: commit it."
                 created = replace(created, is_pinned=True, steps=(step, *created.steps))
             return created
@@ -481,7 +473,7 @@ class TargetState(PartOfTarget):
             with session.store.lock("state rebind", session.lock_wait_seconds):
                 if rebinding.project_id is not None:
                     if rebinding.project_id.is_new:
-                        write_project_id(session.project, rebinding.project_id.text)
+                        state_project.write_project_id(session.project, rebinding.project_id.text)
                         session.project = replace(session.project, id=rebinding.project_id.text)
                     key_id = rebinding.shared_ids.key_id
                     key = session.reload_state_keys().current_key if not key_id else None
@@ -812,7 +804,7 @@ class CreatedState:
     lineage: str
     is_pinned: bool
     is_of_list: bool = False
-    project_id: ProjectId = NO_PROJECT_ID
+    project_id: state_project.ProjectId = state_project.NO_PROJECT_ID
     key: StateKey | None = None
     key_file: Path | None = None
     steps: tuple[str, ...] = ()
@@ -871,7 +863,9 @@ def create_empty_state_and_missing_key(
         return created
     if store.exists():
         shared_ids = store.read_project_and_key_ids()
-        state_access.require_no_error(project_findings(shared_ids, session.project, target))
+        state_access.require_no_error(
+            state_project.project_findings(shared_ids, session.project, target)
+        )
         raise fault("exists", store.where)
     _require_unseen_place(session, lineage)
     state_access.require_usable_bucket(
@@ -1069,7 +1063,7 @@ class Rebinding:
 
     bound_identity: BackendIdentity
     identity: BackendIdentity
-    project_id: ProjectId | None = None
+    project_id: state_project.ProjectId | None = None
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
     target: str = ""
 
@@ -1089,9 +1083,9 @@ class Rebinding:
             return cls(bound_identity, identity)
         if shared_ids.project_id and not session.project.id:
             state_access.require_no_error(
-                project_findings(shared_ids, session.project, session.target)
+                state_project.project_findings(shared_ids, session.project, session.target)
             )
-        project_id, name = project_id_of(session.project), session.target.name
+        project_id, name = state_project.project_id_of(session.project), session.target.name
         return cls(bound_identity, identity, project_id, shared_ids, name)
 
     @property

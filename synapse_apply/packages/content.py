@@ -20,14 +20,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX, is_lfs_pointer
-from synapse_apply.packages.ignore import (
-    GIT_DATA,
-    find_collisions,
-    find_first_below,
-    git_data_errors,
-    to_nfc,
-    unsafe_name_errors,
-)
+from synapse_apply.packages import ignore
 from synapse_apply.packages.zip_stamps import FileStamp
 
 
@@ -276,7 +269,7 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
             gathered.entries.append(_package_file(archive, info, label))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
     gathered.findings += _git_data_errors_of_paths(info.filename for info in infos)
-    gathered.findings += find_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += ignore.find_collisions(entry.path for entry in gathered.entries)
     gathered.findings = [
         finding.with_changes(detail=f"{label}{finding.detail}") for finding in gathered.findings
     ]
@@ -290,8 +283,9 @@ def _git_data_errors_of_paths(paths: Iterable[str]) -> Iterator[Diagnostic]:
         folder, _, name = path.removesuffix("/").rpartition("/")
         if name == "HEAD":
             start = path.removesuffix("HEAD/")
-            yield from git_data_errors(
-                (n for n in GIT_DATA if find_first_below(ordered, f"{start}{n}/")), folder
+            yield from ignore.git_data_errors(
+                (n for n in ignore.GIT_DATA if ignore.find_first_below(ordered, f"{start}{n}/")),
+                folder,
             )
 
 
@@ -304,7 +298,7 @@ def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -
             raise UnreadableError("Damaged entry in the zip", detail, _REBUILD_HINT) from None
 
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
-    return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
+    return PackageFile(ignore.to_nfc(info.filename), is_executable, info.file_size, blocks)
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -382,7 +376,9 @@ def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         is_folder = (
             name.endswith("/") and not info.file_size and info.compress_size <= _MAX_PACKED_FOLDER
         )
-        yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if is_folder else name))
+        yield from ignore.unsafe_name_errors(
+            ignore.to_nfc(name.removesuffix("/") if is_folder else name)
+        )
     shown_name = escape_misleading_path(info.orig_filename)
     if other:
         yield _two_names(info, other)

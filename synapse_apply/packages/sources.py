@@ -32,6 +32,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import iter_limited_flaws
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_in_forbidden_folder
+from synapse_apply.packages import ignore
 from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
@@ -42,15 +43,6 @@ from synapse_apply.packages.content import (
     measure_files,
     open_zip,
     write_zip,
-)
-from synapse_apply.packages.ignore import (
-    IgnoreRules,
-    TooManyPatternsError,
-    find_collisions,
-    git_data_errors,
-    to_nfc,
-    unsafe_name_errors,
-    windows_name_fault,
 )
 from synapse_apply.packages.zip_stamps import FileStamp, ZipStamps
 
@@ -176,7 +168,7 @@ class SourceFiles:
                             return name, decode_text(name, entry.size, entry.blocks())
             elif self.source.kind in (FOLDER, GIT):
                 with self._open_tree() as tree:
-                    rules = IgnoreRules().entering("", tree.text)
+                    rules = ignore.IgnoreRules().entering("", tree.text)
                     for name in CONFIG_FILES:
                         text = None if rules.excluding_rule(name) else tree.text(name)
                         if text is not None:
@@ -284,13 +276,13 @@ def gather_tree(tree: Tree) -> GatheredFiles:
     gathered = GatheredFiles()
     try:
         _walk(tree, gathered)
-    except TooManyPatternsError as problem:
+    except ignore.TooManyPatternsError as problem:
         gathered.findings.append(problem.finding)
     # By bytes, as Git does: the order, and so the digest, must not depend on the system. A name
     # that is no UTF-8 has an error already, and must not end the sorting with another.
     gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
     gathered.excluded.sort()
-    gathered.findings += find_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += ignore.find_collisions(entry.path for entry in gathered.entries)
     return gathered
 
 
@@ -304,23 +296,27 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
         return text
 
     # A stack in place of recursion: a checkout may nest folders deeply.
-    pending_folders = [("", IgnoreRules())]
+    pending_folders = [("", ignore.IgnoreRules())]
     while pending_folders:
         folder, rules = pending_folders.pop()
         try:
-            rules = rules.entering(to_nfc(folder), tree.text if folder else read_root_ignore_file)
+            rules = rules.entering(
+                ignore.to_nfc(folder), tree.text if folder else read_root_ignore_file
+            )
             entries = tree.entries(folder)
         # It is an UnreadableError, too; without all the rules nothing can be said of any file.
-        except TooManyPatternsError:
+        except ignore.TooManyPatternsError:
             raise
         except UnreadableError as problem:
             gathered.findings.append(problem.finding)
             continue
-        if errors := [*git_data_errors((e.path.rpartition("/")[2] for e in entries), folder)]:
+        if errors := [
+            *ignore.git_data_errors((e.path.rpartition("/")[2] for e in entries), folder)
+        ]:
             gathered.findings += errors
             continue
         for entry in entries:
-            path = to_nfc(entry.path)
+            path = ignore.to_nfc(entry.path)
             is_folder_like = entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
             rule = rules.excluding_rule(path, is_folder=is_folder_like)
             if rule is not None:
@@ -330,7 +326,7 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
             elif entry.kind is EntryKind.FOLDER:
                 pending_folders.append((entry.path, rules))
             else:
-                gathered.findings += unsafe_name_errors(path)
+                gathered.findings += ignore.unsafe_name_errors(path)
                 try:
                     file = tree.file(entry)
                 except UnreadableError as problem:
@@ -344,7 +340,7 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
 
 def find_rule_leaving_out(tree: Tree, path: str) -> str | None:
     """The rule that leaves a path, or a folder above it, out; None if it would be included."""
-    rules = IgnoreRules()
+    rules = ignore.IgnoreRules()
     parts = path.split("/")
     # From the top: as in Git, no pattern below can include what a folder above left out.
     for depth in range(len(parts)):
@@ -547,7 +543,7 @@ def _warnings(package: Package, *, is_linted: bool = False) -> Iterator[Diagnost
     With `is_linted` the latter is left to the lint, which reports it by its own rule.
     """
     source, files = package.source, package.files
-    unfit = [(path, fault) for path in files if (fault := windows_name_fault(path))]
+    unfit = [(path, fault) for path in files if (fault := ignore.windows_name_fault(path))]
     if unfit:
         names = (f"{escape_misleading_path(path)} {fault}" for path, fault in unfit[:_MAX_NAMES])
         more = f" and {len(unfit) - _MAX_NAMES} more" if len(unfit) > _MAX_NAMES else ""

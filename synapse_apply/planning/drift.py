@@ -14,14 +14,9 @@ from synapse_apply.model.report import Drift, ObjectDrift
 from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent, holds_secret, unflatten
+from synapse_apply.planning import package
 from synapse_apply.planning.diff import diff_resource
 from synapse_apply.planning.guards import RECREATE
-from synapse_apply.planning.package import (
-    describe_sender,
-    find_foreign_digest,
-    is_kept_drift,
-    is_of_git,
-)
 from synapse_apply.planning.plan_input import CanWrite, ResourceState
 from synapse_apply.planning.refusals import can_write_all
 
@@ -127,9 +122,9 @@ def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None
     # Each API version numbers objects on its own, so another id there is no other object.
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
     fields = tuple(diff_resource(resource, record).drifted)
-    if (shown := find_foreign_digest(resource)) is not None:
-        origin = describe_sender(record, shown)
-        cause = Cause.DRIFT if is_kept_drift(resource, shown) else Cause.BOTH
+    if (shown := package.find_foreign_digest(resource)) is not None:
+        origin = package.describe_sender(record, shown)
+        cause = Cause.DRIFT if package.is_kept_drift(resource, shown) else Cause.BOTH
         fields += (FieldChange(("digest",), record.digest, shown, cause, origin=origin),)
     if not fields and not is_other:
         return None
@@ -176,6 +171,6 @@ def _is_of_git(change: Change, resource: ResourceState | None) -> bool:
     if change.superseded or (resource is None and change.is_refused):
         return False
     causes = {field.cause for field in change.fields if not field.origin} - {Cause.DRIFT}
-    is_other_package = change.replaces_package and (resource is None or is_of_git(resource))
+    is_other_package = change.replaces_package and (resource is None or package.is_of_git(resource))
     is_update = change.action is Action.UPDATE and (bool(causes) or is_other_package)
     return change.action in _ALWAYS_PENDING or is_update

@@ -14,26 +14,15 @@ from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB
 from synapse_apply.model.values import DesiredSecret
-from synapse_apply.planning import refusals
+from synapse_apply.planning import guards, policy, refusals
 from synapse_apply.planning.decide import Decider, PlanIndex
 from synapse_apply.planning.decision import CREATES, REMOVALS, Decision
 from synapse_apply.planning.diff import NO_STATE_KEY_REASON
-from synapse_apply.planning.guards import (
-    judge_plan_rules,
-    list_guard_violations,
-    unknown_policy_addresses,
-)
 from synapse_apply.planning.identity import collect_identity_claims, open_calls_of_others
 from synapse_apply.planning.open_call_refusals import acting_warnings
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 from synapse_apply.planning.package import iter_untold_packages, uploaded_digest
 from synapse_apply.planning.plan_input import PlanInput, ResourceState, SeriesKey
-from synapse_apply.planning.policy import (
-    add_policy_findings,
-    policy_rules,
-    unchanged_violators,
-    with_other_addresses,
-)
 from synapse_apply.planning.series import Companions, Series
 from synapse_apply.planning.verification import add_due_run
 
@@ -50,7 +39,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     # Sorted once here, so that nothing below depends on the order of the files.
     resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
     if plan_input.options.policy.rules:
-        resources = with_other_addresses(resources)
+        resources = policy.with_other_addresses(resources)
     return _Planner(replace(plan_input, resources=resources)).build_plan()
 
 
@@ -70,7 +59,7 @@ class _Planner:
             open_intents={intent.address: intent for intent in calls},
             calls_of_others=open_calls_of_others(*others) if calls else {},
         )
-        self.policy = policy_rules(given, self.resources.values())
+        self.policy = policy.policy_rules(given, self.resources.values())
         self.decisions: Decisions = {}
         self.successors: dict[SeriesKey, tuple[list[Address], list[Address]]] = {}
 
@@ -97,7 +86,7 @@ class _Planner:
             if self.options.selects(address)
         }
         changes = {address: decision.change for address, decision in decisions.items()}
-        stops, policy_warnings = judge_plan_rules(given, changes.values())
+        stops, policy_warnings = guards.judge_plan_rules(given, changes.values())
         live = [resources[address] for address in sorted(changes.keys() & resources.keys())]
         diagnostics = (
             *given.diagnostics,
@@ -119,8 +108,8 @@ class _Planner:
             *self.foreign_keys(decisions),
             *self.missing_secrets(changes),
             *policy_warnings,
-            *unchanged_violators(decisions, self.policy),
-            *unknown_policy_addresses(given),
+            *policy.unchanged_violators(decisions, self.policy),
+            *guards.unknown_policy_addresses(given),
             *self.lowered_versions(decisions),
         )
         return Plan(
@@ -129,7 +118,7 @@ class _Planner:
             tool_version=given.tool_version,
             base=given.base,
             changes=tuple(changes.values()),
-            guards=(*list_guard_violations(given, changes, uncounted), *stops),
+            guards=(*guards.list_guard_violations(given, changes, uncounted), *stops),
             diagnostics=tuple(dict.fromkeys(diagnostics)),
             capabilities=given.capabilities,
             moved=given.moved,
@@ -145,7 +134,7 @@ class _Planner:
                 decision = add_due_run(resource, decision, given, self.index.series)
         else:
             decision = decider.undeclared()
-        decision = add_policy_findings(resource, decision, self.policy)
+        decision = policy.add_policy_findings(resource, decision, self.policy)
         digest = uploaded_digest(decision.change)
         # No other package is looked into.
         if digest and resource.desired is not None and self.options.selects(resource.address):

@@ -12,15 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from synapse_apply.files.opening import (
-    link_own_file_to_sibling,
-    make_own_folders,
-    open_own_file_with_flags,
-    read_start_of_own_file,
-    remove_own_file,
-    replace_own_file,
-    stat_own_file_or_none,
-)
+from synapse_apply.files import opening
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
@@ -157,7 +149,7 @@ def _unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
 def make_key_folder(path: Path, own_top: Path | None = None) -> None:
     """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
     with _accessing(path, "written"):
-        make_own_folders(path.parent, own_top)
+        opening.make_own_folders(path.parent, own_top)
 
 
 def create_or_read_key(
@@ -179,13 +171,13 @@ def create_or_read_key(
         _write_new_file(temporary_path, text)
         try:
             # A link never replaces a file, as a rename would: the first process's key stays.
-            link_own_file_to_sibling(path, temporary_path.name)
+            opening.link_own_file_to_sibling(path, temporary_path.name)
         except FileExistsError:
             pass
         except OSError:
             _write_new_file(path, text)  # a file system without hard links
         finally:
-            remove_own_file(temporary_path)
+            opening.remove_own_file(temporary_path)
     return read_key_file(path)
 
 
@@ -194,7 +186,7 @@ def replace_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     make_key_folder(path, own_top)
     if _key_file_exists(path):
         # First kept, then replaced: at worst there is no key, and the old one beside it.
-        replace_own_file(build_previous_key_path(path), path.name)
+        opening.replace_own_file(build_previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
 
 
@@ -213,7 +205,7 @@ def _accessing(path: Path, verb: str) -> Iterator[None]:
 
 
 def _write_new_file(path: Path, text: str) -> None:
-    descriptor = open_own_file_with_flags(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    descriptor = opening.open_own_file_with_flags(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
         file.flush()
@@ -223,7 +215,7 @@ def _write_new_file(path: Path, text: str) -> None:
 def _key_file_exists(path: Path) -> bool:
     """Whether the file exists; InputError if that cannot be determined."""
     with _accessing(path, "read"):
-        return stat_own_file_or_none(path) is not None
+        return opening.stat_own_file_or_none(path) is not None
 
 
 def _restrict_permissions(path: Path) -> list[Diagnostic]:
@@ -233,7 +225,7 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
     for something else.
     """
     try:
-        descriptor = open_own_file_with_flags(path, os.O_RDONLY)
+        descriptor = opening.open_own_file_with_flags(path, os.O_RDONLY)
         try:
             info = os.fstat(descriptor)
             # The mode is read of the open file: the name may mean another one by now.
@@ -269,7 +261,7 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
 def read_key_file(path: Path) -> StateKey:
     """The key in a file; InputError for one that cannot be read, or is no key."""
     with _accessing(path, "read"):
-        text = read_start_of_own_file(path).decode("ascii", "replace")
+        text = opening.read_start_of_own_file(path).decode("ascii", "replace")
     return _parse_key(text, str(path))
 
 

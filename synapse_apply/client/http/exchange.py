@@ -12,16 +12,7 @@ from contextlib import suppress
 from dataclasses import field
 
 from synapse_apply.client import failures
-from synapse_apply.client.http.connections import (
-    Attempt,
-    LargeBodyError,
-    Policy,
-    Request,
-    TimedAdapter,
-    close_on_exit,
-    decoded_blocks,
-    is_encoded_otherwise,
-)
+from synapse_apply.client.http import connections
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.pacing import Backoff, Deadline, Repeats, parse_retry_after
 from synapse_apply.model.frozen import frozen
@@ -59,7 +50,7 @@ class HttpExchanger:
         self._route = route
         self._limits = limits or ExchangeLimits()
         self._sleep = sleep
-        self._adapter = TimedAdapter(2, route)
+        self._adapter = connections.TimedAdapter(2, route)
 
     def close(self) -> None:
         """Close the connections."""
@@ -89,19 +80,23 @@ class HttpExchanger:
     def _send_once(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         limits = self._limits
         # The libraries log paths, and a redirect's path has words of the server.
-        attempt = Attempt(Policy(deadline, limits.connect_timeout, limits.read_timeout))
+        attempt = connections.Attempt(
+            connections.Policy(deadline, limits.connect_timeout, limits.read_timeout)
+        )
         url = self._route.base_url.rstrip("/") + request.path
-        sent = Request(request.method, url, {**_HEADERS, **request.headers}, request.body or None)
+        sent = connections.Request(
+            request.method, url, {**_HEADERS, **request.headers}, request.body or None
+        )
         try:
-            with close_on_exit(self._adapter.open(sent, attempt)) as response:
-                if is_encoded_otherwise(response):
+            with connections.close_on_exit(self._adapter.open(sent, attempt)) as response:
+                if connections.is_encoded_otherwise(response):
                     raise HttpExchangeError(
                         HttpFault.BROKEN, "the answer has an encoding that was not requested"
                     )
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                body = b"".join(decoded_blocks(response, limits.max_answer_size))
+                body = b"".join(connections.decoded_blocks(response, limits.max_answer_size))
                 return HttpAnswer(response.status, headers, body)
-        except LargeBodyError:
+        except connections.LargeBodyError:
             reason = f"the answer has more than {limits.max_answer_size // 1024} KiB"
             failure = HttpExchangeError(HttpFault.TOO_LARGE, reason)
         except failures.LIBRARY_ERRORS as caught:

@@ -23,20 +23,8 @@ from urllib3.exceptions import DecodeError
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, OnRateLimit, OnRequest, Query, RequestEvent
 from synapse_apply.client.errors import ClientError, RateLimitError, TooLargeError
+from synapse_apply.client.http import connections
 from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.http.connections import (
-    BLOCK,
-    Attempt,
-    CutOffError,
-    LargeBodyError,
-    Policy,
-    Request,
-    TimedAdapter,
-    close_on_exit,
-    decoded_blocks,
-    is_encoded_otherwise,
-    mask_in_logs,
-)
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.pacing import Backoff, Clock, Deadline, Limits, Repeats, RequestPacer
@@ -75,7 +63,7 @@ class Options:
     trace_parent: str
 
 
-class _CallAttempt(Attempt):
+class _CallAttempt(connections.Attempt):
     """One attempt of a call, with its answer, which may lack its body, once there is one.
 
     `stream` is the unread body of a streamed answer.
@@ -105,10 +93,10 @@ class Transport:
         self._options = options
         self._pacer = RequestPacer(options.max_connections, options.clock)
         self._end_reason = ""
-        self._attempts: set[Attempt] = set()
+        self._attempts: set[connections.Attempt] = set()
         # No requests.Session: it would add cookies, and credentials of a .netrc file.
-        self._adapter = TimedAdapter(options.max_connections, route)
-        mask_in_logs(options.redactor)
+        self._adapter = connections.TimedAdapter(options.max_connections, route)
+        connections.mask_in_logs(options.redactor)
 
     @property
     def limits(self) -> Limits:
@@ -164,9 +152,11 @@ class Transport:
         head, stream = attempt.answer, attempt.stream
         if head is None or stream is None:  # pragma: no cover - a success has its body to come
             raise AssertionError("an answer without its body")
-        with close_on_exit(stream) as body:
+        with connections.close_on_exit(stream) as body:
             on_answer(head)
-            problem = _ENCODED_OTHERWISE if is_encoded_otherwise(body, _ENCODINGS) else ""
+            problem = (
+                _ENCODED_OTHERWISE if connections.is_encoded_otherwise(body, _ENCODINGS) else ""
+            )
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if not problem and "html" in head.content_type:
                 problem = "the answer is an HTML page; check the URL of the backend"
@@ -186,7 +176,7 @@ class Transport:
         deadline = Deadline(options.clock, seconds)
         # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(options.backoff, deadline, max_total_wait=self.limits.total_timeout)
-        policy = Policy(
+        policy = connections.Policy(
             deadline,
             self.limits.connect_timeout,
             self.limits.read_timeout,
@@ -216,7 +206,7 @@ class Transport:
         while True:
             # A server that stores a large upload may be silent for longer than usual.
             read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
-            policy = Policy(
+            policy = connections.Policy(
                 deadline,
                 limits.connect_timeout,
                 limits.idle_timeout if call.accept else read_timeout,
@@ -239,7 +229,9 @@ class Transport:
 
     # An upload that did not leave completely was not acted on: its length is announced and its last
     # boundary is missing. It is sent again; a complete one without an answer never is.
-    def _may_repeat(self, call: ClientCall, attempt: Attempt, error: ClientError) -> bool:
+    def _may_repeat(
+        self, call: ClientCall, attempt: connections.Attempt, error: ClientError
+    ) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if not error.transient or self._refusal(call):
             return False
@@ -370,7 +362,7 @@ class Transport:
             if call.accept and 200 <= response.status < 300:
                 attempt.stream = response
                 return head
-            with close_on_exit(response):
+            with connections.close_on_exit(response):
                 return self._whole_answer(head, response)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
@@ -381,13 +373,13 @@ class Transport:
         if head is not None and isinstance(failure, DecodeError) and not call.repeatable:
             raise failures.unexpected_answer(head, "its body cannot be decoded")
         attempt.answer = None
-        if self._end_reason or isinstance(failure, CutOffError):
+        if self._end_reason or isinstance(failure, connections.CutOffError):
             reason = self._end_reason or str(failure)
             raise failures.aborted_call(call, reason, sent=attempt.sent)
         breakage = failures.Breakage(failure, is_late=attempt.policy.deadline.is_passed)
         raise breakage.error(call, sent=attempt.sent)
 
-    def _request(self, call: ClientCall, url: str, query: Query) -> Request:
+    def _request(self, call: ClientCall, url: str, query: Query) -> connections.Request:
         headers = {**self._headers, **self._auth_headers[call.api_version]}
         if call.accept:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
@@ -403,19 +395,21 @@ class Transport:
             headers["Content-Length"] = str(len(call.body))
         pairs = query.items() if isinstance(query, Mapping) else query
         text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
-        return Request(call.method, f"{url}?{text}" if text else url, headers, call.body)
+        return connections.Request(
+            call.method, f"{url}?{text}" if text else url, headers, call.body
+        )
 
     def _whole_answer(self, head: Answer, response: BaseHTTPResponse) -> Answer:
         """The answer with its body; TooLargeError, UnexpectedAnswerError."""
-        if is_encoded_otherwise(response, _ENCODINGS):
+        if connections.is_encoded_otherwise(response, _ENCODINGS):
             raise failures.unexpected_answer(head, _ENCODED_OTHERWISE)
         limits = self.limits
         problem = f"the answer has more than {limits.max_answer_size} bytes"
-        with suppress(LargeBodyError):
-            body = b"".join(decoded_blocks(response, limits.max_answer_size))
+        with suppress(connections.LargeBodyError):
+            body = b"".join(connections.decoded_blocks(response, limits.max_answer_size))
             answer = self._answer(head.call, response, body)
             # A body of one block cannot be too heavy, so that most answers are not counted.
-            if len(body) <= BLOCK or answer.parsed_weight <= limits.max_weight:
+            if len(body) <= connections.BLOCK or answer.parsed_weight <= limits.max_weight:
                 return answer
             problem = "the answer holds more values than any answer of this API"
         raise failures.unexpected_answer(head, problem, TooLargeError)
@@ -425,10 +419,10 @@ class Transport:
         return Answer(response.status, response.headers, body, call, options.now, options.redactor)
 
 
-def _read_arrived(attempt: Attempt, call: ClientCall, body: BaseHTTPResponse) -> bytes:
+def _read_arrived(attempt: connections.Attempt, call: ClientCall, body: BaseHTTPResponse) -> bytes:
     """The bytes that have arrived, after waiting for the first one; b"" at the end of the body."""
     try:
-        piece: bytes | None = body.read1(BLOCK, decode_content=True)
+        piece: bytes | None = body.read1(connections.BLOCK, decode_content=True)
     except failures.LIBRARY_ERRORS as caught:
         breakage = failures.Breakage(caught, is_late=attempt.policy.deadline.is_passed)
     else:

@@ -45,12 +45,7 @@ from synapse_apply.model.phrases import (
 )
 from synapse_apply.model.project import Provider
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import (
-    contains_secret,
-    format_unless_secret,
-    guess_secret_kind,
-    is_line_allowed_by_comment,
-)
+from synapse_apply.model.secrets import credentials
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.values import Reference, SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
@@ -166,7 +161,7 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
     place, text = draft.find_position(field_path), draft.document.source
     if place is not None and place.file == text.file:
         lines = text.get_line_and_preceding(place.line)
-        if is_line_allowed_by_comment(lines.split("\n"), 2):
+        if credentials.is_line_allowed_by_comment(lines.split("\n"), 2):
             return
     source = f"env: {suggest_variable(path)}" + ", format: json" * isinstance(value, list)
     draft.warn(
@@ -183,7 +178,7 @@ def describe_lookalike(path: FieldPath, value: Any) -> str:
     """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
-        return guess_secret_kind(name, value)
+        return credentials.guess_secret_kind(name, value)
     pairs: Iterable[tuple[str, Any]] = value.items() if isinstance(value, dict) else ()
     pairs = ((name, item) for item in value) if isinstance(value, list) else pairs
     return next((kind for key, item in pairs if (kind := describe_lookalike((key,), item))), "")
@@ -399,7 +394,7 @@ def report_contradiction(
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove the field here"
-    shown_value = format_unless_secret(config_value)
+    shown_value = credentials.format_unless_secret(config_value)
     if not isinstance(config_value, str):
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote the value there; {hint}"
@@ -429,7 +424,7 @@ def find_version(draft: Draft) -> str | None:
     if declared is None:
         declared = draft.context.read_config(release_source(draft), draft).value.get("version")
         # It would be part of an address, which is shown everywhere.
-        if contains_secret(str(declared)):
+        if credentials.contains_secret(str(declared)):
             return None
     return declared if isinstance(declared, str) and is_valid_version(declared) else None
 
@@ -499,7 +494,7 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    actions_text = format_unless_secret(describe_actions(actions))
+    actions_text = credentials.format_unless_secret(describe_actions(actions))
     if declared:
         path = ("spec", "verify", "action")
         detail = "`verify.action` names an action that the plugin does not list; it lists "
@@ -507,7 +502,7 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
         return None
     if len(actions) == 1:
         return actions[0]
-    first_action = format_unless_secret(describe_actions(actions[:1]))
+    first_action = credentials.format_unless_secret(describe_actions(actions[:1]))
     hint = f"add `action: {first_action}`, or another action"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters then belong under `params`"
@@ -545,7 +540,7 @@ def report_missing_version(draft: Draft) -> None:
         ("spec",),
         "Malformed version",
         f"`version` is {describe_value_kind(config_version)} "
-        f"({format_unless_secret(config_version)}) in "
+        f"({credentials.format_unless_secret(config_version)}) in "
         "the package's config.yaml" + (f" ({version_position})" if version_position else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

@@ -15,15 +15,7 @@ from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.manifests import schemas
-from synapse_apply.manifests.decode.decode import (
-    API_VERSION,
-    apply_overlay,
-    begin_draft,
-    decode_desired,
-    decode_fitting_part,
-    find_misfits,
-    set_address,
-)
+from synapse_apply.manifests.decode import decode
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.kinds import warn_of_unknown_providers
 from synapse_apply.manifests.decode.package_config import release_sort_key, with_dependencies
@@ -498,7 +490,7 @@ def has_our_documents(reading: ReadResult) -> bool:
     Asked where no folder of manifests is configured and the project's folder is read: it holds
     other YAML, too.
     """
-    version_family = API_VERSION.partition("/")[0]
+    version_family = decode.API_VERSION.partition("/")[0]
     return any(
         isinstance(document.value, dict)
         and str(document.value.get("apiVersion", "")).startswith(version_family)
@@ -514,14 +506,14 @@ def _decode_documents_and_report(
     declared: dict[Address, Desired] = {}
     partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = begin_draft(context, document, values)
+        draft = decode.begin_draft(context, document, values)
         if draft is None:
             continue
-        set_address(draft)
+        decode.set_address(draft)
         if draft.address is not None:
             # Overlays come before the schema check, since they may complete a document.
             for overlay in overlays.select(draft.address):
-                apply_overlay(draft, overlay, values)
+                decode.apply_overlay(draft, overlay, values)
             # A duplicate is skipped: the first document wins, so that later checks see one of the
             # two.
             if draft.address in position_by_address:
@@ -536,9 +528,13 @@ def _decode_documents_and_report(
                 continue
             # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
-        misfits = find_misfits(draft)
+        misfits = decode.find_misfits(draft)
         is_partly_known = bool(misfits or draft.unknown_paths)
-        resource = decode_fitting_part(draft, misfits) if is_partly_known else decode_desired(draft)
+        resource = (
+            decode.decode_fitting_part(draft, misfits)
+            if is_partly_known
+            else decode.decode_desired(draft)
+        )
         if resource is not None:
             (partly_known if is_partly_known else declared)[resource.address] = resource
     warn_of_unknown_providers(context)

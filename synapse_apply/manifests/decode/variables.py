@@ -12,13 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from synapse_apply.manifests.yaml.reader import (
-    Positions,
-    SourceText,
-    describe_value_kind,
-    parse_single_mapping,
-    read_documents,
-)
+from synapse_apply.manifests.yaml import reader
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen, mutable
@@ -69,7 +63,7 @@ def parse_variable_text(variable: Variable, text: str) -> Any | Diagnostic:
     # A text with a reference gets its type only when the reference is replaced.
     if variable.type == "string" or REFERENCE_PATTERN.search(text):
         return text
-    reading = read_documents(text, f"--var {variable.name}")
+    reading = reader.read_documents(text, f"--var {variable.name}")
     value = reading.documents[0].value if len(reading.documents) == 1 else None
     if not reading.diagnostics and _is_of_type(variable, value):
         return value
@@ -182,9 +176,8 @@ class VariableValues:
         value = self._substitute(variable, raw)
         if value is MISSING or _is_of_type(variable, value):
             return value
-        detail = (
-            f"`{name}` is {describe_value_kind(value)} where {_TYPES[variable.type][1]} is needed"
-        )
+        found, expected = reader.describe_value_kind(value), _TYPES[variable.type][1]
+        detail = f"`{name}` is {found} where {expected} is needed"
         hint = f"`{name}` is declared with type {variable.type}"
         hint = "quote it" if variable.type == "string" else hint
         return self._missing(variable, "Wrong type of variable", detail, hint)
@@ -324,7 +317,7 @@ class _Substitution:
             if value is MISSING:
                 return MISSING
             if isinstance(value, (list, dict)):
-                kind = describe_value_kind(value)
+                kind = reader.describe_value_kind(value)
                 detail = f"{match[0]} is {kind} inside a longer string"
                 hint = "use the variable alone, or use a string"
                 self._report(path, "Variable does not fit into a string", detail, hint)
@@ -370,7 +363,7 @@ def parse_given_variables(
     values: dict[str, Any] = {}
     findings: list[Diagnostic] = []
     for display_name, data in files:
-        mapping, positions, problems = parse_single_mapping(data, display_name)
+        mapping, positions, problems = reader.parse_single_mapping(data, display_name)
         findings.extend(problems)
         for name, value in mapping.items():
             if name in project.variables:
@@ -407,7 +400,7 @@ class Overlay:
     patch: Mapping[str, Any] = field(repr=False)
     positions: Mapping[FieldPath, Position] = field(repr=False)
     prefix: FieldPath
-    source: SourceText
+    source: reader.SourceText
 
     @property
     def position(self) -> Position | None:
@@ -444,7 +437,7 @@ def copy_without(value: Any, path: FieldPath) -> Any:
 
 
 @frozen
-class LayeredPositions(Positions):
+class LayeredPositions(reader.Positions):
     """Positions in a patched document: a value that the overlay set is in the project file."""
 
     overlay: Overlay

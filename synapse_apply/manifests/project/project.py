@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply import __version__
-from synapse_apply.files.checkout import (
-    iter_folders_above,
-    read_regular_file,
-    read_typed_file,
-    require_path_inside,
-)
+from synapse_apply.files import checkout
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.variables import Overlay
@@ -113,7 +108,7 @@ def find_project_file(start: Path) -> Path | None:
     Also an entry that is no file: reading it reports what is wrong, and skipping it would
     use another project in its place.
     """
-    for folder in iter_folders_above(start.resolve() / FILE_NAME):
+    for folder in checkout.iter_folders_above(start.resolve() / FILE_NAME):
         if os.path.lexists(f"{folder}/{FILE_NAME}"):
             return Path(folder, FILE_NAME)
     return None
@@ -138,7 +133,7 @@ def read_project_or_findings(
     is no repository).
     """
     if data is None:
-        data = read_typed_file(file, file.parent)
+        data = checkout.read_typed_file(file, file.parent)
     reading = read_documents(data, display_name)
     findings = [*reading.diagnostics, *iter_extra_document_error(reading, display_name)]
     if not reading.documents and not findings:
@@ -176,8 +171,8 @@ def _read_list(project_file: Path, name: str) -> bytes | None:
     path = project_file.parent / name
     if not os.path.lexists(path):
         return None
-    require_path_inside(path, project_file.parent)
-    return read_regular_file(path, MAX_LIST_BYTES)
+    checkout.require_path_inside(path, project_file.parent)
+    return checkout.read_regular_file(path, MAX_LIST_BYTES)
 
 
 class _ProjectDecoder:
