@@ -16,6 +16,7 @@ from synapse_apply.files.programs import (
     ProgramResult,
     build_child_environment,
     is_in_checkout,
+    limit_command,
     require_executable,
     run_program,
 )
@@ -87,6 +88,8 @@ PROGRAM = "sops"
 MIN_VERSION = (3, 9)
 TIMEOUT_SECONDS = 60
 _VERSION_SECONDS = 10
+# A file has 1 MiB at most, but sops keeps all that a server of its keys answers.
+_MAX_MEMORY, _MAX_FILE = 512 * 1024**2, 16 * 1024**2
 _VERSION = re.compile(r"\bsops (\d+)\.(\d+)(\.\d+)?")
 _GET_KEY_FAILED = 128
 _MAX_SHOWN_WORDS = 400
@@ -215,6 +218,13 @@ def _raise_failure(
             "The program may be waiting for a server, or for a passphrase, which it cannot ask "
             "for here.",
         )
+    # As Go says it.
+    if "out of memory" in outcome.error_text:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{PROGRAM} needs more than {_MAX_MEMORY // 1024**2} MiB of memory for {name}",
+            "Check the servers of its keys: one may answer without end.",
+        )
     if outcome.exit_code == _GET_KEY_FAILED:
         raise_unavailable(
             UNAVAILABLE,
@@ -269,7 +279,7 @@ def _run_sops(
     with tempfile.TemporaryDirectory(prefix="synapse-apply-sops-") as folder:
         environment = build_child_environment(checkouts, {"HOME": folder, **_SETTINGS, **variables})
         return run_program(
-            (path, *arguments),
+            limit_command((path, *arguments), _MAX_MEMORY, _MAX_FILE),
             environment,
             input_bytes=document,
             timeout=TIMEOUT_SECONDS if document else _VERSION_SECONDS,

@@ -7,7 +7,7 @@ import json
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -219,3 +219,25 @@ def test_a_server_of_an_authority_of_ones_own(
             place.environ[variable] = "authority.pem"
             assert place.value(SECRET) == CANARY
             del place.environ[variable]
+
+
+def test_a_server_that_answers_without_end_fills_no_memory(place: Place, vault: Vault) -> None:
+    """sops keeps a server's answer several times; 600 MiB are as good as no end."""
+    place.environ.pop("AGE_KEY")
+    place.settings = with_token(vault.key)
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(600):
+                    self.wfile.write(b" " * 1024**2)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing is printed."""
+
+    vault.server.RequestHandlerClass = Endless
+    said = place.failure()
+    assert "sops needs more than 512 MiB of memory for secrets/prod.yaml" in said
+    assert "Check the servers of its keys" in said
