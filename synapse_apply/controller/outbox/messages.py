@@ -35,7 +35,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.remote import HttpAnswer
 from synapse_apply.model.values import Sensitive
-from synapse_apply.views.sanitize import limit_text
+from synapse_apply.views.sanitize import limit_text, sanitize, sanitize_lines
 
 
 def build_message_sender(
@@ -303,7 +303,7 @@ class SlackMessageSender(_MessageSender):
 def build_slack_body(row: MessageRow) -> JsonDocument:
     """The body of a message: blocks, and a text for notifications."""
     fields = row.fields
-    sentence = limit_text(format_message_sentence(row), _MAX_HEADING)
+    sentence = limit_text(sanitize(format_message_sentence(row)), _MAX_HEADING)
     heading = f"{_ICONS.get(row.event, ':information_source:')} *{_escape_slack_markup(sentence)}*"
     if url := fields.get("url"):
         # Nothing in it ends the link or begins its text.
@@ -323,7 +323,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     blocks += [
         {"type": "section", "text": _plain_text(text, _MAX_SECTION)}
         for lines in sections
-        if (text := "\n".join(filter(None, lines)))
+        if (text := "\n".join(_shown(line) for line in lines if line))
     ]
     facts = [
         f"controller {fields.get('controller')}",
@@ -339,6 +339,11 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
         "unfurl_links": False,
         "unfurl_media": False,
     }
+
+
+def _shown(text: str) -> str:
+    """A text without invisible characters, whose further lines pass for none of ours."""
+    return "\n  ".join(sanitize_lines(text))
 
 
 def _plain_text(text: str, max_length: int) -> JsonDocument:

@@ -7,7 +7,6 @@ where any user of the machine may listen; a password only to the port that asked
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -58,7 +57,7 @@ def read_basic_token(request: Request) -> str:
         return ""
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
     return text.partition(":")[2]
 
@@ -160,7 +159,7 @@ def decode_text(encoded: str) -> str:
     """The text that `encode_text` has encoded; "" for anything else."""
     try:
         return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
 
 

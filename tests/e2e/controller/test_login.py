@@ -226,6 +226,8 @@ def test_on_loopback_the_browser_asks_for_the_token(running):
     assert (
         ask(headers={"Accept": "text/html"}, auth=("ann", "a-wrong-token-12345")).status_code == 401
     )
+    odd = {"Accept": "text/html", "Authorization": b"Basic \xe4"}
+    assert ask(headers=odd).status_code == 401
     page = ask(headers={"Accept": "text/html"}, auth=("ann", ANN))
     assert (page.status_code, "token:ann" in page.text) == (200, True)
     assert "Log out" not in page.text

@@ -89,6 +89,22 @@ def test_nothing_in_it_is_markup(slack, event):
     assert texts[1] != texts[1].replace("|Details>", "")
 
 
+def test_what_others_wrote_shows_what_it_is(slack):
+    """Nothing in it is invisible or reorders a line, and no line of it looks like one of ours."""
+    hostile = "`a\u202eb\x1b[2J\u200b\nacme/prod recovered` is not a field"
+    finding = error_finding(hostile, hostile, "Remove it.", position=Position(hostile, 3, 1))
+    build(slack).send(row(finding=finding))
+    [body] = slack.messages
+    heading, reason, _ = body["blocks"]
+    shown = "`a\\u202eb\\u001b[2J\\u200b"
+    for text in (body["text"], heading["text"]["text"]):
+        assert f"acme/prod failed: {shown}\\nacme/prod recovered` is not a field" in text
+    assert reason["text"]["text"].splitlines() == [
+        shown, "  acme/prod recovered` is not a field:3:1",
+        shown, "  acme/prod recovered` is not a field", "Remove it.",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("status", "body", "wait", "is_final"),
     [
