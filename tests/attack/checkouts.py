@@ -24,6 +24,7 @@ from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations import offline_plan
 from synapse_apply.packages.sources import read_source_as_package
 from synapse_apply.workspace import configuration
+from synapse_apply.workspace.environment import read_head_commit_id_or_empty
 from synapse_apply.workspace.target_session import TargetSession
 
 BASE = "refs/remotes/origin/main"
@@ -65,6 +66,10 @@ class Checkout:
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
         return read_url(Invocation(self.folder, project_from=ref))
+
+    def recorded_head(self) -> str:
+        """The commit that a run would be recorded with; empty if Git is not believed."""
+        return read_head_commit_id_or_empty(self.folder)
 
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""

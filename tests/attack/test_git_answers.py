@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
+from failing import fails
 from git_repositories import commit, git
 from laws.effort import DEEP
 from unit.packages.trees import write
-
-from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.environment import read_head_commit_id_or_empty
 
 __all__ = ["checkout"]
 
@@ -98,18 +96,18 @@ def assert_base_answers(checkout: Checkout) -> None:
     assert checkout.names() == ["good"]
     assert checkout.changes() == ["storage/bucket"]
     assert checkout.digest(BASE) == checkout.digest(checkout.base)
-    assert read_head_commit_id_or_empty(checkout.folder) == checkout.head
+    assert checkout.recorded_head() == checkout.head
     assert str(checkout.top) in checkout.row()
 
 
 def assert_nobody_answers(checkout: Checkout, why: str) -> None:
     """It is said why nothing is believed, wherever Git is asked."""
     for ask in (checkout.url, checkout.names, checkout.changes, lambda: checkout.digest(BASE)):
-        with pytest.raises(InputError, match="Git repository not used") as caught:
+        with fails("InputError", match="Git repository not used") as caught:
             ask()
         assert why in caught.value.diagnostics[0].detail
         assert caught.value.diagnostics[0].hint
-    assert read_head_commit_id_or_empty(checkout.folder) == ""
+    assert checkout.recorded_head() == ""
     assert why in checkout.row()
 
 
@@ -186,7 +184,7 @@ class TestAnotherRepository:
         monkeypatch.setenv(variable, str(checkout.top.parent / "elsewhere"))
         assert checkout.url() == GOOD
         assert checkout.names() == ["good"]
-        assert read_head_commit_id_or_empty(checkout.folder) == checkout.head
+        assert checkout.recorded_head() == checkout.head
 
     def test_an_object_put_in_the_place_of_another(self, checkout: Checkout) -> None:
         """Replacements and grafts are refs and files, and may be fetched."""
@@ -331,7 +329,7 @@ class TestPrograms:
         own = checkout.top / ".git" / "config"
         own.write_text(own.read_text() + PARTIAL_CLONE + settings_text)
         # Which of the two depends on whether Git has ended by the time it is asked.
-        with pytest.raises(InputError, match=r"Git (object cannot be read|cannot read the file)"):
+        with fails("InputError", match=r"Git (object cannot be read|cannot read the file)"):
             checkout.url()
 
     @pytest.mark.parametrize("path", [".", "", "bin", "{top}", "{top}/bin", "{folder}/..", "{top}/out",
@@ -356,7 +354,7 @@ class TestPrograms:
         monkeypatch.chdir(checkout.folder)
         assert checkout.url() == GOOD
         monkeypatch.setenv("PATH", named)
-        with pytest.raises(InputError, match="Git cannot be started"):
+        with fails("InputError", match="Git cannot be started"):
             checkout.url()
 
     def test_variables_reach_no_child_process(

@@ -13,11 +13,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from failing import fails
 from in_process import run_command
 from installed import ROOT, copied
 
-from synapse_apply.model.errors import InputError
-from synapse_apply.operations import saved_plan
+from synapse_apply import ApprovedPlans
 
 FOREIGN = f"packages/{'0' * 64}.zip"
 
@@ -152,8 +152,8 @@ def test_a_zip_that_plan_does_not_write_is_refused(place, case):
     change, said = STRUCTURES[case]
     file = place / "plain"
     change(file, entries_of(file))
-    with pytest.raises(InputError) as caught:
-        saved_plan.read_saved_plan_without_verifying_signature(file)
+    with fails("InputError") as caught:
+        ApprovedPlans.read([file], reviewed=False)
     (found,) = caught.value.diagnostics
     assert found.summary == "This plan file cannot be used"
     assert said in found.detail
@@ -163,8 +163,8 @@ def test_packages_in_a_plan(place):
     """No plan has them, and nobody's signature covers them."""
     file = place / "plain"
     zipped(file, [*entries_of(file).items(), (FOREIGN, b"PK")])
-    with pytest.raises(InputError) as caught:
-        saved_plan.read_saved_plan_without_verifying_signature(file)
+    with fails("InputError") as caught:
+        ApprovedPlans.read([file], reviewed=False)
     assert "it contains packages" in caught.value.diagnostics[0].detail
 
 
@@ -196,8 +196,8 @@ def test_json_that_can_be_read_in_two_ways_is_refused(place, case):
     entries = entries_of(file)
     text = change(entries["plan.json"].decode())
     zipped(file, [("plan.json", text if isinstance(text, bytes) else text.encode())])
-    with pytest.raises(InputError) as caught:
-        saved_plan.read_saved_plan_without_verifying_signature(file)
+    with fails("InputError") as caught:
+        ApprovedPlans.read([file], reviewed=False)
     assert f"plan.json in it {said}" in caught.value.diagnostics[0].detail
 
 
@@ -295,5 +295,5 @@ def test_the_true_files_are_applied(place, monkeypatch):
 def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
     """It is not waited for."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="cannot be used"):
-        saved_plan.read_saved_plan_without_verifying_signature(tmp_path / "pipe")
+    with fails("InputError", match="cannot be used"):
+        ApprovedPlans.read([tmp_path / "pipe"], reviewed=False)

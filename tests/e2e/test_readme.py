@@ -14,9 +14,6 @@ from forking import programs
 from in_process import run
 from installed import ROOT, copied, environment
 
-from synapse_apply.cli.registry import EXITS
-from synapse_apply.model.errors import Exit
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -163,13 +160,3 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
-
-
-def test_the_exit_codes_are_those_of_the_help() -> None:
-    """The table of docs/exit-codes.md has the codes of `--help`, and the model's precedence."""
-    section = page("exit-codes.md")
-    rows = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
-    assert rows == [codes for codes, _ in EXITS]
-    order = re.search(r"the first of ([\d, ]+) wins", section)
-    assert order
-    assert [int(code) for code in order[1].split(", ")] == list(Exit.PRECEDENCE[:-1])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from e2e.doctor.conftest import Site
-
-from synapse_apply.emulator.core.store import ObjectQuery
+from e2e.doctor.conftest import TOKEN, Site
+from e2e.scenarios.workplace import Server
 
 CONNECT = "POST /agents/{token}/connect/"
 
@@ -46,7 +45,7 @@ def test_an_apply_stops_before_its_first_call(site: Site, tmp_path: Path) -> Non
     assert "POST /storages/" not in site.requests()
     document = json.loads(site.run("apply --auto-approve --json", 1).stdout)
     assert len(document["diagnostics"]) == 3
-    assert site.server.backend.store.count("storage", ObjectQuery()) == 0
+    assert Server(site.server.url, TOKEN).objects("storage") == []
 
 
 def test_a_saved_plan_is_checked_as_well(site: Site) -> None:

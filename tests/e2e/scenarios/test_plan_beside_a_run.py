@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pytest
+from e2e.scenarios.open_calls import announce_create
 from e2e.scenarios.workplace import Server, Workplace, held
-
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Intent
-from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 RAW = {
     "name": "Raw data",
@@ -78,14 +72,10 @@ def test_drift_says_it_too(applied: Workplace, server: Server) -> None:
 def test_calls_of_a_running_apply_are_not_called_lost(ready: Workplace) -> None:
     """One is under way: the plan asks nobody to look it up or to settle it by hand."""
     (ready.root / "manifests" / "plugin.yaml").unlink()
-    address = Address.parse("storage/raw-data")
-    call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now())
-    store = make_unopened_sqlite_store(ready.root / ".synapse-apply" / "state" / "prod.db")
-    with closing(store):
-        with store.lock("apply"):
-            store.open_intent_and_use_up_its_approvals(call)
-            during = ready.plan(code=0)
-        after = ready.plan(code=0)
+    with held(ready) as store:
+        announce_create(store)
+        during = ready.plan(code=0)
+    after = ready.plan(code=0)
     assert "the run in progress has not recorded how the call ended" in during.out
     assert "earlier" not in during.text
     assert "The outcome of an earlier call is still unknown" in after.text

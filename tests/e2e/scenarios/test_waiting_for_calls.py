@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
-from e2e.scenarios.workplace import Server, Workplace
-
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Intent
-from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
+from e2e.scenarios.open_calls import announce_create
+from e2e.scenarios.workplace import Server, Workplace, held
 
 
 @pytest.fixture
@@ -20,15 +15,8 @@ def killed(server: Server, make: Callable[..., Workplace]) -> Workplace:
     place = make(server, settle_after=0.5)
     (place.root / "manifests" / "plugin.yaml").unlink()
     place.run("state", "init", code=0)
-    address = Address.parse("storage/raw-data")
-    call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now(), deadline=1)
-    with (
-        closing(
-            make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
-        ) as store,
-        store.lock("apply"),
-    ):
-        store.open_intent_and_use_up_its_approvals(call)
+    with held(place) as store:
+        announce_create(store, deadline=1)
     return place
 
 

@@ -199,11 +199,11 @@ class Server:
 
 
 @contextmanager
-def held(place: Workplace, target: str = "prod") -> Iterator[None]:
-    """Another process's hold on the state, as that process would have it."""
+def held(place: Workplace, target: str = "prod") -> Iterator[Any]:
+    """Another process's hold on the state, as that process would have it; the state's store."""
 
     with (
         open_state(Invocation(place.root, target=target, environ=place.environ)) as session,
         session.store.lock("apply"),
     ):
-        yield
+        yield session.store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -14,8 +15,6 @@ from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-from synapse_apply.model.remote import has_remote_id_form
 
 # Seconds that a server is silent, and longer than any test waits.
 SILENCE = 120.0
@@ -73,7 +72,7 @@ def thing(request: Received) -> dict[str, Any]:
     parts = [unquote(part) for part in request.path.split("/")]
     named = next((name for above, name in pairwise(parts) if above in _LISTS and name), "1")
     version = named.partition("@")[2] or "1.0.0"
-    identity = named if has_remote_id_form(named) and "@" not in named else 1
+    identity = named if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._~:+=-]*", named) else 1
     return {"id": identity, "code": named, "plugin_id": 1, "version": version}
 
 
