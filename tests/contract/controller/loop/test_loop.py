@@ -451,15 +451,15 @@ def test_what_a_pin_named_between_two_fetches_stays_closed(world, is_apply):
     def move_pin(*_: object) -> None:
         repository.pin = "p2"
 
-    protect, newer = repository.protect_commits, repository.find_newer_head
+    newer, read_pin = repository.find_newer_head, repository.read_pin
     if is_apply:  # before an apply a newer head is asked for
         workers.results["acme/prod"] = plan_of(row("plugin/a"))
         repository.find_newer_head = lambda commit: move_pin() or newer(commit)
-    else:
-        repository.protect_commits = move_pin
+    else:  # as soon as a look may ask, which may begin before the fetch has ended
+        repository.read_pin = lambda: move_pin() or read_pin()
     repository.push("c2", prod="new inputs")
     world.settle(loop, after=61)
-    repository.protect_commits, repository.find_newer_head = protect, newer
+    repository.find_newer_head, repository.read_pin = newer, read_pin
     orders = workers.applies if is_apply else workers.looks
     read = [order for order in orders if order.name == "prod"][-1]
     assert (read.commit, read.project_from) == ("c2", "p2")
