@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from buckets.servers import BucketServer
 from forges.loopback_server import wait_until
-from profiles import PAGE, PROFILE
+from profiles import PROFILE
 
 from synapse_apply import (
     BackendClient,
@@ -66,7 +66,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.profile = PAGE  # as every backend begins
+        self.profile = ""  # not known: another Server of the backend may have set one
         self.is_failing = False
         self._turn = threading.Lock()
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
