@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from synapse_apply.cli.texts import controller, files, jobs, mcp, objects, plan, state
     from synapse_apply.controller import audit_report, checking, run, verbs
     from synapse_apply.controller.page import api
+    from synapse_apply.controller.remote import answers
     from synapse_apply.views import graph
     from synapse_apply.views.json import documents
     from synapse_apply.views.text import checkup, drift, record, terminal
 
-__all__ = ["api", "audit_report", "checking", "checkup", "controller", "documents", "drift",
-           "files", "graph", "jobs", "mcp", "objects", "observer", "plan", "record", "run", "state",
-           "terminal", "verbs"]  # fmt: skip
+__all__ = ["answers", "api", "audit_report", "checking", "checkup", "controller", "documents",
+           "drift", "files", "graph", "jobs", "mcp", "objects", "observer", "plan", "record", "run",
+           "state", "terminal", "verbs"]  # fmt: skip
 _FOLDERS = {
     "cli": ("observer",),
     "cli.texts": ("controller", "files", "jobs", "mcp", "objects", "plan", "state"),
     "controller": ("audit_report", "checking", "run", "verbs"),
     "controller.page": ("api",),
+    "controller.remote": ("answers",),
     "views": ("graph",),
     "views.json": ("documents",),
     "views.text": ("checkup", "drift", "record", "terminal"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,30 @@ class CommandEntry:
     is_listed: bool = True
 
 
+# Stands for a hyphen while click wraps text, since click breaks a line at one: `--auto-` `approve`.
+_UNBROKEN_HYPHEN = "\ue000"
+
+
+class _Formatter(click.HelpFormatter):
+    """Breaks lines at spaces alone."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _UNBROKEN_HYPHEN))
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        unbroken = [(term, text.replace("-", _UNBROKEN_HYPHEN)) for term, text in rows]
+        super().write_dl(unbroken, col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_UNBROKEN_HYPHEN, "-")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 def _build_help_all_option() -> click.Option:
     """--help-all: the whole page, where --help shows the most used part of it."""
 
@@ -82,6 +106,8 @@ def interruption_advice(interruption: BaseException) -> str:
 
 class ManualCommand(click.Command):
     """A command whose help has examples, exit codes and environment below its options."""
+
+    context_class = _Context
 
     def __init__(
         self,
@@ -226,6 +252,8 @@ def import_command(place: str) -> click.Command:
 
 class LazyGroup(click.Group):
     """A group that imports a command only when it runs; help and start-up import none."""
+
+    context_class = _Context
 
     def __init__(
         self,

@@ -148,6 +148,7 @@ class Target:
     running_jobs: RunningJobs | None = None
     rollback: Rollback | None = None
     restored: tuple[RestoredField, ...] = ()
+    labels: Mapping[str, str] | None = None
     path: str = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
@@ -29,6 +30,21 @@ class Address(NamedTuple):
 def has_wildcard(text: str) -> bool:
     """Whether a text has a `*`, and so may match several addresses."""
     return "*" in text
+
+
+def matches_selector(
+    selector: str,
+    name: str,
+    labels: Mapping[str, str],
+    matches: Callable[[str, str], bool],
+) -> bool:
+    """Whether a target meets all conditions of `tier=gold,*-eu`: labels, patterns of its name."""
+    for condition in selector.split(","):
+        key, equals, value = condition.partition("=")
+        text = labels.get(key) if equals else name
+        if text is None or not matches(text, value if equals else condition):
+            return False
+    return True
 
 
 def matches_pattern(text: str, pattern: str) -> bool:

@@ -65,6 +65,9 @@ API_ENVIRONMENT = (
 # SOURCE/TARGET, or a pattern of it such as `acme/*`; what a name cannot have is refused by the
 # controller.
 parse_pattern = text_of(r"[^/\s]+/\S+|\*", "{!r} is not SOURCE/TARGET.")
+_parse_selector = text_of(
+    r"[^/\s]+/\S+|\*|[^\s=]+=\S*", "{!r} is neither SOURCE/TARGET nor a label KEY=VALUE."
+)
 # The id of a commit, or its first 7 digits at least.
 _parse_revision = text_of(
     "[0-9a-fA-F]{7,64}", "{!r} is not the id of a commit (at least 7 digits)."
@@ -85,14 +88,9 @@ def parse_target(text: str) -> str:
 
 TARGET = Typed("target", parse_target, complete_controlled)
 PATTERN = Typed("target", parse_pattern, complete_controlled)
-add_target_or_pattern_argument = click.argument("target", type=PATTERN, metavar="SOURCE/TARGET")
-add_target_patterns_argument = click.argument(
-    "patterns",
-    type=PATTERN,
-    nargs=-1,
-    required=True,
-    metavar="SOURCE/TARGET...",
-)
+# Where the command asks for the list of targets; what the controller keeps is a pattern of names.
+SELECTOR = Typed("target", _parse_selector, complete_controlled)
+_add_selector_argument = click.argument("target", type=SELECTOR, metavar="SOURCE/TARGET")
 add_row_option = click.option(
     "--row",
     "row_digests",
@@ -114,7 +112,9 @@ add_reason_option = click.option(
 
 
 _pattern_options = options.combine(
-    options.use("color"), add_url_option, add_target_patterns_argument
+    options.use("color"),
+    add_url_option,
+    click.argument("patterns", type=PATTERN, nargs=-1, required=True, metavar="SOURCE/TARGET..."),
 )
 
 
@@ -307,6 +307,7 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
             ("List the targets of a running controller."),
         ),
         ("synapse-apply controller status 'acme/prod-*'", "List some of the targets."),
+        ("synapse-apply controller status tier=gold", "List the targets with this label."),
         ("synapse-apply controller status --json", "Print JSON for a script."),
     ],
     exits=[("0", "printed"), ("1", "the store does not exist, or the controller does not answer")],
@@ -315,13 +316,13 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 @options.use("json")
 @add_data_option
 @add_url_option
-@click.argument("patterns", type=PATTERN, nargs=-1, metavar="[SOURCE/TARGET]...")
+@click.argument("patterns", type=SELECTOR, nargs=-1, metavar="[SOURCE/TARGET]...")
 def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...]) -> int:
     """List the targets of a controller. Targets that need a person come first.
 
-    For each target, the command shows the live commit and the target revision. It reads the
-    controller's store, even while the controller runs. With --url, it reads the controller's
-    HTTP API instead.
+    Select targets by SOURCE/TARGET, a pattern of it, or a label KEY=VALUE. For each target, the
+    command shows the live commit and the target revision. It reads the controller's store, even
+    while the controller runs. With --url, it reads the controller's HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()
@@ -331,7 +332,7 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
         items = [
             item
             for item in document["items"]
-            if any(fnmatchcase(item["name"], pattern) for pattern in patterns)
+            if any(cli.answers.matches_target(pattern, item) for pattern in patterns)
         ]
         pauses = [
             pause
@@ -364,7 +365,9 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
     ],
     environment=API_ENVIRONMENT,
 )
-@_pattern_options
+@options.use("color")
+@add_url_option
+@click.argument("patterns", type=SELECTOR, nargs=-1, required=True, metavar="SOURCE/TARGET...")
 @click.option(
     "--wait",
     "is_waiting",
@@ -387,9 +390,9 @@ def reconcile(
 ) -> int:
     """Make a running controller fetch and check targets now. It also retries failing targets.
 
-    The mode, windows, pauses and approvals of a target still decide what the controller applies.
-    With --wait, the command also waits for the apply, but not for rows that await approval or a
-    window.
+    Select targets by SOURCE/TARGET, a pattern of it, or a label KEY=VALUE. The mode, windows,
+    pauses and approvals of a target still decide what the controller applies. With --wait, the
+    command also waits for the apply, but not for rows that await approval or a window.
     """
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout needs --wait.")
@@ -550,7 +553,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 )
 @options.use("color")
 @add_url_option
-@add_target_or_pattern_argument
+@_add_selector_argument
 @click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
 @add_reason_option
 @click.option("--auto-approve", is_flag=True, help="Show what the rollback does, and do not ask.")
@@ -597,10 +600,10 @@ def rollback(
 )
 @options.use("color")
 @add_url_option
-@add_target_or_pattern_argument
+@_add_selector_argument
 @add_row_option
 def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
-    """Approve rows that await approval, of one target or of all that match a pattern.
+    """Approve rows that await approval, of one target or of all that match a pattern or a label.
 
     On a terminal, the command shows every row and then asks once. A non-interactive run names each
     row by its digest, so that you approve only rows that you have reviewed. An approval ends when
@@ -640,13 +643,13 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 )
 @options.use("color")
 @add_url_option
-@add_target_or_pattern_argument
+@_add_selector_argument
 @add_row_option
 @click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
-    """Reject rows that await approval, and withdraw approvals: of one target, or by pattern.
+    """Reject rows that await approval, and withdraw approvals, of one target or of several.
 
     A rejected row stays in the list, marked as rejected, until Git or the live object changes. A
     person can still approve it later.
@@ -678,7 +681,7 @@ def reject(
     exits=[("0", "forgotten, or there was nothing to forget"), ("1", "the store does not exist")],
 )
 @options.use("color")
-@add_target_or_pattern_argument
+@click.argument("target", type=PATTERN, metavar="SOURCE/TARGET")
 @add_file_argument
 @add_data_option
 def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int:

@@ -427,8 +427,11 @@ def _target_reason(item: Mapping[str, Any]) -> str:
                 place = f" ({file}:{line})"
             case _:
                 place = ""
+        cause = str(finding.get("detail") or "").partition("\n")[0]
         reason = item.get("waiting_reason")
-        return f"{finding['summary']}{place}{f'; {reason}' if reason else ''}"
+        return "; ".join(
+            filter(None, (f"{finding['summary']}{place}{f': {cause}' if cause else ''}", reason))
+        )
     counts = (item.get(f"{name}_count") or 0 for name in ("hold", "held_guard", "applying"))
     hold_phrase = describe_holds(*counts)
     unknown_phrase = "the outcome of a call is unknown" if item["state"] == "unknown" else ""

@@ -61,10 +61,12 @@ def list_targets_as_json(
     else:
         source, text = parameters.get("source", ""), parameters.get("q", "")
         page = store.target_page(TargetFilter(source, condition, text), offset, limit)
-    sources = store.list_configured_sources()
+    sources, labels = store.list_configured_sources(), store.list_labels()
     return write_document(
         types.TargetList,
-        items=[_target_to_json(store, target) for target in page.targets],
+        items=[
+            _target_to_json(store, target, labels.get(target.name, {})) for target in page.targets
+        ],
         total=page.matching_count,
         offset=offset,
         sources=[
@@ -202,7 +204,9 @@ def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -
     return int(text)
 
 
-def _target_to_json(store: ReadableStore, target: TargetRow) -> JsonDocument:
+def _target_to_json(
+    store: ReadableStore, target: TargetRow, labels: Mapping[str, str]
+) -> JsonDocument:
     # The first error of the last look at a failing target.
     is_failing, running = target.state is TargetCondition.FAILING, target.running_jobs
     run = store.find_run(target.last_run) if is_failing else None
@@ -217,5 +221,6 @@ def _target_to_json(store: ReadableStore, target: TargetRow) -> JsonDocument:
         applying_count=len(target.applying),
         # None where the last look did not ask.
         running_jobs=running if running.seen_at else None,
+        labels=labels,
         path=addresses.build_target_path(target.name),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from synapse_apply.controller.api_types import (
@@ -16,6 +17,7 @@ from synapse_apply.controller.api_types import (
 )
 from synapse_apply.controller.rows import RunCause, TargetCondition
 from synapse_apply.controller.settings import Mode
+from synapse_apply.model.address import matches_selector
 from synapse_apply.model.diagnostic import FieldPath, parse_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -51,6 +53,11 @@ class ShownTarget:
     mode: Mode
     is_settled: bool
     source_findings: tuple[Mapping[str, Any], ...] = ()
+
+
+def matches_target(selector: str, item: Mapping[str, Any]) -> bool:
+    """Whether a target of a list meets a selector, such as `acme/prod-*` or `tier=gold`."""
+    return matches_selector(selector, item["name"], item.get("labels") or {}, fnmatchcase)
 
 
 def tell_target(listed: TargetList, fields: Mapping[str, Any], name: str) -> ShownTarget | None:

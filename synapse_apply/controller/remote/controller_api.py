@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -41,6 +40,7 @@ from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.remote.answers import (
     ShownField,
     ShownTarget,
+    matches_target,
     planned_fields,
     tell_target,
 )
@@ -130,12 +130,12 @@ class ControllerApi:
             **{part: first_page.get(part) or [] for part in parts},
         }
 
-    def names_matching(self, pattern: str) -> list[str]:
-        """The targets that match a pattern (fnmatch) of SOURCE/TARGET; a plain name is itself."""
-        if not any(character in pattern for character in "*?["):
-            return [pattern]
-        names = [str(item["name"]) for item in self.read_target_list()["items"]]
-        return [name for name in names if fnmatchcase(name, pattern)]
+    def names_matching(self, selector: str) -> list[str]:
+        """The targets that match; a plain SOURCE/TARGET is itself."""
+        if not any(character in selector for character in "*?[=,"):
+            return [selector]
+        items = self.read_target_list()["items"]
+        return [str(item["name"]) for item in items if matches_target(selector, item)]
 
     def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""

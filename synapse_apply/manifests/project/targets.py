@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.manifests import schemas
-from synapse_apply.model.address import matches_pattern
+from synapse_apply.model.address import matches_pattern, matches_selector
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.phrases import find_similar_word, format_short_list, suggest_words
@@ -306,13 +306,8 @@ def _iter_matching_names(project: Project, selector: str) -> Iterator[str]:
     if selector == EMBEDDED:
         yield EMBEDDED
         return
-    conditions = [condition.partition("=") for condition in selector.split(",")]
     for name in declared_target_names(project):
-        for key, equals, value in conditions:
-            labels = project.targets[name].labels if equals else {key: name}
-            if key not in labels or not matches_pattern(labels[key], value if equals else key):
-                break
-        else:
+        if matches_selector(selector, name, project.targets[name].labels, matches_pattern):
             yield name
 
 

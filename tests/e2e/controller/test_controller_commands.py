@@ -111,7 +111,7 @@ def test_once_is_enough_for_cron(site):
     said = site.type("controller run --once", 1)
     assert re.search(r"^failing +acme/prod +- +[0-9a-f]{7} ", said, re.MULTILINE)
     assert 'summary="There is no state for this target"' in said
-    shown = r"^failing .* (There is no state for this target) \([0-9a-f]{7}:synapse-apply.yaml:5\)$"
+    shown = r"^failing .* (There is no state for this target) \([0-9a-f]{7}:synapse-apply.yaml:5\): Target prod has no "
     why = re.search(shown, said, re.MULTILINE)
     assert why, said
     (target,) = json.loads(site.type("controller status --json"))["items"]

@@ -76,3 +76,11 @@ def test_not_more_commands_and_options() -> None:
     commands = list(listed_commands())
     assert len(commands) <= MOST_COMMANDS
     assert sum(len(listed_options(command)) for command in commands) <= MOST_OPTIONS
+
+
+@pytest.mark.parametrize("command", list(listed_commands()), ids=lambda command: command.name)
+def test_no_line_of_help_ends_inside_a_word(command: click.Command) -> None:
+    for width in range(50, 100, 5):
+        with command.make_context("x", [], resilient_parsing=True, terminal_width=width) as context:
+            page = command.get_help(context)
+        assert not re.findall(r"\S+-$", page, re.MULTILINE)

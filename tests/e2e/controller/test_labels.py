@@ -1,4 +1,4 @@
-"""The overview of a running controller, filtered by labels that the head declares."""
+"""Targets of a running controller, chosen by labels that the head declares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from controllers.site import Site
 from forges.loopback_server import wait_until
+from in_process import run
 
 
 class LabelledSite(Site):
@@ -47,3 +48,17 @@ def list_targets(site: Site, tier: str) -> list[str]:
 def wait_for(site: Site, tier: str, names: list[str]) -> None:
     text = f"{names} has tier={tier}\n{site.read_log()}"
     wait_until(lambda: list_targets(site, tier) == names, 60, text)
+
+
+def test_commands_choose_targets_by_a_label(site: LabelledSite) -> None:
+    site.start()
+    wait_for(site, "first", ["acme/dev"])
+    for place in (f"--url {site.url}", "--data data"):
+        for selector in ("tier=first", "tier=f*", "tier=first,acme/*"):
+            shown = run(f"controller status {place} {selector}", site.folder, {}).stdout
+            assert "acme/dev" in shown
+            assert "acme/other" not in shown
+        shown = run(f"controller status {place} tier=first,acme/other", site.folder, {}).stdout
+        assert "none matches" in shown
+    refused = run(f"controller pause --url {site.url} tier=first --reason x", site.folder, {}, 64)
+    assert "is not SOURCE/TARGET" in refused.stderr
