@@ -511,6 +511,21 @@ def test_long_names_of_a_zip(tmp_path: Path, count: int, name: str, code: int) -
     assert bounded(tmp_path, "validate")[0] == code
 
 
+def test_many_files_in_a_deep_folder(tmp_path: Path) -> None:
+    """Not each folder above each of them is asked for."""
+    write_release_of_zip(tmp_path)
+    manifest = tmp_path / "manifests" / "a.yaml"
+    manifest.write_text(manifest.read_text().replace('"file": "p.zip"', '"source": "p"'))
+    folder = tmp_path / "p"
+    for _ in range(800):
+        folder.mkdir()
+        folder /= "d"
+    (tmp_path / "p" / "config.yaml").write_text("name: P\n")
+    for number in range(12_000):
+        folder.with_name(f"{number}").touch()
+    assert bounded(tmp_path, "validate")[0] == 0
+
+
 @pytest.mark.parametrize("folder", ["p", "manifests"])
 def test_a_long_chain_of_links(tmp_path: Path, folder: str) -> None:
     """Each link leads to the one before: those that the system would not follow are refused."""

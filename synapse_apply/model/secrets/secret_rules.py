@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -341,6 +342,10 @@ class ClosedFiles:
                     self._settings |= dict.fromkeys(paths, setting)
                 self._settings[_identify_file(place)] = setting
 
+    @cached_property
+    def _greatest_depth(self) -> int:
+        return max((len(key.parts) for key in self._settings if isinstance(key, Path)), default=1)
+
     def find_setting_or_empty(self, file: Path) -> str:
         """The setting, variable or place in the home by which a file is closed; "" for none.
 
@@ -349,7 +354,8 @@ class ClosedFiles:
         # Of the system itself: they show the variables and the memory of processes.
         if file.parts[1:2] in _SYSTEM_FOLDERS and file.parts[1:3] != ("dev", "shm"):
             return "the list of folders that are never open (/proc, /sys, /dev)"
-        keys: list[object] = [file, *file.parents]
+        # A folder below all that is closed is none of that: a commit nests folders deeply.
+        keys: list[object] = [file, *file.parents[-self._greatest_depth :]]
         # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
         ends = (found.start() for found in re.finditer(r"[.-]", file.name) if found.start())
         keys += (file.with_name(file.name[:end]) for end in ends)
