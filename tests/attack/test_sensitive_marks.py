@@ -21,10 +21,6 @@ from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 from echoing import echoing
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.manifests.export import Exporter
-from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
-from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
 LIVE = 'cAn4ry-live/+ "quoted"\\é-7777'
@@ -399,24 +395,12 @@ def test_a_server_that_echoes_what_it_was_sent(tmp_path: Path, how: str) -> None
     assert_hidden(place, *ran)
 
 
-@pytest.mark.parametrize("what", ["paths that are wrong", "paths that are right", "variables"])
-def test_thousands_of_them_take_no_time(tmp_path: Path, what: str) -> None:
-    """Neither a hostile manifest nor a server's keys that all give one variable."""
+@pytest.mark.parametrize("end", ["x", ""], ids=["paths that are wrong", "paths that are right"])
+def test_thousands_of_them_take_no_time(tmp_path: Path, end: str) -> None:
     keys = [f"key-{number:05}" for number in range(3000)]
     begin = time.process_time()
-    if what == "variables":
-        empty = build_default_project(tmp_path)
-        exporter = Exporter(empty, empty.targets["embedded"], read_marks_of_storage_secrets())
-        token = "ghp_" + "a1B2c3D4e5" * 4
-        configuration = {"token" + "-" * number: token for number in range(900)}
-        spec = {"name": "P", "configuration": configuration}
-        made = exporter.build_manifest(Address("plugin", "p"), spec, {})
-        assert len({one.variable for one in made.secrets}) == 900
-    else:
-        end = "x" if what == "paths that are wrong" else ""
-        sensitive = {"sensitive": [f"/configuration/{key}{end}" for key in keys]}
-        place = Workplace(tmp_path)
-        configuration = dict.fromkeys(keys, "v")
-        write(place, plugin(lifecycle=sensitive, configuration=configuration))
-        assert "3,000 warnings" in place.run("validate", "-t", "embedded").out
+    sensitive = {"sensitive": [f"/configuration/{key}{end}" for key in keys]}
+    place = Workplace(tmp_path)
+    write(place, plugin(lifecycle=sensitive, configuration=dict.fromkeys(keys, "v")))
+    assert "3,000 warnings" in place.run("validate", "-t", "embedded").out
     assert time.process_time() - begin < 60

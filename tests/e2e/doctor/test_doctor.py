@@ -9,18 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e.doctor.conftest import Site
-from e2e.scenarios.workplace import Workplace, held
+from e2e.doctor.conftest import TOKEN, Site
+from e2e.scenarios.open_calls import announce_create
+from e2e.scenarios.workplace import Server, Workplace, held
 from forking import run_to_end
 from in_process import run
 from installed import ROOT
 from jsonschema import Draft202012Validator
-
-from synapse_apply import Invocation, open_state
-from synapse_apply.emulator.core.store import KINDS, ObjectQuery
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Intent
-from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 VALIDATOR = Draft202012Validator(
@@ -55,8 +50,11 @@ def test_it_changes_nothing(applied: Site) -> None:
     def files() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in applied.root.rglob("*") if p.is_file()}
 
-    def objects() -> list[int]:
-        return [applied.server.backend.store.count(kind, ObjectQuery()) for kind in KINDS]
+    def objects() -> dict[str, int]:
+        counts: dict[str, int] = Server(applied.server.url, TOKEN).call("GET", "_emulator/state/")[
+            "counts"
+        ]
+        return counts
 
     before = files(), objects()
     applied.run("doctor")
@@ -261,11 +259,8 @@ def test_a_state_that_another_run_holds(applied: Site) -> None:
 
 def test_a_call_of_unknown_outcome(applied: Site) -> None:
     """It is a warning that names the call and when it was sent."""
-    intent = Intent("1", "plan-1", Address("storage", "more"), "create", "v1", "name=More",
-                    sent_at="2026-01-02T03:04:05Z")  # fmt: skip
-    where = Invocation(applied.root, environ=applied.environ)
-    with open_state(where) as context, context.lock_state_of_own_project("apply"):
-        context.store.open_intent_and_use_up_its_approvals(intent)
+    with held(Workplace(applied.root, applied.environ)) as store:
+        announce_create(store, "storage/more", sent_at="2026-01-02T03:04:05Z")
     found = applied.look()
     assert found.odd == ["calls"]
     assert "create of storage/more (sent 2026-01-02T03:04:05Z)" in found.text("calls")
@@ -280,36 +275,6 @@ def test_calls_that_only_a_file_knows(applied: Site) -> None:
     assert f"`synapse-apply state record {file} -t prod`" in found.text("calls")
     file.rename(file.with_name(f"unrecorded-prod-eu-{PLAN}.jsonl"))
     assert applied.look().odd == []
-
-
-def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> None:
-    """Where the project's own disk was full: those of this state alone, there and at a plan."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    applied.environ["TMPDIR"] = str(shared)
-    intent = Intent("1", PLAN, Address("storage", "more"), "create", "v1", "name=More")
-    with open_state(Invocation(applied.root, environ=applied.environ)) as context:
-        ended = (
-            intent,
-            None,
-            context.actor.build_audit_entry(intent, "done", moment="2026-01-02T03:04:05Z"),
-        )
-        whose = ("prod", context.store.read_lineage(), PLAN)
-        ours = RecoveryJournal(
-            [shared], *whose, context.state_keys
-        ).append_call_durably_and_return_path_or_empty(*ended)
-    RecoveryJournal(
-        [shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")
-    ).append_call_durably_and_return_path_or_empty(*ended)
-    found = applied.look()
-    assert found.odd == ["calls"]
-    assert f"`synapse-apply state record {ours} -t prod`" in found.text("calls")
-    assert "state record" in applied.run("plan", 0).stdout
-
-    Path(ours).unlink()
-    RecoveryJournal([shared], *whose).append_call_durably_and_return_path_or_empty(*ended)
-    assert "is not signed with the state key" in applied.look().text("calls")
-    assert "state record" not in applied.run("plan", 0).stdout
 
 
 def test_bad_manifests_hide_nothing(applied: Site) -> None:
