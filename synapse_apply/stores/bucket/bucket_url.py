@@ -656,9 +656,11 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
 }
 # What the folder of a bucket calls answers that are longer than it reads.
 TOO_MANY_BYTES, TOO_MANY_NAMES = "answer: too many bytes", "answer: too many names"
+TOO_LARGE_ANSWER = "answer: too large"
 # Of a failure without a status, by the first mark in its text: the rule, and what is said.
 _RULES_BY_MARK = (
     (TOO_MANY_BYTES, ("too much", "its objects have more than 512 MiB")),
+    (TOO_LARGE_ANSWER, ("too much", "one answer takes more than 2 GiB of memory")),
     (TOO_MANY_NAMES, ("too much", "it lists more than 1,000,000 objects, or 128 MiB of names")),
     ("BareRedirect", ("region", "the store answered that the bucket is at another place")),
     ("InvalidMessage", ("foreign", "the server does not speak TLS")),

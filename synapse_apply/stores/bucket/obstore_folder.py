@@ -1,20 +1,23 @@
 """One folder of a bucket, by obstore: each operation ends in time, and no failure shows a secret.
 
 Requests run in the threads of a pool, so that an operation can be given up after its deadline and
-Ctrl-C does not wait for it.
+Ctrl-C does not wait for it. Each has an event loop: only what is awaited can be given up amid an
+answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -27,6 +30,7 @@ from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import (
     OPERATION_SECONDS,
     PAGE_IN_PLACE_OF_OBJECT,
+    TOO_LARGE_ANSWER,
     TOO_MANY_BYTES,
     TOO_MANY_NAMES,
     BucketFailure,
@@ -55,6 +59,9 @@ _MOST_SPACES = 1024
 # names. The time-out of an operation allows far fewer names of ours than that.
 MOST_BYTES, MOST_NAMES, _MOST_NAME_BYTES = 512 * 1024**2, 1_000_000, 128 * 1024**2
 _CHUNK_BYTES = 1024**2
+# A page of a list, and an error, stand whole in memory, more than once, before obstore tells of
+# them. So far may this process grow meanwhile.
+MOST_GROWTH, _WATCH_SECONDS = 2 * 1024**3, 0.1
 # What obstore raises; FileNotFoundError is an OSError, a deadline's TimeoutError is one, too.
 _FAILURES = (BaseError, OSError, ValueError)
 
@@ -89,6 +96,26 @@ def _require_below(size: int, limit: int, mark: str) -> None:
         raise ValueError(mark)
 
 
+async def _stop_if_memory_grows(operation: Coroutine[Any, Any, T]) -> T:
+    """The result of an operation; ValueError where an answer is larger than any may be."""
+    limit, task = _read_resident_bytes() + MOST_GROWTH, asyncio.ensure_future(operation)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_WATCH_SECONDS)
+            _require_below(_read_resident_bytes(), limit, TOO_LARGE_ANSWER)
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _read_resident_bytes() -> int:
+    """How much memory this process has, 0 where the system does not say so in /proc."""
+    with suppress(OSError, ValueError, IndexError):
+        words = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 class ObstoreFolder:
     """An ObjectFolder (stores/chain/link_format.py, which documents its methods).
 
@@ -119,8 +146,8 @@ class ObstoreFolder:
         return self._location.display_url
 
     def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
-        def put() -> bool:
-            obstore.put(self._store, name, content, mode="create", use_multipart=False)
+        async def put() -> bool:
+            await obstore.put_async(self._store, name, content, mode="create", use_multipart=False)
             return True
 
         outcome = self._run_or_return_failure(put)
@@ -136,11 +163,11 @@ class ObstoreFolder:
     def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         sizes: list[int] = []
 
-        def get(name: str) -> bytes:
-            result = obstore.get(self._store, name)
+        async def get(name: str) -> bytes:
+            result = await obstore.get_async(self._store, name)
             _require_below(result.meta["size"], MOST_BYTES, TOO_MANY_BYTES)
             chunks = []
-            for chunk in result.stream(_CHUNK_BYTES):
+            async for chunk in result.stream(_CHUNK_BYTES):
                 chunks.append(bytes(chunk))
                 sizes.append(len(chunk))
                 _require_below(sum(sizes), MOST_BYTES, TOO_MANY_BYTES)
@@ -154,7 +181,7 @@ class ObstoreFolder:
                 self._require_object(get)
         return [None if isinstance(outcome, BucketFailure) else outcome for outcome in outcomes]
 
-    def _require_object(self, get: Callable[[str], bytes]) -> None:
+    def _require_object(self, get: Callable[[str], Coroutine[Any, Any, bytes]]) -> None:
         """StateError where the server has a page for an object that nobody made."""
         outcome = self._run_or_return_failure(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
         failure = outcome if isinstance(outcome, BucketFailure) else PAGE_IN_PLACE_OF_OBJECT
@@ -173,12 +200,10 @@ class ObstoreFolder:
                 _require_below(size, _MOST_NAME_BYTES, TOO_MANY_NAMES)
             return metas
 
-        def list_within_deadline() -> list[ObjectMeta]:
-            # Who exits waits for this thread. Pages without objects yield no chunk: only what is
-            # awaited can be given up between them.
-            return asyncio.run(asyncio.wait_for(list_folder(), self._deadline))
-
-        outcome = self._run_or_return_failure(list_within_deadline)
+        # Who exits waits for this thread. Pages without objects yield no chunk.
+        outcome = self._run_or_return_failure(
+            lambda: asyncio.wait_for(list_folder(), self._deadline)
+        )
         if isinstance(outcome, BucketFailure):
             raise self._build_error(outcome, "Listing")
         for meta in outcome:
@@ -198,10 +223,10 @@ class ObstoreFolder:
         return iter(sorted(infos, key=lambda info: info.name))
 
     def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
-        def delete(name: str) -> None:
+        async def delete(name: str) -> None:
             # Azure calls it an error that there is none.
             with suppress(FileNotFoundError):
-                obstore.delete(self._store, name)
+                await obstore.delete_async(self._store, name)
 
         outcomes = self._for_each(delete, names)
         return sum(isinstance(outcome, BucketFailure) for outcome in outcomes)
@@ -212,19 +237,21 @@ class ObstoreFolder:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def _run_or_return_failure(self, operation: Callable[[], T]) -> T | BucketFailure:
+    def _run_or_return_failure(
+        self, operation: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T | BucketFailure:
         """Carry out an operation before the deadline; what it failed with is returned."""
         (outcome,) = self._for_each(lambda _: operation(), [""])
         return outcome
 
     def _for_each(
-        self, operation: Callable[[str], T], names: Sequence[str]
+        self, operation: Callable[[str], Coroutine[Any, Any, T]], names: Sequence[str]
     ) -> list[T | BucketFailure]:
         """The same for each name, some side by side; the results are in the order of the names."""
 
         def attempt(name: str) -> T | BucketFailure:
             try:
-                return operation(name)
+                return asyncio.run(_stop_if_memory_grows(operation(name)))
             except _FAILURES as problem:
                 return parse_client_exception(problem)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,7 +25,10 @@ KEY = """<Contents><Key>prod/links/{:012}</Key><LastModified>2026-12-01T00:00:00
 
 
 class Endless(BaseHTTPRequestHandler):
-    """Lists page after page, each `empty` or full; an object has as many MiB as `how` says."""
+    """Lists page after page, each `empty` or full; an object has as many MiB as `how` says.
+
+    Where `how` is `fat`, a page has a GiB of white space, and so has what refuses a write.
+    """
 
     how = ""
     sent = 0
@@ -34,21 +38,35 @@ class Endless(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        if "list-type" in urlsplit(self.path).query:
+        if self.how == "fat":
+            self._send_fat(200)
+        elif "list-type" in urlsplit(self.path).query:
             page = int(dict(parse_qsl(self.path)).get("continuation-token", "0"))
             Endless.pages += 1
             count = 0 if self.how == "empty" else 1000
             keys = "".join(KEY.format(page * 1000 + number) for number in range(count))
             self._begin(len(body := PAGE.format(page + 1, keys).encode()))
             self.wfile.write(body)
-            return
-        self._begin(int(self.how) * 1024**2)
-        for _ in range(int(self.how)):
-            self.wfile.write(b"x" * 1024**2)
+        else:
+            self._begin(int(self.how) * 1024**2)
+            self._send(int(self.how), b"x")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send_fat(403)
+
+    def _send_fat(self, status: int) -> None:
+        self._begin(1024**3, status)
+        with suppress(OSError):
+            self._send(1024, b" ")
+
+    def _send(self, count: int, letter: bytes) -> None:
+        for _ in range(count):
+            self.wfile.write(letter * 1024**2)
             Endless.sent += 1
 
-    def _begin(self, length: int) -> None:
-        self.send_response(200)
+    def _begin(self, length: int, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(length))
         self.send_header("ETag", '"x"')
         self.send_header("Last-Modified", "Tue, 01 Dec 2026 00:00:00 GMT")
@@ -120,3 +138,17 @@ def test_a_list_that_takes_too_long_does_not_go_on(open_endless: Open, how: str)
             return Endless.pages == pages
 
         wait_until(is_quiet, 30, "the end of the list")
+
+
+def test_a_fat_answer_is_given_up_while_it_comes(
+    open_endless: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore keeps a page, and a refusal, whole: memory tells of it first."""
+    monkeypatch.setattr(obstore_folder, "MOST_GROWTH", 64 * 1024**2)
+    with echoing(Endless, "fat") as endpoint:
+        folder = open_endless(endpoint)
+        assert "one answer takes more than 2 GiB" in refusal(lambda: folder.list_objects("links/"))
+        assert 0 < Endless.sent < 1000
+        # Whether it was carried out is found out.
+        assert not folder.try_put_if_absent_and_tell_if_certain("links/1", b"x")
+        assert 0 < Endless.sent < 2000
