@@ -300,6 +300,8 @@ class TargetProgress(Enum):
 END_OF_PAUSE = "the end of a pause"
 END_OF_ROLLBACK = "the end of a rollback"
 END_OF_BRAKE = "the end of a brake"
+# In `due_detail` of a target in mode observe that a person has asked to apply, for one check.
+APPLY_NOW = "apply now"
 
 
 class RunCause(Enum):
@@ -477,6 +479,11 @@ class TargetRow:
     rollback: Rollback | None = None
     restored: tuple[RestoredField, ...] = ()
     live_digest: str = ""
+
+    @property
+    def is_applied_now(self) -> bool:
+        """Whether a person has asked for an apply in mode observe, which the next check is for."""
+        return self.due_cause is RunCause.APPROVED and self.due_detail == APPLY_NOW
 
     @property
     def is_live(self) -> bool:

@@ -84,6 +84,15 @@ APPROVE = Verb(
     "Approved {rows} of {target} as {who}.",
     ("rows",),
 )
+APPLY_NOW = Verb(
+    "apply",
+    Subject.TARGET,
+    Right.APPROVE,
+    "apply now",
+    "The controller applies the rows now, if a new check still finds them.",
+    "The controller applies {rows} of {target} for {who}.",
+    ("rows",),
+)
 REJECT = Verb(
     "reject",
     Subject.TARGET,
@@ -145,5 +154,5 @@ ROLL_BACK = Verb(
     "{target} is rolled back to {commit}.",
     ("plan", "reason", "revision"),
 )
-OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, REJECT, ROLL_BACK)
+OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, APPLY_NOW, REJECT, ROLL_BACK)
 OF_ROLLOUTS = (APPROVE_WAVE, RESUME_ROLLOUT, SKIP_WAVE, ABORT_ROLLOUT)

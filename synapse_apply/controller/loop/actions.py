@@ -9,7 +9,13 @@ from fnmatch import fnmatchcase
 
 from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.brakes import describe_brakes, release_brakes
-from synapse_apply.controller.loop.deciding import find_strictest_rule, find_target_rule
+from synapse_apply.controller.loop.deciding import (
+    end_approval,
+    find_strictest_rule,
+    find_target_rule,
+    list_pauses_and_abort,
+    list_rows_to_apply,
+)
 from synapse_apply.controller.loop.hourly import (
     make_targets_due_soon,
     queue_pause_messages,
@@ -28,6 +34,7 @@ from synapse_apply.controller.outbox.messages import format_utc_time
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
+    APPLY_NOW,
     END_OF_PAUSE,
     ApprovalRow,
     HoldRow,
@@ -44,13 +51,18 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules import rollouts
 from synapse_apply.controller.rules.access import (
     add_approved_rows,
+    build_apply_terms,
     count_approvals_of_row,
     is_approval_stale,
     is_author,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.judging import build_rejected_hold, is_moved_row
-from synapse_apply.controller.rules.permits import is_pause_active, longest_active_pause
+from synapse_apply.controller.rules.permits import (
+    find_apply_block,
+    is_pause_active,
+    longest_active_pause,
+)
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Verb
@@ -233,15 +245,7 @@ class PeopleActions:
         observe, and for an author where that counts.
         """
         parts = self._parts
-        # Not in the transaction, in which others wait.
-        known_row, known_rule = (
-            parts.store.find_target(name),
-            find_strictest_rule(parts, name),
-        )
-        if known_row is not None and known_rule is not None and known_rule.not_author:
-            with suppress(SourceUnavailable):
-                parts.fetch_wanted_commit(known_row)
-            parts.authors_to_apply(known_row)
+        self._read_counting_authors(name)
         with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._present_target(name)
@@ -262,15 +266,7 @@ class PeopleActions:
                     and not is_approval_stale(approval, now)
                     for approval in approvals
                 ):
-                    approval = ApprovalRow(
-                        parts.make_id(),
-                        name,
-                        hold.row_digest,
-                        hold.held_row.row,
-                        who,
-                        now,
-                        groups=tuple(groups),
-                    )
+                    approval = self._approve(hold, who, now, groups)
                     writer.put_approval(approval)
                     approvals.append(approval)
             self._append_audit_and_log(
@@ -295,6 +291,59 @@ class PeopleActions:
                 self._put_target_due_now(writer, row, RunCause.APPROVED)
         self._mark_changed([name])
 
+    def apply_now_or_refuse(
+        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+    ) -> None:
+        """Apply rows of a target in mode observe, once: those that its page shows, and no others.
+
+        Refused where one is not in the newest plan, or something keeps the target from being
+        applied now; the rest as `approve_rows_or_refuse`. Who asks again before the check asks for
+        these rows in place of the earlier ones.
+        """
+        parts = self._parts
+        self._read_counting_authors(name)
+        with parts.write() as writer:
+            now, row = parts.clock.read_wall(), self._present_target(name)
+            rule = find_strictest_rule(parts, name)
+            if rule is None or rule.mode is not Mode.OBSERVE or rule.stricter_by:
+                raise ActionRefused.from_summary(
+                    "Only a target in mode observe is applied on request",
+                    f"The rules of {name} say otherwise.",
+                    "Approve its rows, or check it now.",
+                )
+            if row.begun_apply is not None:
+                raise ActionRefused.from_summary(
+                    "The controller is applying the target", hint="Wait for the result."
+                )
+            block = find_apply_block(rule, list_pauses_and_abort(parts, name), name, now)
+            if block is not None:
+                raise ActionRefused.from_summary(
+                    "The controller may not apply the target now", f"{name} is {block.phrase}."
+                )
+            holds = self._require_holds(name, row_digests, list_rows_to_apply(parts.store, row))
+            for hold in holds:
+                _require_approvable(hold)
+            authors, access = self._counting_authors(who, row, rule), parts.settings.access
+            for old in parts.store.list_approvals(name):
+                if not (old.used_at or is_moved_row(old.row)):
+                    end_approval(parts, writer, old, "another apply was asked for", now)
+            given = [self._approve(hold, who, now, groups) for hold in holds]
+            acting = replace(rule, mode=Mode.APPROVE)
+            terms = build_apply_terms(acting, given, now=now, access=access, authors=authors)
+            if terms.approvals.keys() != {hold.row_digest for hold in holds}:
+                raise ActionRefused.from_summary(
+                    "One approval is not enough",
+                    f"The rule of {name} needs the approvals of several people.",
+                    "Set `mode: approve` for it in controller.yaml.",
+                )
+            for approval in given:
+                writer.put_approval(approval)
+            self._put_target_due_now(writer, row, RunCause.APPROVED, APPLY_NOW)
+            self._append_audit_and_log(
+                writer, who, verbs.APPLY_NOW, str(name), _describe_holds(holds)
+            )
+        self._mark_changed([name])
+
     def reject_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
     ) -> None:
@@ -317,8 +366,16 @@ class PeopleActions:
             self._append_audit_and_log(writer, who, verbs.REJECT, str(name), detail)
         self._mark_changed([name])
 
-    def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
-        writer.put(replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause))
+    def _approve(self, hold: HoldRow, who: str, now: float, groups: Sequence[str]) -> ApprovalRow:
+        approval_id, row = self._parts.make_id(), hold.held_row.row
+        digest, names = hold.row_digest, tuple(groups)
+        return ApprovalRow(approval_id, hold.target, digest, row, who, now, groups=names)
+
+    def _put_target_due_now(
+        self, writer: StoreWriter, row: TargetRow, cause: RunCause, detail: str = ""
+    ) -> None:
+        now = self._parts.clock.read_wall()
+        writer.put(replace(row, due_at=now, due_cause=cause, due_detail=detail))
 
     def _append_audit_and_log(
         self, writer: StoreWriter, who: str, verb: Verb | str, subject: str, detail: str = ""
@@ -401,6 +458,15 @@ class PeopleActions:
                 "Review the current rows, then decide.",
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
+
+    def _read_counting_authors(self, name: TargetName) -> None:
+        """Ask Git for the authors that count before the transaction, in which others wait."""
+        parts = self._parts
+        row, rule = parts.store.find_target(name), find_strictest_rule(parts, name)
+        if row is not None and rule is not None and rule.not_author:
+            with suppress(SourceUnavailable):
+                parts.fetch_wanted_commit(row)
+            parts.authors_to_apply(row)
 
     def _counting_authors(self, who: str, row: TargetRow, rule: TargetRule) -> tuple[str, ...]:
         """The authors of what would be applied, () where they do not count; refused for one."""

@@ -109,6 +109,8 @@ class RunRecord:
         writer.put(after)
         writer.mark_approvals_used(self._result.used_approvals, run.id, run.ended_at)
         self._end_approvals(writer, last)
+        if looked.is_applied_now or self._decision.rule.mode is Mode.OBSERVE:
+            self._end_approvals_of_now(writer)
         calls = run_row.calls
         if run.verb is RunVerb.APPLY:
             detail = f"run {run.id} of {run_row.commit}: {run_row.outcome.value}"
@@ -257,6 +259,19 @@ class RunRecord:
                 is_lost = approval.who in lost
                 why = "an apply that was cut short may have used it" if is_lost else "gone"
                 end_approval(parts, writer, approval, why, now)
+
+    def _end_approvals_of_now(self, writer: StoreWriter) -> None:
+        """Delete what an apply of now has left: in mode observe no approval waits.
+
+        Also where something else made it due since, so that the check was not for that apply.
+        """
+        parts, looked = self._parts, self._looked
+        for approval in parts.store.list_approvals(looked.name):
+            is_used = approval.used_at or approval.id in self._result.used_approvals
+            is_later = approval.approved_at > looked.due_at
+            if not (is_used or is_later or is_moved_row(approval.row)):
+                why = "the apply that it was for has ended"
+                end_approval(parts, writer, approval, why, self._run.ended_at)
 
     def _wake_waiting(self, writer: StoreWriter) -> None:
         """Have targets of the source due at once that wait for a verification in this one.

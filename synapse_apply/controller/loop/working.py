@@ -19,8 +19,10 @@ from synapse_apply.controller.loop.claiming import (
 from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
+    find_acting_rule,
     find_approvals_and_authors,
     find_strictest_rule,
+    in_own_mode,
     judge_begun,
     judge_now,
     list_pauses_and_abort,
@@ -76,10 +78,11 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     look, decision = parts.ask_until_store_answers(
         lambda: settle_owners(parts, claimed, bound, judged)
     )
-    assessment = assess_look(
-        look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
-    )
-    record_look = RunRecord(parts, claimed, look, decision, assessment).write
+    cause = claimed.row.due_cause
+    assessment = assess_look(look.result, decision.judgement, decision.rule, decision.block, cause)
+    own = parts.ask_until_store_answers(lambda: in_own_mode(parts, claimed.row, decision))
+    shown = assess_look(look.result, own.judgement, own.rule, own.block, cause)
+    record_look = RunRecord(parts, claimed, look, own, shown).write
     if not assessment.is_apply_next or look.result.held_up_by_run:
         parts.ask_until_store_answers(record_look)
     elif parts.is_stopping:
@@ -147,7 +150,9 @@ def _apply_and_record(
         return
     counts.add_run(run.verb, run.result.outcome, run.seconds)
     rows = run.result.rows
-    after = parts.ask_until_store_answers(lambda: judge_begun(parts, claimed.row, rows, decision))
+    after = parts.ask_until_store_answers(
+        lambda: in_own_mode(parts, claimed.row, judge_begun(parts, claimed.row, rows, decision))
+    )
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
         result = replace(
@@ -239,7 +244,7 @@ class PermitReader:
         parts, looked = self._parts, self._claimed.row
         row = parts.store.find_target(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
-        rule = find_strictest_rule(parts, looked.name)
+        rule = find_acting_rule(parts, looked)
         permit = compute_permit(
             looked.name,
             rule,

@@ -140,7 +140,7 @@ CAUSE_PHRASES = {
     RunCause.APPLIED: "an apply",
 }
 MODE_PHRASES = {
-    Mode.OBSERVE: "observe (applies nothing)",
+    Mode.OBSERVE: "observe (applies nothing by itself)",
     Mode.AUTO: "auto (applies what its rule allows)",
     Mode.APPROVE: "approve (applies what people approve)",
 }

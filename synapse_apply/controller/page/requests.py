@@ -302,6 +302,8 @@ def carry_out(action: Action, visitor: Visitor) -> PlannedRollback | None:
                 people.resume_scope_or_refuse(who, action.scope)
             case verbs.APPROVE:
                 people.approve_rows_or_refuse(who, target, digests, visitor.groups)
+            case verbs.APPLY_NOW:
+                people.apply_now_or_refuse(who, target, digests, visitor.groups)
             case verbs.REJECT:
                 people.reject_rows_or_refuse(who, target, digests, reason)
             case verbs.ROLL_BACK:

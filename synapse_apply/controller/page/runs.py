@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from synapse_apply.controller import verbs
+from synapse_apply.controller.loop.deciding import list_rows_to_apply
 from synapse_apply.controller.loop.rollbacks import PlannedRollback
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.page.rollout_views import find_membership, rollouts_of_revision
@@ -203,8 +204,10 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     target = visitor.store.find_target(name) or TargetRow(name)
     after = visitor.settings.defaults.brake.after
     restored = [one for one in target.restored if one.count >= after]
-    holds = list_decidable_rows(visitor, name)
-    held = HeldRows(visitor, name)
+    holds, held = list_decidable_rows(visitor, name), HeldRows(visitor, name)
+    is_apply = Right.APPROVE in rights and not holds and _is_applied_on_request(target, held.rule)
+    if is_apply:
+        holds = [*list_rows_to_apply(visitor.store, target)]
     windows = held.rule.windows if held.rule else ()
     return {
         "rule": held.rule,
@@ -213,6 +216,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         "can_approve": Right.APPROVE in rights,
         "held_rows": held.views(holds[:MAX_SHOWN_HOLDS]),
         "held_count": len(holds),
+        "is_apply": is_apply,
         "pauses": [
             {"pause": pause, "can_end": can_pause and visitor.can_pause_scope(pause.scope)}
             for pause in pauses
@@ -229,6 +233,11 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         "worth": held.doubt_of_own_approval(),
         "notice": visitor.read_own_notice(verbs.OF_TARGETS),
     }
+
+
+def _is_applied_on_request(target: TargetRow, rule: TargetRule | None) -> bool:
+    is_observed = rule is not None and rule.mode is Mode.OBSERVE and not rule.stricter_by
+    return is_observed and not (target.is_gone or target.is_applied_now or target.begun_apply)
 
 
 REASON_PHRASES = {

@@ -71,7 +71,7 @@ TEXTS = [
 ]
 NUMBER = r"[0-9]+(\.[0-9]+)?"
 FORM_PATH = (
-    r"/targets/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+/(reconcile|pause|resume|approve|reject)"
+    r"/targets/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+/(reconcile|pause|resume|approve|apply|reject)"
     r"|/rollouts/[A-Za-z0-9._~%\-]+(/(approve|resume|skip|abort))?"
 )
 
