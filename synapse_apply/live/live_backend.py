@@ -50,10 +50,7 @@ class LiveBackend(TargetSession):
         with suppress(SynapseApplyError, OSError):
             desired = self.manifests_alone.desired
         records, intents = (state.records, state.calls) if state else ({}, ())
-        marks = with_named_secrets(
-            of_kinds, self.catalogue, self.target.api, desired, records, intents
-        )
-        return marks if self.store.is_verified else with_free_form_secret(marks, self.catalogue)
+        return with_named_secrets(self, of_kinds, desired, records, intents)
 
     def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""

@@ -36,6 +36,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
     is_map,
 )
+from synapse_apply.workspace.target_session import TargetSession
 
 _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[FieldPath] = frozenset()
@@ -54,17 +55,18 @@ def list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
 # pin shows a live value. Plain values declared at such a place are wrapped before anything is
 # compared; the state stays as it is until the next apply.
 def with_named_secrets(
+    session: TargetSession,
     marks: SecretMarks,
-    catalogue: Catalogue,
-    versions: Mapping[str, str],
     desired: Mapping[Address, Desired],
     records: Mapping[Address, Record],
-    intents: Iterable[Intent] = (),
+    intents: Iterable[Intent],
 ) -> SecretMarks:
     """The marks with the secret fields of single objects.
 
-    `versions` says which API version the ids in manifests are of.
+    Every free-form field is where the state is not verified, since whoever wrote it may have left
+    a secret out.
     """
+    catalogue = session.catalogue
     by_address: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
     by_id: dict[tuple[str, str, str], frozenset[FieldPath]] = defaultdict(frozenset)
     by_key: dict[tuple[str, str], frozenset[FieldPath]] = defaultdict(frozenset)
@@ -89,16 +91,16 @@ def with_named_secrets(
         if kind is None or not named:
             continue
         key = kind.derive_natural_key(resource.spec, {})
-        api = kind.select_newest_binding(versions).api
+        api = kind.select_newest_binding(session.target.api).api
         add_paths(address, api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
             add_paths(address, record.api, record.remote_id, record.natural_key, named)
         if not key:
             anywhere[address.kind] |= named
-    if not by_address:
-        return marks
-    return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
+    if by_address:
+        marks = replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
+    return marks if session.store.is_verified else with_free_form_secret(marks, catalogue)
 
 
 def with_free_form_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:

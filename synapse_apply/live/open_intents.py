@@ -14,7 +14,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
+from synapse_apply.live.named_secrets import with_named_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -49,22 +49,11 @@ def live_reader_of_state(session: TargetSession, state: State) -> LiveReader:
 
 
 def build_known_marks(
-    context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
+    session: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
-    """Which fields are secret, those of single objects included.
-
-    Every free-form field is where the state is not verified, since whoever wrote it may have left
-    a secret out.
-    """
-    marks = with_named_secrets(
-        context.declared_target.manifests.marks,
-        context.catalogue,
-        context.target.api,
-        context.desired,
-        records,
-        intents,
-    )
-    return marks if context.store.is_verified else with_free_form_secret(marks, context.catalogue)
+    """Which fields are secret, those of single objects included."""
+    marks = session.declared_target.manifests.marks
+    return with_named_secrets(session, marks, session.desired, records, intents)
 
 
 def look_up_outcomes(

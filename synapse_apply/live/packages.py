@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.live.live_reader import LiveReader
@@ -36,6 +35,7 @@ from synapse_apply.model.values import Reference
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 from synapse_apply.planning.policy import series_rules
+from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -143,15 +143,14 @@ def with_file_diffs(
     plan: Plan,
     resources: Mapping[Address, ResourceState],
     iter_sources: IterOriginSources,
-    root: Path,
-    allow_files: tuple[str, ...] = (),
+    declared: OfflineTarget,
 ) -> Plan:
     """The plan with the files that each new release replaces, in the extras of its change.
 
     Lines are shown only where the bytes of both sides are available: those of the older side must
     have the recorded digest.
     """
-    replacements = _Replacements(resources.values(), iter_sources, root, allow_files)
+    replacements = _Replacements(resources.values(), iter_sources, declared)
     changes = []
     for change in plan.changes:
         resource = resources.get(change.address)
@@ -191,12 +190,10 @@ class _Replacements:
         self,
         resources: Iterable[ResourceState],
         iter_sources: IterOriginSources,
-        root: Path,
-        allow_files: tuple[str, ...],
+        declared: OfflineTarget,
     ) -> None:
         self._iter_sources = iter_sources
-        self._root = root
-        self._allow_files = allow_files
+        self._declared = declared
         self._records: dict[SeriesKey, list[Record]] = {}
         for resource in resources:
             record = resource.record
@@ -274,9 +271,10 @@ class _Replacements:
         from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
 
         contents: dict[str, bytes] = {}
+        root, allow_files = self._declared.project.root, self._declared.target.allow_files
         with (
             suppress(InputError, UnreadableError, OSError),
-            SourceFiles(source, self._root, self._allow_files).open() as opened_source,
+            SourceFiles(source, root, allow_files).open() as opened_source,
         ):
             entries = {entry.path: entry for entry in opened_source.entries}
             for path in paths:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from synapse_apply.applying.records import flatten_live
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.manifests.decode.loading import FileCache, load_manifests
-from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.errors import SynapseApplyError
@@ -24,7 +23,6 @@ from synapse_apply.model.packages import (
     PackageFlaw,
     iter_limited_flaws,
 )
-from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired
@@ -140,13 +138,9 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _project_document(self) -> WrittenDocument | None:
-        from synapse_apply.manifests.rewriting import WrittenDocument
+        from synapse_apply.manifests.rewriting import read_project_document
 
-        file = self._session.project.file
-        if file is None:
-            return None
-        name = shown_path(file)
-        return WrittenDocument(file, name, 0, read_documents(file.read_bytes(), name).documents[0])
+        return read_project_document(self._session.project)
 
 
 def find_declared_elsewhere(

@@ -16,7 +16,7 @@ from synapse_apply.manifests.decode.loading import FileCache
 from synapse_apply.manifests.decode.variables import Overlay
 from synapse_apply.manifests.files import ManifestPaths, format_display_path
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
-from synapse_apply.manifests.yaml.reader import Document
+from synapse_apply.manifests.yaml.reader import Document, read_documents
 from synapse_apply.model.address import has_wildcard
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -27,7 +27,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.phrases import format_field_path, shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent
@@ -78,6 +78,14 @@ def readable_documents(
         reading = file_cache.read(file, format_display_path(file, str(Path.cwd())))
         for index, document in enumerate(reading.documents):
             yield WrittenDocument(file, document.source.file, index, document)
+
+
+def read_project_document(project: Project) -> WrittenDocument | None:
+    """The document of the project file; None where there is no such file."""
+    if (file := project.file) is None:
+        return None
+    name = shown_path(file)
+    return WrittenDocument(file, name, 0, read_documents(file.read_bytes(), name).documents[0])
 
 
 _VARIABLE_PATTERN = re.compile(r"\$\{var\.([^}]*)\}")

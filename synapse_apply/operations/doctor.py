@@ -62,7 +62,6 @@ from synapse_apply.workspace.environment import normalize_base_url, require_allo
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.own_folder import has_own_folder, is_own_folder_ignored
 from synapse_apply.workspace.recovery_journal import Journals
-from synapse_apply.workspace.state_access import bucket_folder
 from synapse_apply.workspace.state_project import project_findings
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -617,10 +616,8 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
 
     One object is made for it, and deleted.
     """
-    project, target, _ = parts.project, parts.target, parts.store
-    environ = parts.session.invocation.environ
-    url = state_access.resolve_state_url(target.state.url, project, environ)
-    with bucket_folder(url, project, target, environ) as folder:
+    target, _ = parts.target, parts.store
+    with state_access.bucket_folder(parts.session, target.state.url) as folder:
         if folder is None:
             return
         count = count_prunable_objects(folder)

@@ -218,13 +218,8 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
 
-    final_plan = with_file_diffs(
-        replace(draft_plan, changes=changes),
-        resources,
-        iter_base_source,
-        comparison.project.root,
-        comparison.target.allow_files,
-    )
+    draft_plan = replace(draft_plan, changes=changes)
+    final_plan = with_file_diffs(draft_plan, resources, iter_base_source, comparison)
     return final_plan.with_target(comparison.typed_target)
 
 

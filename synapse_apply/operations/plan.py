@@ -116,8 +116,7 @@ def plan(
         )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
-    root, allow_files = session.project.root, session.target.allow_files
-    plan = with_file_diffs(plan, resources, origin_sources_of(session), root, allow_files)
+    plan = with_file_diffs(plan, resources, origin_sources_of(session), session)
     # Commands that are told do no more than this one: they have its options.
     where = session.invocation
     ref = [] if where.without_checkout else [where.as_of]

@@ -493,7 +493,7 @@ class TargetState(PartOfTarget):
         """
         with self._connection.state_alone() as session:
             environ = session.invocation.environ
-            state_access.require_usable_bucket(url, session.project, session.target, environ)
+            state_access.require_usable_bucket(session, url)
             # In such a store nothing unsigned is believed.
             location = state_access.resolve_state_url(url, session.project, environ)
             if is_bucket_url(location) or is_git_url(location):
@@ -855,9 +855,7 @@ def create_empty_state_and_missing_key(
                 "Leave out --key-file.",
             )
         if session.invocation.without_checkout:
-            state_access.require_state_elsewhere(
-                session.project, target, session.invocation.environ
-            )
+            state_access.require_state_elsewhere(session)
         create_store(NO_SHARED_IDS)
         session.reload_state_keys(create=True)
         return created
@@ -868,9 +866,7 @@ def create_empty_state_and_missing_key(
         )
         raise fault("exists", store.where)
     _require_unseen_place(session, lineage)
-    state_access.require_usable_bucket(
-        target.state.url, session.project, target, session.invocation.environ
-    )
+    state_access.require_usable_bucket(session, target.state.url)
     hint = Text(
         "Get the key from its owner. To create one: ",
         Command("state init --key-file PATH", target=target.name),

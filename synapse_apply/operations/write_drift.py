@@ -21,7 +21,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.phrases import format_field_path, shown_path, suggest_words
+from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.resource import Desired
@@ -298,13 +298,7 @@ class _ProjectEditor:
             any(one.position == resource.position for one in manifests.desired.values())
             for manifests in self.manifests_by_target.values()
         )
-        file = self.project.file
-        project_document = None
-        if file is not None:
-            name = shown_path(file)
-            project_document = rewriting.WrittenDocument(
-                file, name, 0, read_documents(file.read_bytes(), name).documents[0]
-            )
+        project_document = rewriting.read_project_document(self.project)
         return rewriting.FieldOrigins(
             self.target, resource, document, project_document, readers > 1
         )

@@ -34,7 +34,6 @@ from synapse_apply.workspace.environment import (
     require_allowed_host,
     require_host_of_credentials,
 )
-from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.own_folder import SeenPlace, resolve_state_path
 from synapse_apply.workspace.state_key import state_folder
 
@@ -151,23 +150,20 @@ def open_store_at_url(
 
 
 @contextmanager
-def bucket_folder(
-    url: str, project: Project, target: Target, environ: Mapping[str, str]
-) -> Iterator[ObstoreFolder | None]:
+def bucket_folder(session: TargetSession, url: str | SecretRef) -> Iterator[ObstoreFolder | None]:
     """The folder at the URL of a state for the block; None where it is that of no bucket."""
+    project, environ = session.project, session.invocation.environ
+    url = resolve_state_url(url, project, environ)
     if not is_bucket_url(url):
         yield None
         return
-    with closing(_open_folder(url, project, target, environ)) as folder:
+    with closing(_open_folder(url, project, session.target, environ)) as folder:
         yield folder
 
 
-def require_usable_bucket(
-    url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
-) -> None:
+def require_usable_bucket(session: TargetSession, url: str | SecretRef) -> None:
     """StateError where the url of a new state names a bucket that cannot hold one."""
-    url = resolve_state_url(url, project, environ)
-    with bucket_folder(url, project, target, environ) as folder:
+    with bucket_folder(session, url) as folder:
         if folder is not None:
             from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 
@@ -374,9 +370,8 @@ def require_allowed_files(session: TargetSession) -> None:
     project, target, allowed = session.project, session.target, session.invocation.readable_files
     if allowed is None:
         return
-    url = resolve_state_url(target.state.url, project, session.invocation.environ)
     root = project.root.resolve()
-    for path in _iter_local_paths(url, project):
+    for path in _iter_local_paths(session.state_url, project):
         real_path = path.resolve()
         if not real_path.is_relative_to(root) and not allowed.includes(real_path):
             raise StateError.from_summary(
@@ -389,9 +384,9 @@ def require_allowed_files(session: TargetSession) -> None:
             )
 
 
-def require_hosts_of_passwords(project: Project, target: Target, invocation: Invocation) -> None:
+def require_hosts_of_passwords(session: TargetSession) -> None:
     """InputError for a database that may not get the password that another target named first."""
-    url = resolve_state_url(target.state.url, project, invocation.environ)
+    target, invocation, url = session.target, session.invocation, session.state_url
     if not invocation.closed or not is_postgres_url(url):
         return
     # Here, not above: most states are files of this machine.
@@ -409,13 +404,13 @@ def require_hosts_of_passwords(project: Project, target: Target, invocation: Inv
         libpq_parameters(location, check_host=check_host)
 
 
-def require_state_elsewhere(project: Project, target: Target, environ: Mapping[str, str]) -> None:
+def require_state_elsewhere(session: TargetSession) -> None:
     """StateError where a target's state would lie in a checkout, which there is none of.
 
     For a state that does not exist here. One that `state init` makes in somebody's checkout would
     not be seen here either.
     """
-    url = resolve_state_url(target.state.url, project, environ)
+    project, target, url = session.project, session.target, session.state_url
     path = local_path_of(url, project)
     is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
     if not is_local_or_empty_url(url) or not is_in_checkout:

@@ -207,13 +207,19 @@ class TargetSession(OfflineTarget):
             self.project, self.target, self.invocation.environ, self.store_signer
         )
         self._closing.callback(store.close)
-        state_access.require_hosts_of_passwords(self.project, self.target, self.invocation)
+        state_access.require_hosts_of_passwords(self)
         if store.is_shared and not self.target.is_embedded:
             place_id = own_folder.build_place_id(self.project, self.target, store.where)
             self.seen_place = self.last_seen_files.find_place(place_id)
             if self.seen_place is not None:
                 store.require_continuation_in_reads(self.seen_place.bookmark)
         return store
+
+    @property
+    def state_url(self) -> str:
+        """The url of the target's state, which may hold a password; as `resolve_state_url`."""
+        url, environ = self.target.state.url, self.invocation.environ
+        return state_access.resolve_state_url(url, self.project, environ)
 
     @property
     def _shared_place_id(self) -> str:
@@ -454,7 +460,7 @@ class TargetSession(OfflineTarget):
                 self.store_signer.accepts_former_keys = False
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
-            state_access.require_state_elsewhere(project, target, self.invocation.environ)
+            state_access.require_state_elsewhere(self)
         if project.file is None and not (desired or store.exists()):
             paths = [*map(str, self.invocation.paths)]
             raise InputError(nothing_declared_finding(project, "plan", paths))
