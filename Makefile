@@ -38,7 +38,7 @@ $(READY): pyproject.toml constraints.txt
 		--build-constraint constraints.txt --group dev --editable .
 	@touch $(READY)
 
-demo: $(READY) ## Apply the quickstart to the embedded backend, twice
+demo: $(READY) ## Apply the quickstart to the embedded backend
 	@BIN=$(CURDIR)/$(BIN) bash examples/quickstart/demo.sh
 
 RUN_TESTS = $(BIN)/python -m pytest --dist worksteal -n $(JOBS)
