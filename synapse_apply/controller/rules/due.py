@@ -103,10 +103,11 @@ def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:
 
 
 def must_read_back(row: StatusRow, now: float, check_interval: float) -> bool:
-    """Whether a status that shows its end is read back: a minute after, then once an interval."""
-    if row.sent is None or row.sent != row.wished or row.refusal:
-        return False
-    if row.sent.state is StatusState.PENDING or now < row.try_at:
+    """Whether a status is read back: a minute after it was sent, then once an interval.
+
+    A pending one, too: where somebody writes success over it, it lets a commit through a gate.
+    """
+    if row.sent is None or row.sent != row.wished or row.refusal or now < row.try_at:
         return False
     if row.read_at <= row.sent_at:
         return now >= row.sent_at + min(MINUTE, check_interval)

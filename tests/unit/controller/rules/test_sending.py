@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import (
     MessageRow,
@@ -52,17 +54,17 @@ def test_failures_are_tried_again_as_asked_and_a_refusal_never():
     assert not due.must_read_back(refused, 1e9, 3600.0)
 
 
-def test_an_end_is_read_back_after_a_minute_and_every_hour():
+@pytest.mark.parametrize("shown", [PENDING, END], ids=["pending", "end"])
+def test_a_status_is_read_back_after_a_minute_and_every_hour(shown):
     """What somebody else wrote over it is found and sent again."""
-    ended = replace(ROW, wished=END, sent=END, sent_at=100.0)
+    ended = replace(ROW, wished=shown, sent=shown, sent_at=100.0)
     assert not due.must_read_back(ended, 159.0, 3600.0)
     assert due.must_read_back(ended, 160.0, 3600.0)
-    read = due.build_status_after_read(ended, END, 160.0)
+    read = due.build_status_after_read(ended, shown, 160.0)
     assert not due.must_read_back(read, 3759.0, 3600.0)
     assert due.must_read_back(read, 3760.0, 3600.0)
     overwritten = due.build_status_after_read(ended, None, 160.0)
     assert due.is_status_due(overwritten, 161.0, 10.0)
-    assert not due.must_read_back(replace(ROW, sent=PENDING), 1e9, 3600.0)
     unread = due.after_failed_read(ended, FAILED, 160.0, DEFAULTS, 0.5)
     assert not due.must_read_back(unread, 174.0, 3600.0)
     assert due.must_read_back(unread, 175.0, 3600.0)
