@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import Enum
@@ -14,6 +15,7 @@ from synapse_apply.controller.rows import (
     MessageRow,
     RunningJobsSeen,
     RunOutcome,
+    RunVerb,
     StatusRow,
     StatusText,
     TargetCondition,
@@ -124,6 +126,28 @@ class ActionRefused(SynapseApplyError):
     """What somebody asked of the controller is not possible as things are now."""
 
 
+# Of a histogram: the longest duration of each bucket, in seconds; one more has all that is longer.
+DURATION_BOUNDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0)
+
+
+@frozen
+class Durations:
+    """How long runs took: `seconds` in all, and how many of them are in each bucket."""
+
+    seconds: float = 0.0
+    buckets: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS) + 1)
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+    def plus(self, seconds: float) -> Durations:
+        """These, and one run more."""
+        own = bisect_left(DURATION_BOUNDS, seconds)
+        buckets = (count + (number == own) for number, count in enumerate(self.buckets))
+        return Durations(self.seconds + seconds, tuple(buckets))
+
+
 @frozen
 class LoopHealth:
     """How the loop does. Times are in seconds.
@@ -131,18 +155,15 @@ class LoopHealth:
     `round_age` is the time since the last round ended, by a clock that only counts; None before the
     first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
     wall clock is ahead of the forges' `Date`, None where none was seen: that of the forge where it
-    is farthest, and `agreed_offset` where it is nearest, None where not two were seen. The counts
-    and seconds of looks and applies are those since the start of the process. `trouble` is why this
+    is farthest, and `agreed_offset` where it is nearest, None where not two were seen. `durations`
+    are those of looks and applies since the start of the process, by outcome. `trouble` is why this
     process, which leads, works on what is due by itself, "" where it does not.
     """
 
     round_age: float | None
     interval: float
     clock_offset: float | None = None
-    look_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
-    look_seconds: float = 0.0
-    apply_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
-    apply_seconds: float = 0.0
+    durations: Mapping[tuple[RunVerb, RunOutcome], Durations] = field(default_factory=dict)
     agreed_offset: float | None = None
     trouble: str = ""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LoopParts
-from synapse_apply.controller.ports import RunResult, SourceUnavailable
+from synapse_apply.controller.ports import Durations, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     BegunApply,
     RunOutcome,
@@ -88,18 +88,16 @@ class RunCounts:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts = {verb: dict.fromkeys(RunOutcome, 0) for verb in RunVerb}
-        self._seconds = dict.fromkeys(RunVerb, 0.0)
+        self._durations: dict[tuple[RunVerb, RunOutcome], Durations] = {}
 
     def add_run(self, verb: RunVerb, outcome: RunOutcome, seconds: float) -> None:
         with self._lock:
-            self._counts[verb][outcome] += 1
-            self._seconds[verb] += seconds
+            before = self._durations.get((verb, outcome), Durations())
+            self._durations[verb, outcome] = before.plus(seconds)
 
-    def read_counts_and_seconds(self, verb: RunVerb) -> tuple[dict[RunOutcome, int], float]:
-        """A copy of the counts of a verb, and the seconds."""
+    def read_durations(self) -> dict[tuple[RunVerb, RunOutcome], Durations]:
         with self._lock:
-            return dict(self._counts[verb]), self._seconds[verb]
+            return dict(self._durations)
 
 
 class FinishedRun(NamedTuple):

@@ -18,7 +18,7 @@ from synapse_apply.controller.loop.parts import (
     LoopParts,
 )
 from synapse_apply.controller.ports import LoopHealth, NewCommits
-from synapse_apply.controller.rows import RunVerb, TargetName, TargetRow
+from synapse_apply.controller.rows import TargetName, TargetRow
 from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller, TargetRule
 from synapse_apply.controller.store.store_database import (
@@ -127,8 +127,6 @@ class ControllerLoop:
         return row
 
     def read_health(self) -> LoopHealth:
-        look_counts, look_seconds = self._counts.read_counts_and_seconds(RunVerb.LOOK)
-        apply_counts, apply_seconds = self._counts.read_counts_and_seconds(RunVerb.APPLY)
         ended_at = self._round_ended_at
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
         configured, offsets = self._parts.configured, dict[str, float]()
@@ -139,10 +137,7 @@ class ControllerLoop:
             age,
             _LONGEST_ROUND_SECONDS,
             max(offsets.values(), key=abs, default=None),
-            look_counts=look_counts,
-            look_seconds=look_seconds,
-            apply_counts=apply_counts,
-            apply_seconds=apply_seconds,
+            durations=self._counts.read_durations(),
             agreed_offset=min(offsets.values(), key=abs) if len(offsets) > 1 else None,
             trouble=lead[1].trouble if (lead := self._lead) else "",
         )

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.page.readable_store import iter_present_targets
-from synapse_apply.controller.ports import LoopHealth, TargetFilter
-from synapse_apply.controller.rows import RolloutState, RunOutcome, SourceRow, TargetCondition
+from synapse_apply.controller.ports import (
+    DURATION_BOUNDS,
+    Durations,
+    LoopHealth,
+    TargetFilter,
+)
+from synapse_apply.controller.rows import (
+    RolloutState,
+    RunOutcome,
+    RunVerb,
+    SourceRow,
+    TargetCondition,
+)
 from synapse_apply.controller.store.controller_store import ControllerStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,6 +49,8 @@ _LOOP_GAUGES = (
     ("loop_round_age_seconds", "The time since the last round ended.", "round_age"),
     ("clock_offset_seconds", "How far this clock is ahead of the servers' clocks.", "clock_offset"),
 )
+_PLURALS = ((RunVerb.LOOK, "looks", "checks"), (RunVerb.APPLY, "applies", "applies"))
+_BOUNDS = [*map(floatToGoString, DURATION_BOUNDS), "+Inf"]
 # A value for each of some values of the labels.
 _Samples = Iterable[tuple[Sequence[str], float]]
 
@@ -130,15 +150,21 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
     for name, meaning, field in _LOOP_GAUGES:
         if (value := getattr(health, field)) is not None:
             yield _gauge(name, meaning, "", [([], value)])
-    for verb, verbs, plural in (("look", "looks", "checks"), ("apply", "applies", "applies")):
-        counts, took = getattr(health, f"{verb}_counts"), getattr(health, f"{verb}_seconds")
+    for verb, verbs, plural in _PLURALS:
+        took = {one: health.durations.get((verb, one), Durations()) for one in RunOutcome}
         meaning = f"{plural.capitalize()} since the start, by outcome."
-        family = CounterMetricFamily(f"{_PREFIX}{verbs}", meaning, labels=["outcome"])
-        for outcome in RunOutcome:
-            family.add_metric([outcome.value], counts.get(outcome, 0))
-        yield family
-        name, meaning = f"{_PREFIX}{verb}_seconds", f"The time that all {plural} took."
-        yield CounterMetricFamily(name, meaning, took)
+        counts = CounterMetricFamily(f"{_PREFIX}{verbs}", meaning, labels=["outcome"])
+        meaning = f"How long {plural} took since the start, by outcome."
+        name = f"{_PREFIX}{verb.value}_duration_seconds"
+        histogram = HistogramMetricFamily(name, meaning, labels=["outcome"])
+        for outcome, durations in took.items():
+            counts.add_metric([outcome.value], durations.count)
+            if durations.count:
+                buckets = zip(_BOUNDS, accumulate(durations.buckets), strict=True)
+                histogram.add_metric([outcome.value], [*buckets], durations.seconds)
+        yield from (counts, histogram)
+        name, meaning = f"{_PREFIX}{verb.value}_seconds", f"The time that all {plural} took."
+        yield CounterMetricFamily(name, meaning, sum(one.seconds for one in took.values()))
 
 
 def _gauge(name: str, meaning: str, labels: str, samples: _Samples) -> Metric:

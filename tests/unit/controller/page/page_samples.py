@@ -10,7 +10,7 @@ from pathlib import Path
 from unit.views import plan_samples
 
 from synapse_apply import Plan
-from synapse_apply.controller.ports import ActionRefused, LoopHealth, NewCommits
+from synapse_apply.controller.ports import ActionRefused, Durations, LoopHealth, NewCommits
 from synapse_apply.controller.rows import (
     ChangeCounts,
     PauseRow,
@@ -20,6 +20,7 @@ from synapse_apply.controller.rows import (
     RunCause,
     RunOutcome,
     RunRow,
+    RunVerb,
     SessionRow,
     SourceRow,
     StatusRow,
@@ -154,7 +155,13 @@ class StubLoop:
     def __init__(self, settings: Controller = SETTINGS, health: LoopHealth | None = None) -> None:
         self.settings = settings
         self.health = health or LoopHealth(
-            2.5, 60.0, 0.4, {RunOutcome.IN_SYNC: 41, RunOutcome.PLAN_ERROR: 2}, 63.2
+            2.5,
+            60.0,
+            0.4,
+            {
+                (RunVerb.LOOK, RunOutcome.IN_SYNC): Durations(61.2, (0, 0, 2, 39, *[0] * 7)),
+                (RunVerb.LOOK, RunOutcome.PLAN_ERROR): Durations().plus(0.1).plus(1.9),
+            },
         )
         self.asked: list[str] = []
         self.authors: tuple[str, ...] | None = ()
