@@ -112,13 +112,15 @@ class ManualCommand(click.Command):
     def __init__(
         self,
         *args: Any,
-        examples: TextPairs,
-        exits: TextPairs = (),
+        examples: Mapping[str, str],
+        exits: Mapping[str, str] | None = None,
         environment: TextPairs = (),
         first_options: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        """`examples` are pairs of a command line and its purpose.
+        """`examples` are the purposes of command lines, `exits` the meanings of exit codes.
+
+        A line without the program's name begins with it.
 
         `first_options` are the parameters that --help shows, where only --help-all shows all.
         """
@@ -130,8 +132,11 @@ class ManualCommand(click.Command):
         )
         self.first_options = first_options
         self.params.append(_build_help_all_option())
-        self.examples = examples
-        self._sections = {"Exit codes": exits, "Environment": environment}
+        self.examples = [
+            (line if "synapse-apply " in line else f"synapse-apply {line}", meaning)
+            for line, meaning in examples.items()
+        ]
+        self._sections = {"Exit codes": [*(exits or {}).items()], "Environment": environment}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List many options under headings, and the options of most commands by name alone.
@@ -225,22 +230,13 @@ def format_command_name(ctx: click.Context) -> str:
 
 
 def manual_command(
-    name: str,
-    *,
-    examples: TextPairs,
-    exits: TextPairs = (),
-    environment: TextPairs = (),
-    first_options: Sequence[str] = (),
+    name: str, *, examples: Mapping[str, str], **settings: Any
 ) -> Callable[[Callable[..., int]], ManualCommand]:
-    """A decorator for a function that returns an exit code; its docstring is the help text."""
-    return click.command(
-        name,
-        cls=ManualCommand,
-        examples=examples,
-        exits=exits,
-        environment=environment,
-        first_options=first_options,
-    )
+    """A decorator for a function that returns an exit code; its docstring is the help text.
+
+    The rest is as ManualCommand has it.
+    """
+    return click.command(name, cls=ManualCommand, examples=examples, **settings)
 
 
 def import_command(place: str) -> click.Command:

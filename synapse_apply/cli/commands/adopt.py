@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
 @manual_command(
     "import",
-    examples=[
-        ("synapse-apply import plugin/yolo 42", "Record the plugin with id 42 as plugin/yolo."),
-        (
-            "synapse-apply import -f inventory.yaml",
-            ("Record all objects of an inventory, or none if one fails."),
-        ),
-    ],
-    exits=[("0", "recorded"), ("1", "an object does not exist, or an address is already taken")],
+    examples={
+        "import plugin/yolo 42": "Record the plugin with id 42 as plugin/yolo.",
+        "import -f inventory.yaml": "Record all objects of an inventory, or none if one fails.",
+    },
+    exits={"0": "recorded", "1": "an object does not exist, or an address is already taken"},
 )
 @options.use("json", "target", "variables")
 @click.argument("name", type=typed.DECLARED_NAME, required=False, metavar="ADDRESS")
@@ -83,37 +80,21 @@ _MAX_RANGE_SIZE = 1_000_000
 
 @manual_command(
     "export",
-    examples=[
-        (
-            "synapse-apply export -t prod",
-            ("Export storages, and plugins if the backend lists them."),
+    examples={
+        "export -t prod": "Export storages, and plugins if the backend lists them.",
+        "export -t prod --codes codes.txt": "Export the plugins whose codes are in a file.",
+        "export -t prod --ids plugin=1-400": "Export every plugin with an id in this range.",
+        "export -t prod --from-jobs --releases all": (
+            "Export the plugins that jobs name, with all releases."
         ),
-        (
-            "synapse-apply export -t prod --codes codes.txt",
-            ("Export the plugins whose codes are in a file."),
-        ),
-        (
-            "synapse-apply export -t prod --ids plugin=1-400",
-            ("Export every plugin with an id in this range."),
-        ),
-        (
-            "synapse-apply export -t prod --from-jobs --releases all",
-            ("Export the plugins that jobs name, with all releases."),
-        ),
-        (
-            "synapse-apply export -t prod --unmanaged",
-            ("Export only objects that the state does not record."),
-        ),
-        (
-            "synapse-apply import -t prod -f inventory.yaml",
-            ("Then record the exported objects in the state."),
-        ),
-    ],
-    exits=[
-        ("0", "written"),
-        ("1", "error: nothing was written"),
-        ("3", "written, but objects or fields were left out; each is listed with the reason"),
-    ],
+        "export -t prod --unmanaged": "Export only objects that the state does not record.",
+        "import -t prod -f inventory.yaml": "Then record the exported objects in the state.",
+    },
+    exits={
+        "0": "written",
+        "1": "error: nothing was written",
+        "3": "written, but objects or fields were left out; each is listed with the reason",
+    },
 )
 @options.use("json", "target")
 @click.option(

@@ -18,25 +18,16 @@ if TYPE_CHECKING:
 
 @manual_command(
     "validate",
-    examples=[
-        ("synapse-apply validate", "Check everything, for every target."),
-        (
-            "synapse-apply validate -t prod --strict",
-            ("Check one target and treat warnings as errors."),
-        ),
-        ("synapse-apply validate --json", "Print the findings for an editor or a bot."),
-        (
-            "synapse-apply validate --report github",
-            ("Show each finding at its line in the pull request."),
-        ),
-        ("synapse-apply validate plugins/yolo", "Check one package before you merge it."),
-        ("synapse-apply validate plugins/yolo --ref yolo-v1.1.0", "Use the files at this tag."),
-        (
-            "synapse-apply validate --graph",
-            "Print the dependencies as a Mermaid chart, for a Markdown file.",
-        ),
-    ],
-    exits=[("0", "valid, perhaps with warnings"), ("1", "not valid; every error is shown")],
+    examples={
+        "validate": "Check everything, for every target.",
+        "validate -t prod --strict": "Check one target and treat warnings as errors.",
+        "validate --json": "Print the findings for an editor or a bot.",
+        "validate --report github": "Show each finding at its line in the pull request.",
+        "validate plugins/yolo": "Check one package before you merge it.",
+        "validate plugins/yolo --ref yolo-v1.1.0": "Use the files at this tag.",
+        "validate --graph": "Print the dependencies as a Mermaid chart, for a Markdown file.",
+    },
+    exits={"0": "valid, perhaps with warnings", "1": "not valid; every error is shown"},
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
 @click.argument("package", metavar="[PACKAGE]", required=False)
@@ -103,18 +94,15 @@ def _print_graph(console: Console, invocation: Invocation, reports: Reports | No
 
 @manual_command(
     "doctor",
-    examples=[
-        ("synapse-apply doctor", "Check the project's only target."),
-        (
-            "synapse-apply doctor -t prod",
-            ("Check a target before the first apply, or if something is wrong."),
-        ),
-        ("synapse-apply doctor -t prod --json", "Print JSON for a script or a bug report."),
-    ],
-    exits=[
-        ("0", "no problems, perhaps with warnings"),
-        ("1", ("problems found; every problem is shown")),
-    ],
+    examples={
+        "doctor": "Check the project's only target.",
+        "doctor -t prod": "Check a target before the first apply, or if something is wrong.",
+        "doctor -t prod --json": "Print JSON for a script or a bug report.",
+    },
+    exits={
+        "0": "no problems, perhaps with warnings",
+        "1": "problems found; every problem is shown",
+    },
 )
 @options.use("json", "targets", "project_from", "variables")
 def doctor(*, console: Console, invocation: Invocation) -> int:

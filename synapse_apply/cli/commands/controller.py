@@ -130,52 +130,31 @@ def group() -> None:
 
 @manual_command(
     "run",
-    examples=[
-        (
-            "synapse-apply controller run",
-            ("Follow the sources of controller.yaml until you stop the controller."),
+    examples={
+        "controller run": "Follow the sources of controller.yaml until you stop the controller.",
+        "controller run --demo": "Try a controller with a demo repository and demo backends.",
+        "controller run --once": "Run one round, for cron.",
+        "controller run /etc/acme.yaml --data /var/lib/acme": "Run as a service.",
+        "controller run --worker": "Run a worker for the replicas of this controller.",
+    },
+    exits={
+        "0": (
+            "stopped by Ctrl-C or SIGTERM; with --once: every target was checked, and applied if "
+            "allowed"
         ),
-        (
-            "synapse-apply controller run --demo",
-            ("Try a controller with a demo repository and demo backends."),
+        "1": (
+            "the controller could not start; with --once: a source cannot be followed or a target "
+            "cannot be planned"
         ),
-        ("synapse-apply controller run --once", "Run one round, for cron."),
-        ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "Run as a service."),
-        (
-            "synapse-apply controller run --worker",
-            ("Run a worker for the replicas of this controller."),
+        "2": (
+            "with --once --detailed-exitcode: something is not live, awaits approval, or waits for "
+            "a window"
         ),
-    ],
-    exits=[
-        (
-            "0",
-            (
-                "stopped by Ctrl-C or SIGTERM; with --once: every target was checked, and applied "
-                "if allowed"
-            ),
-        ),
-        (
-            "1",
-            (
-                "the controller could not start; with --once: a source cannot be followed or a "
-                "target cannot be planned"
-            ),
-        ),
-        (
-            "2",
-            (
-                "with --once --detailed-exitcode: something is not live, awaits approval, or "
-                "waits for a window"
-            ),
-        ),
-        ("3", "with --once: an apply is incomplete"),
-        ("5", "with --once: rows are refused on a target that the controller applies"),
-        (
-            "6",
-            ("another controller uses the data folder; with --once: another process is the leader"),
-        ),
-        ("7", "with --once: the outcome of a call is unknown"),
-    ],
+        "3": "with --once: an apply is incomplete",
+        "5": "with --once: rows are refused on a target that the controller applies",
+        "6": "another controller uses the data folder; with --once: another process is the leader",
+        "7": "with --once: the outcome of a call is unknown",
+    },
     environment=[("SYNAPSE_APPLY_LOG=json", "write log lines as JSON")],
 )
 @options.use("color")
@@ -264,15 +243,12 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
 
 @manual_command(
     "check",
-    examples=[
-        ("synapse-apply controller check", "Check controller.yaml."),
-        (
-            "synapse-apply controller check --online",
-            "Also find what would stop the controller on this machine.",
-        ),
-        ("synapse-apply controller check acme.yaml --strict", "Treat warnings as errors."),
-    ],
-    exits=[("0", "valid, perhaps with warnings"), ("1", "not valid; every error is shown")],
+    examples={
+        "controller check": "Check controller.yaml.",
+        "controller check --online": "Also find what would stop the controller on this machine.",
+        "controller check acme.yaml --strict": "Treat warnings as errors.",
+    },
+    exits={"0": "valid, perhaps with warnings", "1": "not valid; every error is shown"},
 )
 @options.use("json")
 @add_file_argument
@@ -300,17 +276,16 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 
 @manual_command(
     "status",
-    examples=[
-        ("synapse-apply controller status", "Use the store of the controller in this folder."),
-        (
-            "synapse-apply controller status --url http://127.0.0.1:8080",
-            ("List the targets of a running controller."),
+    examples={
+        "controller status": "Use the store of the controller in this folder.",
+        "controller status --url http://127.0.0.1:8080": (
+            "List the targets of a running controller."
         ),
-        ("synapse-apply controller status 'acme/prod-*'", "List some of the targets."),
-        ("synapse-apply controller status tier=gold", "List the targets with this label."),
-        ("synapse-apply controller status --json", "Print JSON for a script."),
-    ],
-    exits=[("0", "printed"), ("1", "the store does not exist, or the controller does not answer")],
+        "controller status 'acme/prod-*'": "List some of the targets.",
+        "controller status tier=gold": "List the targets with this label.",
+        "controller status --json": "Print JSON for a script.",
+    },
+    exits={"0": "printed", "1": "the store does not exist, or the controller does not answer"},
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
@@ -346,23 +321,17 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
 
 @manual_command(
     "reconcile",
-    examples=[
-        (
-            "synapse-apply controller reconcile acme/prod",
-            ("Check a target now instead of at its next interval."),
-        ),
-        ("synapse-apply controller reconcile 'acme/*'", "Check every target of a source."),
-        (
-            "synapse-apply controller reconcile acme/prod --wait --timeout 10m",
-            "Also wait, and print the result.",
-        ),
-    ],
-    exits=[
-        ("0", "requested; with --wait: checked, and nothing failed"),
-        ("1", "no target matches, you lack the right, or the controller does not answer"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-        ("1, 3, 5, 7", "with --wait: as for `plan` and `apply`; 1 also after the timeout"),
-    ],
+    examples={
+        "controller reconcile acme/prod": "Check a target now instead of at its next interval.",
+        "controller reconcile 'acme/*'": "Check every target of a source.",
+        "controller reconcile acme/prod --wait --timeout 10m": "Also wait, and print the result.",
+    },
+    exits={
+        "0": "requested; with --wait: checked, and nothing failed",
+        "1": "no target matches, you lack the right, or the controller does not answer",
+        "7": "the answer was lost, so the outcome is unknown",
+        "1, 3, 5, 7": "with --wait: as for `plan` and `apply`; 1 also after the timeout",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("color")
@@ -421,25 +390,20 @@ def reconcile(
 
 @manual_command(
     "pause",
-    examples=[
-        (
-            'synapse-apply controller pause acme/prod --reason "incident 4711"',
-            ("Pause a target for a day."),
+    examples={
+        'controller pause acme/prod --reason "incident 4711"': "Pause a target for a day.",
+        'controller pause "acme/*" --for 4h --reason migration': (
+            "Pause all targets of a source for four hours."
         ),
-        (
-            'synapse-apply controller pause "acme/*" --for 4h --reason migration',
-            ("Pause all targets of a source for four hours."),
+        "controller pause acme/prod --until 2026-12-01T09:00:00Z --reason freeze": (
+            "Pause a target until a time."
         ),
-        (
-            "synapse-apply controller pause acme/prod --until 2026-12-01T09:00:00Z --reason freeze",
-            "Pause a target until a time.",
-        ),
-    ],
-    exits=[
-        ("0", "paused"),
-        ("1", "no target matches, you lack the right, or the controller does not answer"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+    },
+    exits={
+        "0": "paused",
+        "1": "no target matches, you lack the right, or the controller does not answer",
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
@@ -489,27 +453,18 @@ def pause(
 
 @manual_command(
     "resume",
-    examples=[
-        (
-            "synapse-apply controller resume acme/prod",
-            ("End the pause, the rollback or the brake of a target."),
+    examples={
+        "controller resume acme/prod": "End the pause, the rollback or the brake of a target.",
+        "controller resume 'acme/*'": "End the pause that was set with this pattern.",
+    },
+    exits={
+        "0": "resumed",
+        "1": (
+            "there is no such pause, rollback or brake, you lack the right, or the controller does "
+            "not answer"
         ),
-        (
-            "synapse-apply controller resume 'acme/*'",
-            ("End the pause that was set with this pattern."),
-        ),
-    ],
-    exits=[
-        ("0", "resumed"),
-        (
-            "1",
-            (
-                "there is no such pause, rollback or brake, you lack the right, or the controller "
-                "does not answer"
-            ),
-        ),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
@@ -531,24 +486,22 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 
 @manual_command(
     "rollback",
-    examples=[
-        (
-            'synapse-apply controller rollback acme/prod 1a2b3c4 --reason "incident 4711"',
-            "Show what the rollback does, and ask.",
+    examples={
+        'controller rollback acme/prod 1a2b3c4 --reason "incident 4711"': (
+            "Show what the rollback does, and ask."
         ),
-        (
-            "synapse-apply controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve",
-            "Roll back several targets in a script.",
+        "controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve": (
+            "Roll back several targets in a script."
         ),
-        ("synapse-apply controller resume acme/prod", "End it."),
-    ],
-    exits=[
-        ("0", "rolled back"),
-        ("1", "the answer was not `yes`, you lack the right, or the controller does not answer"),
-        ("4", "the plan has changed since it was shown"),
-        ("5", "the controller may not apply the revision to the target"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+        "controller resume acme/prod": "End it.",
+    },
+    exits={
+        "0": "rolled back",
+        "1": "the answer was not `yes`, you lack the right, or the controller does not answer",
+        "4": "the plan has changed since it was shown",
+        "5": "the controller may not apply the revision to the target",
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("color")
@@ -575,27 +528,20 @@ def rollback(
 
 @manual_command(
     "approve",
-    examples=[
-        (
-            "synapse-apply controller approve acme/prod",
-            ("Show the rows that await approval, and ask."),
+    examples={
+        "controller approve acme/prod": "Show the rows that await approval, and ask.",
+        "controller approve acme/prod --row row1:...": (
+            "In a script: approve rows that a person has reviewed."
         ),
-        (
-            "synapse-apply controller approve acme/prod --row row1:...",
-            "In a script: approve rows that a person has reviewed.",
-        ),
-        (
-            "synapse-apply controller approve 'acme/prod-*'",
-            ("Show the rows of all these targets, and ask once."),
-        ),
-    ],
-    exits=[
-        ("0", "approved, or no row awaits approval"),
-        ("1", "no target matches, not confirmed, no permission, or the controller does not answer"),
-        ("4", "a row no longer awaits approval, or has changed"),
-        ("5", "the row cannot be approved, or not by you (`not_author`)"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+        "controller approve 'acme/prod-*'": "Show the rows of all these targets, and ask once.",
+    },
+    exits={
+        "0": "approved, or no row awaits approval",
+        "1": "no target matches, not confirmed, no permission, or the controller does not answer",
+        "4": "a row no longer awaits approval, or has changed",
+        "5": "the row cannot be approved, or not by you (`not_author`)",
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("color")
@@ -623,22 +569,20 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 
 @manual_command(
     "reject",
-    examples=[
-        (
-            'synapse-apply controller reject acme/prod --reason "not before the release"',
-            "Show the rows that await approval, and ask.",
+    examples={
+        'controller reject acme/prod --reason "not before the release"': (
+            "Show the rows that await approval, and ask."
         ),
-        (
-            "synapse-apply controller reject acme/prod --row row1:... --reason wrong",
-            "Reject one row without asking.",
+        "controller reject acme/prod --row row1:... --reason wrong": (
+            "Reject one row without asking."
         ),
-    ],
-    exits=[
-        ("0", "rejected, or no row awaits approval"),
-        ("1", "no target matches, not confirmed, no permission, or the controller does not answer"),
-        ("4", "a row no longer awaits approval, or has changed"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+    },
+    exits={
+        "0": "rejected, or no row awaits approval",
+        "1": "no target matches, not confirmed, no permission, or the controller does not answer",
+        "4": "a row no longer awaits approval, or has changed",
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("color")
@@ -668,17 +612,11 @@ def reject(
 
 @manual_command(
     "forget-rule",
-    examples=[
-        (
-            "synapse-apply controller forget-rule acme/prod",
-            ("Forget a target that was renamed or removed."),
-        ),
-        (
-            "synapse-apply controller forget-rule 'acme/tenant-*'",
-            ("Forget all matching targets that were removed."),
-        ),
-    ],
-    exits=[("0", "forgotten, or there was nothing to forget"), ("1", "the store does not exist")],
+    examples={
+        "controller forget-rule acme/prod": "Forget a target that was renamed or removed.",
+        "controller forget-rule 'acme/tenant-*'": "Forget all matching targets that were removed.",
+    },
+    exits={"0": "forgotten, or there was nothing to forget", "1": "the store does not exist"},
 )
 @options.use("color")
 @click.argument("target", type=PATTERN, metavar="SOURCE/TARGET")
@@ -701,13 +639,12 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
 
 @manual_command(
     "accept-push",
-    examples=[
-        (
-            f"synapse-apply controller accept-push acme {_EXAMPLE} --reason cleaned",
-            "Follow the branch at this commit, which does not contain the head.",
+    examples={
+        f"controller accept-push acme {_EXAMPLE} --reason cleaned": (
+            "Follow the branch at this commit, which does not contain the head."
         ),
-    ],
-    exits=[("0", "accepted"), ("1", "the controller does not hold this commit")],
+    },
+    exits={"0": "accepted", "1": "the controller does not hold this commit"},
 )
 @options.use("color")
 @click.argument("source", metavar="SOURCE")
@@ -733,21 +670,17 @@ def accept_push(
 
 @manual_command(
     "audit",
-    examples=[
-        ("synapse-apply controller audit", "Use the store of the controller in this folder."),
-        (
-            "synapse-apply controller audit acme/prod --who proxy:ann",
-            ("List what ann did on one target."),
+    examples={
+        "controller audit": "Use the store of the controller in this folder.",
+        "controller audit acme/prod --who proxy:ann": "List what ann did on one target.",
+        "controller audit --url https://synapse-apply.acme.example": (
+            "Check the audit of a running controller."
         ),
-        (
-            "synapse-apply controller audit --url https://synapse-apply.acme.example",
-            ("Check the audit of a running controller."),
-        ),
-    ],
-    exits=[
-        ("0", "the chain is intact"),
-        ("1", ("the chain is broken, the store does not exist, or the controller does not answer")),
-    ],
+    },
+    exits={
+        "0": "the chain is intact",
+        "1": "the chain is broken, the store does not exist, or the controller does not answer",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
@@ -811,11 +744,11 @@ def audit(
 
 @manual_command(
     "backup",
-    examples=[("synapse-apply controller backup main.backup", "Copy the store to a new file.")],
-    exits=[
-        ("0", "written"),
-        ("1", ("the store does not exist, or the file already exists or cannot be written")),
-    ],
+    examples={"controller backup main.backup": "Copy the store to a new file."},
+    exits={
+        "0": "written",
+        "1": "the store does not exist, or the file already exists or cannot be written",
+    },
 )
 @options.use("color")
 @add_data_option
@@ -841,50 +774,32 @@ _ROLLOUT_VERBS = {
 
 @manual_command(
     "rollout",
-    examples=[
-        (
-            "synapse-apply controller rollout status",
-            ("List all rollouts; those that need a person come first."),
+    examples={
+        "controller rollout status": "List all rollouts; those that need a person come first.",
+        "controller rollout status fleet": "Show one rollout wave by wave.",
+        "controller rollout status fleet --json": "Print a rollout with every target as JSON.",
+        "controller rollout approve fleet": "Show the rows that await approval, and ask.",
+        f"controller rollout approve fleet --revision {_EXAMPLE} --wave 3": (
+            "In a script: approve what a person has reviewed."
         ),
-        ("synapse-apply controller rollout status fleet", "Show one rollout wave by wave."),
-        (
-            "synapse-apply controller rollout status fleet --json",
-            ("Print a rollout with every target as JSON."),
+        "controller rollout resume fleet": "Show why the rollout stopped, and ask.",
+        'controller rollout skip fleet --reason "eu-4 is being rebuilt"': (
+            "Show the open wave, and ask."
         ),
-        (
-            "synapse-apply controller rollout approve fleet",
-            ("Show the rows that await approval, and ask."),
+        f"controller rollout abort fleet --revision {_EXAMPLE} --reason wrong": (
+            "In a script: abort what a person has reviewed."
         ),
-        (
-            f"synapse-apply controller rollout approve fleet --revision {_EXAMPLE} --wave 3",
-            "In a script: approve what a person has reviewed.",
+    },
+    exits={
+        "0": "printed, or the decision was made",
+        "1": (
+            "the rollout does not exist, the answer was not `yes`, you lack the right, or the "
+            "controller does not answer"
         ),
-        (
-            "synapse-apply controller rollout resume fleet",
-            ("Show why the rollout stopped, and ask."),
-        ),
-        (
-            'synapse-apply controller rollout skip fleet --reason "eu-4 is being rebuilt"',
-            "Show the open wave, and ask.",
-        ),
-        (
-            f"synapse-apply controller rollout abort fleet --revision {_EXAMPLE} --reason wrong",
-            "In a script: abort what a person has reviewed.",
-        ),
-    ],
-    exits=[
-        ("0", "printed, or the decision was made"),
-        (
-            "1",
-            (
-                "the rollout does not exist, the answer was not `yes`, you lack the right, or the "
-                "controller does not answer"
-            ),
-        ),
-        ("4", "the rollout now has another revision or wave"),
-        ("5", "the state of the rollout does not allow this decision"),
-        ("7", "the answer was lost, so the outcome is unknown"),
-    ],
+        "4": "the rollout now has another revision or wave",
+        "5": "the state of the rollout does not allow this decision",
+        "7": "the answer was lost, so the outcome is unknown",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("json")

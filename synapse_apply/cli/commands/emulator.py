@@ -21,35 +21,17 @@ if TYPE_CHECKING:
 
 @manual_command(
     "emulator",
-    examples=[
-        ("synapse-apply emulator", "Serve the project's embedded backend on a free port."),
-        (
-            "synapse-apply emulator --port 8000 --token t0ken",
-            ("Serve a fixed URL and token for a test."),
-        ),
-        (
-            "synapse-apply emulator --profile vendor",
-            ("Serve a backend that behaves like the vendor's backend."),
-        ),
-        ("synapse-apply emulator --reset", "Reset the embedded backend after you confirm it."),
-        (
-            "synapse-apply emulator --reset --auto-approve",
-            ("Do the same in a script, without asking."),
-        ),
-    ],
-    exits=[
-        (
-            "0",
-            ("stopped by Ctrl-C or SIGTERM; with --reset: removed, or there was nothing to remove"),
-        ),
-        (
-            "1",
-            (
-                "the backend could not start; with --reset: it is in use, or the answer was not "
-                "`yes`"
-            ),
-        ),
-    ],
+    examples={
+        "emulator": "Serve the project's embedded backend on a free port.",
+        "emulator --port 8000 --token t0ken": "Serve a fixed URL and token for a test.",
+        "emulator --profile vendor": "Serve a backend that behaves like the vendor's backend.",
+        "emulator --reset": "Reset the embedded backend after you confirm it.",
+        "emulator --reset --auto-approve": "Do the same in a script, without asking.",
+    },
+    exits={
+        "0": "stopped by Ctrl-C or SIGTERM; with --reset: removed, or there was nothing to remove",
+        "1": "the backend could not start; with --reset: it is in use, or the answer was not `yes`",
+    },
 )
 @options.use("color", "project")
 @click.option(

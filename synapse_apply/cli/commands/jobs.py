@@ -25,29 +25,19 @@ _RELEASE_PREFIX = "release/"
 
 @manual_command(
     "run",
-    examples=[
-        ("synapse-apply run yolo -p threshold=0.8 --follow", "Run a plugin and follow its job."),
-        (
-            "synapse-apply run id=123 --params-file run.yaml",
-            ("Run a plugin by its id, with parameters from a file."),
+    examples={
+        "run yolo -p threshold=0.8 --follow": "Run a plugin and follow its job.",
+        "run id=123 --params-file run.yaml": "Run a plugin by its id, with parameters from a file.",
+        "run yolo@1.2.0 --action train --agent 4 -p epochs=3": (
+            "Run an action of a version on an agent, as the platform's own form does."
         ),
-        (
-            "synapse-apply run yolo@1.2.0 --action train --agent 4 -p epochs=3",
-            "Run an action of a version on an agent, as the platform's own form does.",
-        ),
-        ("synapse-apply run yolo --json", "Start a run and print its job for a script."),
-    ],
-    exits=[
-        ("0", "the run started; with --follow: it completed"),
-        (
-            "1",
-            (
-                "the run did not start; with --follow: it failed, was stopped, or did not end in "
-                "time"
-            ),
-        ),
-        ("7", "it is not known whether the run started; the message says how to check"),
-    ],
+        "run yolo --json": "Start a run and print its job for a script.",
+    },
+    exits={
+        "0": "the run started; with --follow: it completed",
+        "1": "the run did not start; with --follow: it failed, was stopped, or did not end in time",
+        "7": "it is not known whether the run started; the message says how to check",
+    },
 )
 @options.use("json", "target")
 @click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=typed.complete_plugins)
@@ -135,24 +125,17 @@ def group() -> None:
 
 @manual_command(
     "logs",
-    examples=[
-        ("synapse-apply jobs logs 789 --tail 10", "Show the last ten lines of a job's log."),
-        (
-            "synapse-apply jobs logs 789 --follow",
-            ("Show the whole log, and new lines until the job ends."),
+    examples={
+        "jobs logs 789 --tail 10": "Show the last ten lines of a job's log.",
+        "jobs logs 789 --follow": "Show the whole log, and new lines until the job ends.",
+        "jobs logs 789 --json": "Print one JSON object per line for a script.",
+    },
+    exits={
+        "0": "shown; with --follow: the job completed",
+        "1": (
+            "the job does not exist; with --follow: it failed, was stopped, or did not end in time"
         ),
-        ("synapse-apply jobs logs 789 --json", "Print one JSON object per line for a script."),
-    ],
-    exits=[
-        ("0", "shown; with --follow: the job completed"),
-        (
-            "1",
-            (
-                "the job does not exist; with --follow: it failed, was stopped, or did not end in "
-                "time"
-            ),
-        ),
-    ],
+    },
 )
 @options.use("json_lines", "target")
 @click.argument("job_id", metavar="ID")
@@ -189,24 +172,17 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 
 @manual_command(
     "stop",
-    examples=[
-        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID}", "Show the job, ask, and stop it."),
-        (
-            f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --auto-approve",
-            ("Do the same in a script, without asking."),
+    examples={
+        f"jobs stop {_EXAMPLE_JOB_ID}": "Show the job, ask, and stop it.",
+        f"jobs stop {_EXAMPLE_JOB_ID} --auto-approve": "Do the same in a script, without asking.",
+    },
+    exits={
+        "0": "the job is stopped or is stopping",
+        "1": (
+            "the job does not exist or has ended, the backend refused, or the answer was not `yes`"
         ),
-    ],
-    exits=[
-        ("0", "the job is stopped or is stopping"),
-        (
-            "1",
-            (
-                "the job does not exist or has ended, the backend refused, or the answer was not "
-                "`yes`"
-            ),
-        ),
-        ("7", "it is not known whether the job was stopped"),
-    ],
+        "7": "it is not known whether the job was stopped",
+    },
 )
 @options.use("json", "target")
 @click.argument("job_id", metavar="ID")

@@ -41,25 +41,13 @@ def group() -> None:
 
 @manual_command(
     "show",
-    examples=[
-        (
-            "synapse-apply package show plugins/yolo",
-            ("Show which files go into the zip, and which do not."),
-        ),
-        (
-            "synapse-apply package show release/yolo@1.1.0 --by-size",
-            ("List the largest files first."),
-        ),
-        ("synapse-apply package show plugins/yolo --json", "Print JSON for a script."),
-        (
-            "synapse-apply package show plugins/yolo --digest",
-            "Print the digest that the state and plans contain.",
-        ),
-    ],
-    exits=[
-        ("0", "shown"),
-        ("1", "the package does not exist or cannot be published"),
-    ],
+    examples={
+        "package show plugins/yolo": "Show which files go into the zip, and which do not.",
+        "package show release/yolo@1.1.0 --by-size": "List the largest files first.",
+        "package show plugins/yolo --json": "Print JSON for a script.",
+        "package show plugins/yolo --digest": "Print the digest that the state and plans contain.",
+    },
+    exits={"0": "shown", "1": "the package does not exist or cannot be published"},
 )
 @_add_package_options
 @click.option("--by-size", is_flag=True, help="List the largest files first.")
@@ -102,24 +90,17 @@ def show(
 
 @manual_command(
     "build",
-    examples=[
-        (
-            "synapse-apply package build plugins/yolo",
-            ("Write yolo-1.1.0.zip to the working folder."),
+    examples={
+        "package build plugins/yolo": "Write yolo-1.1.0.zip to the working folder.",
+        "package build release/yolo@1.1.0 -o dist/yolo.zip": (
+            "Build the package of a declared release."
         ),
-        (
-            "synapse-apply package build release/yolo@1.1.0 -o dist/yolo.zip",
-            ("Build the package of a declared release."),
-        ),
-        (
-            "synapse-apply package build plugins/yolo --ref yolo-v1.1.0",
-            ("Use the files at this tag."),
-        ),
-    ],
-    exits=[
-        ("0", "written"),
-        ("1", ("the package does not exist or the zip cannot be written; no partial zip remains")),
-    ],
+        "package build plugins/yolo --ref yolo-v1.1.0": "Use the files at this tag.",
+    },
+    exits={
+        "0": "written",
+        "1": "the package does not exist or the zip cannot be written; no partial zip remains",
+    },
 )
 @_add_package_options
 @click.option(
@@ -148,22 +129,16 @@ def build(
 
 @manual_command(
     "diff",
-    examples=[
-        (
-            "synapse-apply package diff release/yolo@1.1.0",
-            ("Show what changed since the release was published."),
-        ),
-        ("synapse-apply package diff yolo --against 1.0.0", "Compare with an older version."),
-        (
-            "synapse-apply package diff yolo --detailed-exitcode",
-            ("In CI: exit code 2 means that files differ."),
-        ),
-    ],
-    exits=[
-        ("0", "compared"),
-        ("1", "the release does not exist, or the state does not record what was published"),
-        ("2", "with --detailed-exitcode: files differ"),
-    ],
+    examples={
+        "package diff release/yolo@1.1.0": "Show what changed since the release was published.",
+        "package diff yolo --against 1.0.0": "Compare with an older version.",
+        "package diff yolo --detailed-exitcode": "In CI: exit code 2 means that files differ.",
+    },
+    exits={
+        "0": "compared",
+        "1": "the release does not exist, or the state does not record what was published",
+        "2": "with --detailed-exitcode: files differ",
+    },
 )
 @options.use("json", "target", "variables")
 @click.argument("release")
@@ -190,13 +165,13 @@ def diff(
 
 @manual_command(
     "bump",
-    examples=[
-        ("synapse-apply bump yolo patch", "Raise 1.1.0 to 1.1.1."),
-        ('synapse-apply bump yolo minor -m "Finds smaller things"', "Also set the changelog."),
-        ("synapse-apply bump yolo --to 2.0.0-rc.1", "Set a version of your choice."),
-        ("synapse-apply bump yolo major --dry-run", "Show the edits without writing them."),
-    ],
-    exits=[("0", "edited"), ("1", "the version cannot be edited; nothing was written")],
+    examples={
+        "bump yolo patch": "Raise 1.1.0 to 1.1.1.",
+        'bump yolo minor -m "Finds smaller things"': "Also set the changelog.",
+        "bump yolo --to 2.0.0-rc.1": "Set a version of your choice.",
+        "bump yolo major --dry-run": "Show the edits without writing them.",
+    },
+    exits={"0": "edited", "1": "the version cannot be edited; nothing was written"},
 )
 @options.use("json", "target", "file", "variables")
 @click.argument("plugin", shell_complete=typed.complete_plugins)

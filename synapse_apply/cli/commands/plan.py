@@ -32,45 +32,30 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 
 @manual_command(
     "plan",
-    examples=[
-        ("synapse-apply plan", "Plan the project's only target."),
-        ("synapse-apply plan -t prod --detailed-exitcode", "In CI: exit code 2 means changes."),
-        ("synapse-apply plan --only storage --exclude team=vision", "Plan only some resources."),
-        (
-            "synapse-apply plan --json > plan.json",
-            ("Write the plan for a program. The document is complete with every exit code."),
+    examples={
+        "plan": "Plan the project's only target.",
+        "plan -t prod --detailed-exitcode": "In CI: exit code 2 means changes.",
+        "plan --only storage --exclude team=vision": "Plan only some resources.",
+        "plan --json > plan.json": (
+            "Write the plan for a program. The document is complete with every exit code."
         ),
-        (
-            "synapse-apply plan --out next.plan",
-            ("Save the plan. `apply next.plan` then applies exactly this plan."),
+        "plan --out next.plan": "Save the plan. `apply next.plan` then applies exactly this plan.",
+        "plan -t prod --server-dry-run": (
+            "Find out what the backend would refuse, before you apply."
         ),
-        (
-            "synapse-apply plan -t prod --server-dry-run",
-            "Find out what the backend would refuse, before you apply.",
+        "plan --report markdown=plan.md": "Also write a comment for a pull request.",
+        "plan --offline --against git:refs/remotes/origin/main": (
+            "Plan a pull request from a fork without credentials or a backend."
         ),
-        (
-            "synapse-apply plan --report markdown=plan.md",
-            ("Also write a comment for a pull request."),
-        ),
-        (
-            "synapse-apply plan --offline --against git:refs/remotes/origin/main",
-            "Plan a pull request from a fork without credentials or a backend.",
-        ),
-        (
-            "synapse-apply plan -t 'prod-*'",
-            ("Plan each matching target and end with the worst exit code."),
-        ),
-        (
-            "synapse-apply plan -t 'tier=gold,*-eu'",
-            ("Plan the targets with this label and this end of the name."),
-        ),
-        ("synapse-apply plan --ref v1.2.0", "Show what a rollback to this tag would do."),
-    ],
-    exits=[
-        ("0", "planned"),
-        ("1", "error; the plan shows what could be planned"),
-        ("2", "with --detailed-exitcode: there are changes or refusals"),
-    ],
+        "plan -t 'prod-*'": "Plan each matching target and end with the worst exit code.",
+        "plan -t 'tier=gold,*-eu'": "Plan the targets with this label and this end of the name.",
+        "plan --ref v1.2.0": "Show what a rollback to this tag would do.",
+    },
+    exits={
+        "0": "planned",
+        "1": "error; the plan shows what could be planned",
+        "2": "with --detailed-exitcode: there are changes or refusals",
+    },
     first_options=[
         *("target", "only", "exclude", "prune", "out", "offline", "against"),
         *("detailed_exitcode", "report_requests", "as_json"),
@@ -238,54 +223,41 @@ def reject_beside_saved_plan(
 
 @manual_command(
     "apply",
-    examples=[
-        ("synapse-apply apply", "Show the plan, ask, and apply it."),
-        ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline, without asking."),
-        ("synapse-apply apply --auto-approve --adopt", "Also adopt existing objects."),
-        (
-            "synapse-apply apply --auto-approve --wait",
-            "After a killed run: wait until no earlier call can still act.",
+    examples={
+        "apply": "Show the plan, ask, and apply it.",
+        "apply -t prod --auto-approve": "In a deploy pipeline, without asking.",
+        "apply --auto-approve --adopt": "Also adopt existing objects.",
+        "apply --auto-approve --wait": (
+            "After a killed run: wait until no earlier call can still act."
         ),
-        ("synapse-apply apply --auto-approve --json > report.json", "Write one report document."),
-        (
-            "synapse-apply apply --auto-approve --json-lines",
-            ("Print each event as one line of JSON."),
+        "apply --auto-approve --json > report.json": "Write one report document.",
+        "apply --auto-approve --json-lines": "Print each event as one line of JSON.",
+        "apply next.plan": (
+            "Apply exactly the plan that `plan --out next.plan` showed, without asking."
         ),
-        (
-            "synapse-apply apply next.plan",
-            ("Apply exactly the plan that `plan --out next.plan` showed, without asking."),
+        "apply --reviewed pr.plan": "Plan again, and apply only the reviewed rows.",
+        "apply --reviewed 7.plan --reviewed 8.plan": (
+            "Apply the reviewed plans of two merges, oldest first."
         ),
-        (
-            "synapse-apply apply --reviewed pr.plan",
-            ("Plan again, and apply only the reviewed rows."),
+        "apply --ref v1.2.0": "Roll back to the manifests at this tag.",
+        "apply --auto-approve --report github": "On a GitHub Actions runner.",
+        "apply -t canary -t 'prod-*'": (
+            "Apply several targets one after the other, after one question."
         ),
-        (
-            "synapse-apply apply --reviewed 7.plan --reviewed 8.plan",
-            ("Apply the reviewed plans of two merges, oldest first."),
+    },
+    exits={
+        "0": "everything was applied",
+        "1": (
+            "error before the first call, the answer was not `yes`, or the report failed (see "
+            "stderr)"
         ),
-        ("synapse-apply apply --ref v1.2.0", "Roll back to the manifests at this tag."),
-        ("synapse-apply apply --auto-approve --report github", "On a GitHub Actions runner."),
-        (
-            "synapse-apply apply -t canary -t 'prod-*'",
-            ("Apply several targets one after the other, after one question."),
-        ),
-    ],
-    exits=[
-        ("0", "everything was applied"),
-        (
-            "1",
-            (
-                "error before the first call, the answer was not `yes`, or the report failed (see "
-                "stderr)"
-            ),
-        ),
-        ("3", "something failed or was skipped; the report names it"),
-        ("4", "the plan or some of its rows are out of date or were not reviewed"),
-        ("5", "refused: a guard stopped the apply, or rows marked ! were left out"),
-        ("6", "the state is locked by another run"),
-        ("7", "the outcome of a call is unknown; the next run looks it up"),
-        ("130, 143", "stopped by a signal; running calls were finished and recorded"),
-    ],
+        "3": "something failed or was skipped; the report names it",
+        "4": "the plan or some of its rows are out of date or were not reviewed",
+        "5": "refused: a guard stopped the apply, or rows marked ! were left out",
+        "6": "the state is locked by another run",
+        "7": "the outcome of a call is unknown; the next run looks it up",
+        "130, 143": "stopped by a signal; running calls were finished and recorded",
+    },
     first_options=[
         *("target", "only", "exclude", "prune", "adopt", "auto_approve", "reviewed", "wait"),
         *("report_requests", "as_json"),
@@ -391,33 +363,21 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
 
 @manual_command(
     "verify",
-    examples=[
-        ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
-        (
-            "synapse-apply verify release/yolo@1.1.0 --timeout 900",
-            ("Allow more time than the manifest does."),
-        ),
-        ("synapse-apply verify release -t staging", "Verify every declared release that can run."),
-        ("synapse-apply verify release --bytes", "Compare the published bytes and run nothing."),
-    ],
-    exits=[
-        ("0", "all releases passed, or on_failure is warn"),
-        (
-            "1",
-            ("error before the first call: a release is not published, or there is nothing to run"),
-        ),
-        (
-            "3",
-            (
-                "a run failed or did not end in time; with --bytes: the bytes differ or were not "
-                "read"
-            ),
-        ),
-        ("5", "refused: the row says why"),
-        ("6", "the state is locked by another run"),
-        ("7", "it is not known whether a run started; the next run looks it up"),
-        ("130, 143", "stopped by a signal; the job continues, and the next run follows it"),
-    ],
+    examples={
+        "verify release/yolo": "Run the declared release of plugin yolo.",
+        "verify release/yolo@1.1.0 --timeout 900": "Allow more time than the manifest does.",
+        "verify release -t staging": "Verify every declared release that can run.",
+        "verify release --bytes": "Compare the published bytes and run nothing.",
+    },
+    exits={
+        "0": "all releases passed, or on_failure is warn",
+        "1": "error before the first call: a release is not published, or there is nothing to run",
+        "3": "a run failed or did not end in time; with --bytes: the bytes differ or were not read",
+        "5": "refused: the row says why",
+        "6": "the state is locked by another run",
+        "7": "it is not known whether a run started; the next run looks it up",
+        "130, 143": "stopped by a signal; the job continues, and the next run follows it",
+    },
 )
 @options.use("events", "target", "project_from", "variables")
 @click.argument(
@@ -465,30 +425,20 @@ def verify(
 
 @manual_command(
     "drift",
-    examples=[
-        ("synapse-apply drift -t prod", "Show what was changed outside Git."),
-        (
-            "synapse-apply drift -t prod --detailed-exitcode",
-            ("In a nightly job: exit code 2 means drift."),
+    examples={
+        "drift -t prod": "Show what was changed outside Git.",
+        "drift -t prod --detailed-exitcode": "In a nightly job: exit code 2 means drift.",
+        "drift --unmanaged": "Also list live objects that are not managed.",
+        "drift --json": "Print JSON for a program (`synapse-apply schema drift` describes it).",
+        "drift --write storage/raw-data": (
+            "Write the live values to the manifest or to the target's overlay."
         ),
-        ("synapse-apply drift --unmanaged", "Also list live objects that are not managed."),
-        (
-            "synapse-apply drift --json",
-            ("Print JSON for a program (`synapse-apply schema drift` describes it)."),
-        ),
-        (
-            "synapse-apply drift --write storage/raw-data",
-            "Write the live values to the manifest or to the target's overlay.",
-        ),
-    ],
-    exits=[
-        ("0", "checked; with --write: the live values are in the manifests"),
-        (
-            "1",
-            ("error: something could not be checked, or not be written (then no file was changed)"),
-        ),
-        ("2", "with --detailed-exitcode: there is drift"),
-    ],
+    },
+    exits={
+        "0": "checked; with --write: the live values are in the manifests",
+        "1": "error: something could not be checked, or not be written (then no file was changed)",
+        "2": "with --detailed-exitcode: there is drift",
+    },
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "selection")
 @click.option(

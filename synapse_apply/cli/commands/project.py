@@ -20,24 +20,17 @@ from synapse_apply.model.phrases import shown_path
 
 @manual_command(
     "init",
-    examples=[
-        ("synapse-apply init", "Write a project file and a first manifest to this folder."),
-        (
-            "synapse-apply init --from plugins/yolo",
-            ("Write the manifests of an existing plugin folder."),
+    examples={
+        "init": "Write a project file and a first manifest to this folder.",
+        "init --from plugins/yolo": "Write the manifests of an existing plugin folder.",
+        "init storage raw-data": "Print the manifest of a storage on Amazon S3.",
+        "init storage nas --provider smb --out manifests/nas.yaml": (
+            "Write the manifest of an SMB storage to a file."
         ),
-        ("synapse-apply init storage raw-data", "Print the manifest of a storage on Amazon S3."),
-        (
-            "synapse-apply init storage nas --provider smb --out manifests/nas.yaml",
-            ("Write the manifest of an SMB storage to a file."),
-        ),
-        (
-            "synapse-apply init release yolo@1.2.0",
-            ("Print the manifest of a release of plugin yolo."),
-        ),
-        ("synapse-apply init --pin", "Make every machine and CI use this version."),
-    ],
-    exits=[("0", "written"), ("1", "a file already exists; nothing was written")],
+        "init release yolo@1.2.0": "Print the manifest of a release of plugin yolo.",
+        "init --pin": "Make every machine and CI use this version.",
+    },
+    exits={"0": "written", "1": "a file already exists; nothing was written"},
 )
 @options.use("color")
 @click.option(
@@ -136,14 +129,14 @@ def init(
 
 @manual_command(
     "explain",
-    examples=[
-        ("synapse-apply explain storage", "Explain the manifest of a storage."),
-        ("synapse-apply explain release.spec.verify", "Explain a field and the fields below it."),
-        ("synapse-apply explain storage --provider smb", "Explain what this provider needs."),
-        ("synapse-apply explain project.targets.NAME", "Explain a target of the project file."),
-        ("synapse-apply explain package:version", "Explain a rule for packages."),
-    ],
-    exits=[("0", "explained"), ("1", "the kind, field, provider or rule does not exist")],
+    examples={
+        "explain storage": "Explain the manifest of a storage.",
+        "explain release.spec.verify": "Explain a field and the fields below it.",
+        "explain storage --provider smb": "Explain what this provider needs.",
+        "explain project.targets.NAME": "Explain a target of the project file.",
+        "explain package:version": "Explain a rule for packages.",
+    },
+    exits={"0": "explained", "1": "the kind, field, provider or rule does not exist"},
 )
 @options.use("color")
 @click.argument("name", metavar="KIND[.FIELD]")
@@ -180,14 +173,13 @@ def explain(*, console: Console, name: str, provider: str | None) -> int:
 
 @manual_command(
     "schema",
-    examples=[
-        ("synapse-apply schema", "List the schemas."),
-        (
-            "synapse-apply schema manifest > manifest.schema.json",
-            ("Write the schema of manifests to a file for an editor."),
+    examples={
+        "schema": "List the schemas.",
+        "schema manifest > manifest.schema.json": (
+            "Write the schema of manifests to a file for an editor."
         ),
-    ],
-    exits=[("0", "printed"), ("1", "there is no schema with this name")],
+    },
+    exits={"0": "printed", "1": "there is no schema with this name"},
 )
 @options.use("color")
 @click.argument("name", required=False)
@@ -209,24 +201,18 @@ _BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-appl
 
 @manual_command(
     "completion",
-    examples=[
-        (
-            f"{_BASH_COMMAND} > {_BASH_COMPLETION_FILE}",
-            "bash with bash-completion: the script loads on first use.",
+    examples={
+        f"{_BASH_COMMAND} > {_BASH_COMPLETION_FILE}": (
+            "bash with bash-completion: the script loads on first use."
         ),
-        (
-            'eval "$(synapse-apply completion bash)"',
-            ("bash without bash-completion: add this line to ~/.bashrc."),
+        'eval "$(synapse-apply completion bash)"': (
+            "bash without bash-completion: add this line to ~/.bashrc."
         ),
-        (
-            "synapse-apply completion zsh > ~/.zfunc/_synapse-apply",
-            ("zsh: write the script to a folder of $fpath."),
+        "completion zsh > ~/.zfunc/_synapse-apply": "zsh: write the script to a folder of $fpath.",
+        "completion fish > ~/.config/fish/completions/synapse-apply.fish": (
+            "fish: write the script to the completions folder."
         ),
-        (
-            "synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish",
-            ("fish: write the script to the completions folder."),
-        ),
-    ],
+    },
 )
 @options.use("color")
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
@@ -244,10 +230,10 @@ def completion(*, console: Console, shell: str) -> int:
 
 @manual_command(
     "version",
-    examples=[
-        ("synapse-apply version", "Show the version, and the version of Python."),
-        ("synapse-apply version --json", "Print JSON for a script."),
-    ],
+    examples={
+        "version": "Show the version, and the version of Python.",
+        "version --json": "Print JSON for a script.",
+    },
 )
 @options.use("json")
 def version(*, console: Console) -> int:

@@ -22,22 +22,15 @@ if TYPE_CHECKING:
 
 @manual_command(
     "show",
-    examples=[
-        (
-            "synapse-apply show plugin/yolo",
-            ("Show the declared, recorded and live value of each field."),
+    examples={
+        "show plugin/yolo": "Show the declared, recorded and live value of each field.",
+        "show storage/raw-data --json": "Print JSON for a script; -o yaml prints YAML.",
+        "show next.plan": "Show a saved plan, and what has changed since.",
+        "show next.plan --report markdown=plan.md --report html=plan.html": (
+            "Also write the plan as a comment and as a page for a browser."
         ),
-        (
-            "synapse-apply show storage/raw-data --json",
-            ("Print JSON for a script; -o yaml prints YAML."),
-        ),
-        ("synapse-apply show next.plan", "Show a saved plan, and what has changed since."),
-        (
-            "synapse-apply show next.plan --report markdown=plan.md --report html=plan.html",
-            "Also write the plan as a comment and as a page for a browser.",
-        ),
-    ],
-    exits=[("0", "shown"), ("1", "the resource or plan does not exist or could not be read")],
+    },
+    exits={"0": "shown", "1": "the resource or plan does not exist or could not be read"},
 )
 @options.use("yaml", "targets", "report", "project_from", "file", "variables")
 @click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
@@ -102,44 +95,23 @@ def _parse_expand_options(
 
 @manual_command(
     "get",
-    examples=[
-        ("synapse-apply get storages", "List all storages."),
-        (
-            "synapse-apply get storage raw-data",
-            ("Show one storage by its name on the backend or in the state."),
-        ),
-        (
-            "synapse-apply get plugin yolo --json",
-            "Print a plugin, by its code or recorded name, for a script.",
-        ),
-        ("synapse-apply get plugin id=123", "Show a plugin by its id."),
-        (
-            "synapse-apply get storage raw-data -o yaml",
-            ("Print a storage in the form of a manifest."),
-        ),
-        ("synapse-apply get release/yolo@1.2.0", "Show a release by its address."),
-        (
-            "synapse-apply get release yolo@1.2.0 --expand plugin",
-            ("Show a release together with its plugin."),
-        ),
-        (
-            "synapse-apply get releases --plugin yolo",
-            ("List the releases of a plugin, newest first."),
-        ),
-        ("synapse-apply get jobs --status running", "List the running jobs."),
-        (
-            "synapse-apply get jobs --plugin yolo --created-after 7d",
-            ("List a plugin's jobs of the last week."),
-        ),
-        (
-            "synapse-apply get job 789 --expand logs,result",
-            ("Show a job with its log and its result."),
-        ),
-    ],
-    exits=[
-        ("0", "shown; an empty list counts as shown"),
-        ("1", "the object does not exist or could not be read"),
-    ],
+    examples={
+        "get storages": "List all storages.",
+        "get storage raw-data": "Show one storage by its name on the backend or in the state.",
+        "get plugin yolo --json": "Print a plugin, by its code or recorded name, for a script.",
+        "get plugin id=123": "Show a plugin by its id.",
+        "get storage raw-data -o yaml": "Print a storage in the form of a manifest.",
+        "get release/yolo@1.2.0": "Show a release by its address.",
+        "get release yolo@1.2.0 --expand plugin": "Show a release together with its plugin.",
+        "get releases --plugin yolo": "List the releases of a plugin, newest first.",
+        "get jobs --status running": "List the running jobs.",
+        "get jobs --plugin yolo --created-after 7d": "List a plugin's jobs of the last week.",
+        "get job 789 --expand logs,result": "Show a job with its log and its result.",
+    },
+    exits={
+        "0": "shown; an empty list counts as shown",
+        "1": "the object does not exist or could not be read",
+    },
 )
 @options.use("yaml", "targets")
 @click.argument("kind", metavar="KIND")
@@ -248,17 +220,13 @@ def _get_jobs(
 
 @manual_command(
     "blame",
-    examples=[
-        (
-            "synapse-apply blame storage/raw-data",
-            "Show commit, author, call and apply of each live value.",
+    examples={
+        "blame storage/raw-data": "Show commit, author, call and apply of each live value.",
+        "blame storage/raw-data configuration.region --json": (
+            "Print everything that is known about one field, for a script."
         ),
-        (
-            "synapse-apply blame storage/raw-data configuration.region --json",
-            "Print everything that is known about one field, for a script.",
-        ),
-    ],
-    exits=[("0", "shown"), ("1", "the object is not live or could not be read")],
+    },
+    exits={"0": "shown", "1": "the object is not live or could not be read"},
 )
 @options.use("json", "targets", "project_from", "file", "variables")
 @click.argument("address", shell_complete=typed.complete_addresses)
@@ -278,14 +246,13 @@ def blame(*, console: Console, invocation: Invocation, address: str, field: str)
 
 @manual_command(
     "mcp",
-    examples=[
-        ("synapse-apply mcp -t staging", "Let an agent read target staging."),
-        (
-            "synapse-apply mcp -C infra --project-from git:refs/remotes/origin/main",
-            "Use the url, token and hosts of a branch that the agent cannot change.",
+    examples={
+        "mcp -t staging": "Let an agent read target staging.",
+        "mcp -C infra --project-from git:refs/remotes/origin/main": (
+            "Use the url, token and hosts of a branch that the agent cannot change."
         ),
-    ],
-    exits=[("0", "the client closed the connection")],
+    },
+    exits={"0": "the client closed the connection"},
 )
 @options.use("target", "project_from", "variables")
 def mcp(*, invocation: Invocation) -> int:

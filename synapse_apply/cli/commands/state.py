@@ -45,26 +45,21 @@ def group() -> None:
 
 @manual_command(
     "init",
-    examples=[
-        (
-            "synapse-apply state init -t prod",
-            ("Create the state of a new target, whose backend has no objects yet."),
+    examples={
+        "state init -t prod": "Create the state of a new target, whose backend has no objects yet.",
+        "state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab": (
+            "Create an empty state even though the project file pins a lineage."
         ),
-        (
-            "synapse-apply state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab",
-            "Create an empty state even though the project file pins a lineage.",
+        "state init -t prod --key-file /run/keys/prod.key": (
+            "In a script, create a shared state and write its key to a file."
         ),
-        (
-            "synapse-apply state init -t prod --key-file /run/keys/prod.key",
-            "In a script, create a shared state and write its key to a file.",
-        ),
-        ("synapse-apply state init -t prod --pin", "Also pin the lineage in the project file."),
-        ("synapse-apply state init -t 'prod-*'", "Create a state for each matching target."),
-    ],
-    exits=[
-        ("0", "created"),
-        ("1", "the state already exists, a pinned lineage forbids it, or a key is missing"),
-    ],
+        "state init -t prod --pin": "Also pin the lineage in the project file.",
+        "state init -t 'prod-*'": "Create a state for each matching target.",
+    },
+    exits={
+        "0": "created",
+        "1": "the state already exists, a pinned lineage forbids it, or a key is missing",
+    },
 )
 @options.use("json", "targets")
 @click.option(
@@ -114,16 +109,15 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 
 @manual_command(
     "show",
-    examples=[
-        ("synapse-apply state show", "List all records."),
-        ("synapse-apply state show plugin/yolo", "Show what was sent, and when."),
-        ("synapse-apply state show plugin/yolo --json", "Print JSON for a script."),
-        (
-            "synapse-apply state show --inventory > inventory.yaml",
-            "Keep this file: with it, `import -f` can restore the ids of a lost state.",
+    examples={
+        "state show": "List all records.",
+        "state show plugin/yolo": "Show what was sent, and when.",
+        "state show plugin/yolo --json": "Print JSON for a script.",
+        "state show --inventory > inventory.yaml": (
+            "Keep this file: with it, `import -f` can restore the ids of a lost state."
         ),
-    ],
-    exits=[("0", "shown"), ("1", "the address has no record")],
+    },
+    exits={"0": "shown", "1": "the address has no record"},
 )
 @options.use("json", "targets")
 @click.argument("name", type=RECORDED_NAME, metavar="[ADDRESS]", required=False)
@@ -209,14 +203,11 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 
 @manual_command(
     "key",
-    examples=[
-        (
-            "synapse-apply state key -t prod",
-            "Show the id of the key, where it is, and how a pipeline gets it.",
-        ),
-        ("synapse-apply state key copy prod.key -t prod", "On the next machine: use that key."),
-    ],
-    exits=[("0", "shown, or copied"), ("1", "there is no key, or the state has another key")],
+    examples={
+        "state key -t prod": "Show the id of the key, where it is, and how a pipeline gets it.",
+        "state key copy prod.key -t prod": "On the next machine: use that key.",
+    },
+    exits={"0": "shown, or copied", "1": "there is no key, or the state has another key"},
 )
 @options.use("json", "target")
 @click.argument("action", metavar="[show|copy]", type=click.Choice(["show", "copy"]),
@@ -243,13 +234,8 @@ def key(*, console: Console, invocation: Invocation, action: str, file: Path | N
 
 @manual_command(
     "rm",
-    examples=[
-        (
-            "synapse-apply state rm plugin/yolo",
-            ("Forget the plugin's record. The plugin still exists."),
-        )
-    ],
-    exits=[("0", "forgotten"), ("1", "an address has no record; nothing was forgotten")],
+    examples={"state rm plugin/yolo": "Forget the plugin's record. The plugin still exists."},
+    exits={"0": "forgotten", "1": "an address has no record; nothing was forgotten"},
 )
 @options.use("color", "target")
 @click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
@@ -273,16 +259,13 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
 
 @manual_command(
     "mv",
-    examples=[
-        (
-            "synapse-apply state mv plugin/yolo plugin/yolo-v8",
-            ("Rename the address after you renamed the manifest."),
-        )
-    ],
-    exits=[
-        ("0", "renamed"),
-        ("1", ("the old address has no record, or the new address is already taken")),
-    ],
+    examples={
+        "state mv plugin/yolo plugin/yolo-v8": "Rename the address after you renamed the manifest.",
+    },
+    exits={
+        "0": "renamed",
+        "1": "the old address has no record, or the new address is already taken",
+    },
 )
 @options.use("color", "target")
 @click.argument("name", type=RECORDED_NAME, metavar="OLD")
@@ -302,25 +285,18 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
 
 @manual_command(
     "accept",
-    examples=[
-        (
-            "synapse-apply state accept storage/raw-data",
-            ("Accept a storage that you also changed in Synapse."),
+    examples={
+        "state accept storage/raw-data": "Accept a storage that you also changed in Synapse.",
+        "state accept storage/raw-data --undo": "Show the accepted difference in plans again.",
+        "state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'": (
+            "Show the difference again from 2027 on."
         ),
-        (
-            "synapse-apply state accept storage/raw-data --undo",
-            "Show the accepted difference in plans again.",
-        ),
-        (
-            "synapse-apply state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'",
-            "Show the difference again from 2027 on.",
-        ),
-    ],
-    exits=[
-        ("0", "recorded"),
-        ("1", "the resource is not declared, recorded or live, or the answer was not `yes`"),
-        ("6", "the state is locked by another run"),
-    ],
+    },
+    exits={
+        "0": "recorded",
+        "1": "the resource is not declared, recorded or live, or the answer was not `yes`",
+        "6": "the state is locked by another run",
+    },
 )
 @options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
@@ -378,29 +354,20 @@ def accept(
 
 @manual_command(
     "settle",
-    examples=[
-        ("synapse-apply state settle -t prod", "Look up every call whose outcome is unknown."),
-        ("synapse-apply state settle storage/raw-data", "Look up only the calls of this address."),
-        (
-            "synapse-apply state settle -t prod --wait",
-            ("After a killed run: wait until every outcome is certain."),
-        ),
-        ("synapse-apply state settle --json", "Print the outcome of each call for a script."),
-        (
-            "synapse-apply state settle plugin/yolo --absent",
-            ("You checked that the plugin was not created."),
-        ),
-        (
-            "synapse-apply state settle release/yolo@1.1.0 --job 12",
-            "You checked that job 12 is the run.",
-        ),
-    ],
-    exits=[
-        ("0", "no call is open any longer; with --absent or --job: the call is closed"),
-        ("1", "error, or the address has no open call"),
-        ("6", "the state is locked by another run"),
-        ("7", "a call is still open; the output says what to do"),
-    ],
+    examples={
+        "state settle -t prod": "Look up every call whose outcome is unknown.",
+        "state settle storage/raw-data": "Look up only the calls of this address.",
+        "state settle -t prod --wait": "After a killed run: wait until every outcome is certain.",
+        "state settle --json": "Print the outcome of each call for a script.",
+        "state settle plugin/yolo --absent": "You checked that the plugin was not created.",
+        "state settle release/yolo@1.1.0 --job 12": "You checked that job 12 is the run.",
+    },
+    exits={
+        "0": "no call is open any longer; with --absent or --job: the call is closed",
+        "1": "error, or the address has no open call",
+        "6": "the state is locked by another run",
+        "7": "a call is still open; the output says what to do",
+    },
 )
 @options.use("json", "target", "variables")
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
@@ -464,13 +431,12 @@ def settle(
 
 @manual_command(
     "rebind",
-    examples=[
-        (
-            "synapse-apply state rebind -t prod",
-            "Use this after the backend's url changed, or if a shared state has no project yet.",
-        )
-    ],
-    exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
+    examples={
+        "state rebind -t prod": (
+            "Use this after the backend's url changed, or if a shared state has no project yet."
+        ),
+    },
+    exits={"0": "bound", "1": "error, or the answer was not `yes`"},
 )
 @options.use("color", "target")
 @click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
@@ -516,16 +482,11 @@ _SHUT_OUT_TEXT = (
 
 @manual_command(
     "rekey",
-    examples=[
-        (
-            "synapse-apply state rekey -t prod",
-            ("Use this after you set a new SYNAPSE_APPLY_STATE_KEY."),
-        )
-    ],
-    exits=[
-        ("0", "done; the output names each digest that keeps its old key"),
-        ("1", "error, or the answer was not `yes`; nothing was changed"),
-    ],
+    examples={"state rekey -t prod": "Use this after you set a new SYNAPSE_APPLY_STATE_KEY."},
+    exits={
+        "0": "done; the output names each digest that keeps its old key",
+        "1": "error, or the answer was not `yes`; nothing was changed",
+    },
     environment=[
         (
             "SYNAPSE_APPLY_STATE_KEY",
@@ -605,21 +566,19 @@ def rekey(
 
 @manual_command(
     "backup",
-    examples=[
-        ("synapse-apply state backup prod.backup", "Write a copy for `state restore`."),
-        (
-            "synapse-apply state backup -t prod --to postgresql://apply@db.example/states",
-            "Copy the local state to a database that runners share.",
+    examples={
+        "state backup prod.backup": "Write a copy for `state restore`.",
+        "state backup -t prod --to postgresql://apply@db.example/states": (
+            "Copy the local state to a database that runners share."
         ),
-        (
-            "synapse-apply state backup -t prod --to '{env: STATE_URL}'",
-            "Read the url with its password from a variable, as in the project file.",
+        "state backup -t prod --to '{env: STATE_URL}'": (
+            "Read the url with its password from a variable, as in the project file."
         ),
-    ],
-    exits=[
-        ("0", "written; with --to: copied and compared"),
-        ("1", "the state does not exist, the copy cannot be written, or --to already has a state"),
-    ],
+    },
+    exits={
+        "0": "written; with --to: copied and compared",
+        "1": "the state does not exist, the copy cannot be written, or --to already has a state",
+    },
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
@@ -665,17 +624,14 @@ def backup(
 
 @manual_command(
     "restore",
-    examples=[
-        (
-            "synapse-apply state restore prod.backup -t prod",
-            ("Replace the state of target prod with a backup."),
-        )
-    ],
-    exits=[
-        ("0", "restored"),
-        ("1", "the file is not a backup of this target, or the answer was not `yes`"),
-        ("6", "the state is locked by another run"),
-    ],
+    examples={
+        "state restore prod.backup -t prod": "Replace the state of target prod with a backup.",
+    },
+    exits={
+        "0": "restored",
+        "1": "the file is not a backup of this target, or the answer was not `yes`",
+        "6": "the state is locked by another run",
+    },
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -712,17 +668,16 @@ def restore(*, console: Console, invocation: Invocation, file: Path, auto_approv
 
 @manual_command(
     "record",
-    examples=[
-        (
-            "synapse-apply state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
-            "Record the calls of a run after the disk has space again.",
-        )
-    ],
-    exits=[
-        ("0", "the state has all calls of the file"),
-        ("1", "the file is not usable or contradicts the state, or the answer was not `yes`"),
-        ("6", "the state is locked by another run"),
-    ],
+    examples={
+        "state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod": (
+            "Record the calls of a run after the disk has space again."
+        ),
+    },
+    exits={
+        "0": "the state has all calls of the file",
+        "1": "the file is not usable or contradicts the state, or the answer was not `yes`",
+        "6": "the state is locked by another run",
+    },
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -771,18 +726,14 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 
 @manual_command(
     "history",
-    examples=[
-        ("synapse-apply state history -t prod", "List the newest runs that changed something."),
-        (
-            "synapse-apply state history show 5f1c2d",
-            "Show every call of one run, named by the beginning of its plan's id.",
+    examples={
+        "state history -t prod": "List the newest runs that changed something.",
+        "state history show 5f1c2d": (
+            "Show every call of one run, named by the beginning of its plan's id."
         ),
-        (
-            "synapse-apply state history --limit 1 --json",
-            ("Print the newest run with its calls as JSON."),
-        ),
-    ],
-    exits=[("0", "shown"), ("1", "the plan or the state does not exist")],
+        "state history --limit 1 --json": "Print the newest run with its calls as JSON.",
+    },
+    exits={"0": "shown", "1": "the plan or the state does not exist"},
 )
 @options.use("json", "targets")
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
@@ -821,10 +772,8 @@ class _LockIdType(click.types.StringParamType):
 
 @manual_command(
     "unlock",
-    examples=[
-        ("synapse-apply state unlock 7-3f2a9c -t prod", "Remove the lock of a run that is dead.")
-    ],
-    exits=[("0", "removed"), ("1", "there is no lock, or the lock has another id")],
+    examples={"state unlock 7-3f2a9c -t prod": "Remove the lock of a run that is dead."},
+    exits={"0": "removed", "1": "there is no lock, or the lock has another id"},
 )
 @options.use("color", "target")
 @click.argument("lock_id", metavar="ID", type=_LockIdType())
