@@ -166,13 +166,16 @@ class PageApp:
             Route(f"/hooks/{forge}", hooks[forge], methods=["POST"]) for forge in self._hook_secrets
         ]
         refused = (HTTPException, RequestRefused, BadQueryError, StoreUnavailable)
-        return Starlette(
+        app = Starlette(
             routes=routes,
             exception_handlers={
                 **dict.fromkeys(refused, self._answer_refusal),
                 Exception: _answer_server_error,
             },
         )
+        # It would lead to plain http: TLS ends before us.
+        app.router.redirect_slashes = False
+        return app
 
     def admit_visitor(self, request: Request) -> Visitor:
         """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""

@@ -166,6 +166,13 @@ def test_only_its_own_hosts_are_answered(page, host, status):
     assert page.get("/", Host=host.replace("PORT", port)).status_code == status
 
 
+def test_a_slash_too_many_leads_nowhere(page):
+    """Least of all from https to plain http, where anybody may answer."""
+    for path in ("/rollouts/", "/audit/", "/login/", "/api/v1/targets/"):
+        answer = page.get(path, Host=page.url.removeprefix("http://"))
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
+
+
 def test_probes_may_ask_by_any_host(page):
     """Kubernetes asks by the address of the pod."""
     for path in ("/healthz", "/readyz"):
