@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from synapse_apply.emulator.api import VERSIONS
-from synapse_apply.emulator.core import data_folder
+from synapse_apply.emulator.core import data_folder, listener
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, EmulatorApp
 from synapse_apply.emulator.core.backend import (
     MAX_UPLOAD,
@@ -18,12 +18,6 @@ from synapse_apply.emulator.core.backend import (
     DataSetClock,
     ServeError,
     ServerSettings,
-)
-from synapse_apply.emulator.core.listener import (
-    LOOPBACK_HOSTS,
-    Listener,
-    build_socket_url,
-    open_listening_socket,
 )
 from synapse_apply.emulator.data_set import write_endpoint
 
@@ -69,16 +63,16 @@ class EmbeddedServer:
 
     def __enter__(self) -> Self:
         # Bound before the data set is opened: a failure to listen then leaves nothing behind.
-        self._listening_socket = open_listening_socket("127.0.0.1", 0)
+        self._listening_socket = listener.open_listening_socket("127.0.0.1", 0)
         try:
             self.backend = DataSetBackend(self._data, self._settings, self._clock)
         except BaseException:
             self._listening_socket.close()
             raise
-        self.url = build_socket_url(self._listening_socket)
+        self.url = listener.build_socket_url(self._listening_socket)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = Listener(EmulatorApp(self.backend, VERSIONS), ready.set)
+        self._server = listener.Listener(EmulatorApp(self.backend, VERSIONS), ready.set)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listening_socket],), daemon=True, name="embedded"
         )
@@ -124,15 +118,15 @@ def serve(
     """
     data, settings = Path(data), settings or ServerSettings()
     # The random token is in a file of this machine, and `any_token` would let everybody in.
-    if host not in LOOPBACK_HOSTS and not settings.tokens:
+    if host not in listener.LOOPBACK_HOSTS and not settings.tokens:
         raise ServeError(f"other machines can connect to {host}: give a token with --token")
-    listening_socket = open_listening_socket(host, port)
+    listening_socket = listener.open_listening_socket(host, port)
     try:
         backend = DataSetBackend(data, settings)
     except BaseException:
         listening_socket.close()
         raise
-    url = build_socket_url(listening_socket)
+    url = listener.build_socket_url(listening_socket)
 
     def announce_endpoint() -> None:
         write_endpoint(data, url, backend.store.data_set, settings.token)
@@ -143,7 +137,7 @@ def serve(
 
     try:
         app = EmulatorApp(backend, VERSIONS, only_loopback=host in LOOPBACK_NAMES)
-        Listener(app, announce_endpoint).run([listening_socket])
+        listener.Listener(app, announce_endpoint).run([listening_socket])
     finally:
         data_folder.remove_endpoint(data)
         listening_socket.close()

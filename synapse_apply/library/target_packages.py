@@ -27,14 +27,8 @@ from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSou
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.model.state import Record
 from synapse_apply.operations.connection import PartOfTarget, require_text
+from synapse_apply.packages import sources
 from synapse_apply.packages.content import FileChange, list_changes
-from synapse_apply.packages.sources import (
-    PackageListing,
-    SourceFiles,
-    list_package_files,
-    read_source_as_package,
-    write_package_zip,
-)
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.configuration import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import Names
@@ -70,7 +64,7 @@ class PackageQuery:
         self, lint: PackageLint | None = None, warn: Callable[[Diagnostic], None] | None = None
     ) -> Package:
         """Read it and hash its files; InputError with every finding."""
-        return read_source_as_package(
+        return sources.read_source_as_package(
             self.source,
             self.root,
             self.max_size,
@@ -81,9 +75,9 @@ class PackageQuery:
             closed=self.closed,
         )
 
-    def list_files(self) -> PackageListing:
+    def list_files(self) -> sources.PackageListing:
         """What goes into it, and what is left out."""
-        return list_package_files(
+        return sources.list_package_files(
             self.source, self.root, allow_files=self.allow_files, closed=self.closed
         )
 
@@ -204,7 +198,7 @@ class TargetPackages(PartOfTarget):
         with self._connection.guarded():
             return query.look_inside()
 
-    def list_contents(self, package: str | PackageQuery) -> PackageListing:
+    def list_contents(self, package: str | PackageQuery) -> sources.PackageListing:
         """Which files go into a package, and which rule leaves out which; nothing is hashed."""
         query = self._query(package)
         with self._connection.guarded():
@@ -221,7 +215,7 @@ class TargetPackages(PartOfTarget):
         with self._connection.guarded():
             path = self._path("file", _suggest_zip_name(query) if file is None else file)
             require_no_link_out(path)
-            written = write_package_zip(
+            written = sources.write_package_zip(
                 query.source,
                 query.root,
                 path,
@@ -327,7 +321,7 @@ def _suggest_zip_name(query: PackageQuery) -> str:
         return f"{name}.zip"
     version = ""
     with suppress(InputError):  # what is wrong with config.yaml is no reason not to zip it
-        files = SourceFiles(query.source, query.root, query.allow_files)
+        files = sources.SourceFiles(query.source, query.root, query.allow_files)
         config = files.config(read_single_mapping)
         version = str(config[0].get("version", "")) if config else ""
     folder = (query.root / query.source.path).resolve()

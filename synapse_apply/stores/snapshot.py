@@ -11,12 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from synapse_apply.files.opening import (
-    create_own_file,
-    link_own_file_to_sibling,
-    open_own_file_with_flags,
-    remove_own_file,
-)
+from synapse_apply.files import opening
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.paused_collection import pause_gc
@@ -252,7 +247,7 @@ def keep_under_free_name(path: Path, first_path: Path) -> Path:
     """
     for candidate in iter_numbered_paths(first_path):
         try:
-            link_own_file_to_sibling(candidate, path.name)
+            opening.link_own_file_to_sibling(candidate, path.name)
         except FileExistsError:
             continue
         # A file system without hard links.
@@ -267,19 +262,19 @@ def _copy_under_free_name(path: Path, first_path: Path) -> Path:
     # Creating the file claims the name, since that fails for an existing one.
     for copy_path in iter_numbered_paths(first_path):
         try:
-            create_own_file(copy_path)
+            opening.create_own_file(copy_path)
         except FileExistsError:
             continue
         break
     try:
         with (
-            os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), "rb") as source_file,
-            os.fdopen(open_own_file_with_flags(copy_path, os.O_WRONLY), "wb") as copy_file,
+            os.fdopen(opening.open_own_file_with_flags(path, os.O_RDONLY), "rb") as source_file,
+            os.fdopen(opening.open_own_file_with_flags(copy_path, os.O_WRONLY), "wb") as copy_file,
         ):
             shutil.copyfileobj(source_file, copy_file)
             copy_file.flush()
             os.fsync(copy_file.fileno())
     except BaseException:
-        remove_own_file(copy_path)
+        opening.remove_own_file(copy_path)
         raise
     return copy_path

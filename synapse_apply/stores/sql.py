@@ -12,24 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from synapse_apply.model import ports, project
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
-from synapse_apply.model.ports import (
-    BackupCheck,
-    CallSlotLoad,
-    ProgressFloor,
-    accept_any_backup,
-    ignore_wait,
-    return_no_progress,
-)
-from synapse_apply.model.project import (
-    RecordFinisher,
-    Renames,
-    iter_records_changed_by_renames,
-    return_renamed_record_unchanged,
-)
 from synapse_apply.model.state import (
     NO_PROGRESS,
     NO_SHARED_IDS,
@@ -151,7 +138,9 @@ class SqlStore:
 
     @contextmanager
     def defer_writes_while_busy(
-        self, call_load: CallSlotLoad, report_wait: Callable[[float], None] = ignore_wait
+        self,
+        call_load: ports.CallSlotLoad,
+        report_wait: Callable[[float], None] = ports.ignore_wait,
     ) -> Iterator[None]:
         """Let writes of a slow store wait for others in the block, while calls are busy.
 
@@ -161,7 +150,7 @@ class SqlStore:
         try:
             yield
         finally:
-            self._write_batch.call_load, self._write_batch.report_wait = None, ignore_wait
+            self._write_batch.call_load, self._write_batch.report_wait = None, ports.ignore_wait
 
     def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
@@ -343,7 +332,9 @@ class SqlStore:
         self._write_counted(delete_recorded)
 
     def rename_addresses(
-        self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
+        self,
+        renames: project.Renames,
+        finish: project.RecordFinisher = project.return_renamed_record_unchanged,
     ) -> None:
         """Rename records, and the addresses in the dependencies of all records.
 
@@ -369,7 +360,7 @@ class SqlStore:
             ]
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
-            renamed_records = iter_records_changed_by_renames(records, renames, finish)
+            renamed_records = project.iter_records_changed_by_renames(records, renames, finish)
             return self._write_changed(
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
@@ -434,9 +425,9 @@ class SqlStore:
     def restore_backup_and_return_kept_path_or_empty(
         self,
         source: str,
-        check_backup: BackupCheck = accept_any_backup,
+        check_backup: ports.BackupCheck = ports.accept_any_backup,
         kept_path_unless_beside_file: str | None = None,
-        find_floor: ProgressFloor = return_no_progress,
+        find_floor: ports.ProgressFloor = ports.return_no_progress,
     ) -> str:
         """Replace the state by a backup; returns where the old one is kept, "" if nowhere.
 

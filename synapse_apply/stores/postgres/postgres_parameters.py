@@ -24,14 +24,8 @@ from psycopg import conninfo, pq, sql
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.database import Row
+from synapse_apply.stores.postgres import server_words
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
-from synapse_apply.stores.postgres.server_words import (
-    ANSWER_TOO_LONG,
-    connection_reason,
-    mask_password,
-    sqlstate,
-    statement_reason,
-)
 from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, fault
 
 # A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
@@ -239,7 +233,7 @@ def find_stranger(
     while row is None and (cursor.description is None or (row := cursor.fetchone()) is None):
         if not cursor.nextset():
             return None
-    name, owner, user = (mask_password(each, connection) for each in row)
+    name, owner, user = (server_words.mask_password(each, connection) for each in row)
     user, place = (sql.Identifier(each).as_string(None) for each in (user, schema))
     role = sql.Identifier(owner).as_string(None) if owner else "PUBLIC"
     grant = f"GRANT {role} TO {user} as a superuser or the database's owner"
@@ -298,7 +292,7 @@ def limit_connection(connection: psycopg.Connection[Row], max_seconds: float) ->
             yield
         except psycopg.Error:
             if _WATCH.remove(connection_socket):
-                raise AnswerTooLong(ANSWER_TOO_LONG) from None
+                raise AnswerTooLong(server_words.ANSWER_TOO_LONG) from None
             raise
         finally:
             _WATCH.remove(connection_socket)
@@ -432,7 +426,7 @@ def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -
         return StateError(refusal)
     return PostgresUnreachable.from_summary(
         "The state's database cannot be reached",
-        f"{location.display_url}: {connection_reason(reason, location)}.",
+        f"{location.display_url}: {server_words.connection_reason(reason, location)}.",
         f"Check host, port and network, and that the server is running. {NOTHING_LOST_NOTE}",
     )
 
@@ -442,7 +436,7 @@ def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic
 
     `reason` is that of `reason_of_first_host`.
     """
-    detail = f"{location.display_url}: {connection_reason(reason, location)}."
+    detail = f"{location.display_url}: {server_words.connection_reason(reason, location)}."
     if any(word in reason for word in STARTING_TEXTS):
         return None
     for words, summary, hint in _REFUSAL_MESSAGES:
@@ -482,11 +476,11 @@ def build_statement_error(
     if isinstance(problem, AnswerTooLong):
         return StateError.from_summary(
             "The database returned more data than a state can have",
-            f"{activity} {location}: {ANSWER_TOO_LONG}.",
+            f"{activity} {location}: {server_words.ANSWER_TOO_LONG}.",
             f"Check that the url names the right server. {NOTHING_LOST_NOTE}",
         )
-    code = sqlstate(problem)
-    reason = statement_reason(problem, place)
+    code = server_words.sqlstate(problem)
+    reason = server_words.statement_reason(problem, place)
     if code == "42P01":  # undefined_table
         return MissingTable(*fault("damaged", location, reason=reason).diagnostics)
     if code in ("42703", "42P07"):  # undefined_column, duplicate_table

@@ -28,17 +28,9 @@ from synapse_apply.files import opening
 from synapse_apply.files.checkout import iter_folders_above
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.stores import schema
+from synapse_apply.stores import schema, snapshot
 from synapse_apply.stores.database import BackupReview, Database, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.snapshot import (
-    KEPT_FILE_SUFFIX,
-    StateOrigin,
-    iter_numbered_paths,
-    keep_under_free_name,
-    read_rows_as_inserts,
-    read_state_origin,
-)
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.state_messages import MAKER, fault, require_format_not_newer
 
@@ -267,8 +259,9 @@ class SqliteDatabase(Database):
         self.close()
         if self.exists():
             saved_paths.append(
-                keep_under_free_name(
-                    self._path, self._path.with_name(f"{self._path.name}.{KEPT_FILE_SUFFIX}")
+                snapshot.keep_under_free_name(
+                    self._path,
+                    self._path.with_name(f"{self._path.name}.{snapshot.KEPT_FILE_SUFFIX}"),
                 )
             )
         # SQLite would roll the old file's journal back into the new file.
@@ -433,22 +426,24 @@ def statements_of_backup(source: str, check_backup: BackupReview) -> list[Statem
         telling_state_errors(source, "Reading"),
     ):
         run = make_checking_runner(connection, source)
-        return [*read_rows_as_inserts(run), *check_backup(run)]
+        return [*snapshot.read_rows_as_inserts(run), *check_backup(run)]
 
 
-def require_origin_of_intact_backup(source: str) -> StateOrigin:
+def require_origin_of_intact_backup(source: str) -> snapshot.StateOrigin:
     """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
         open_intact_backup(source) as connection,
         telling_state_errors(source, "Reading"),
     ):
-        return read_state_origin(make_checking_runner(connection, source), source)
+        return snapshot.read_state_origin(make_checking_runner(connection, source), source)
 
 
 def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
     """Write these rows to a new state file at the first free name; returns its path."""
     path = next(
-        candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
+        candidate
+        for candidate in snapshot.iter_numbered_paths(first_path)
+        if not candidate.exists()
     )
     with closing(SqliteDatabase(path)) as new_database:
         new_database.create_state_or_raise_if_exists([*schema.CREATE_TABLES, *statements])

@@ -11,17 +11,9 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines, split_code
+from synapse_apply.views.text import values
 from synapse_apply.views.text.findings import format_position, format_quoted_path
 from synapse_apply.views.text.terminal import DiffStyle, margin_lines
-from synapse_apply.views.text.values import (
-    MAX_VALUE_LENGTH,
-    change_symbol,
-    differing_leaves,
-    format_line_diff,
-    format_value_lines,
-    is_secret_change,
-    secret_text,
-)
 
 # Longer contents are cut, and what is left out is counted; the JSON document has all.
 MAX_BLOCK_LINES = 200
@@ -56,7 +48,7 @@ CAUSE_LABELS = {
 }
 
 
-def cut_and_escape(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
+def cut_and_escape(value: object, max_length: int = values.MAX_VALUE_LENGTH) -> str:
     """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
     return sanitize(cut_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
@@ -66,7 +58,7 @@ def render_copyable_command(line: str, max_length: int = MAX_PROSE_LENGTH) -> st
     return f'<code class="command">{cut_and_escape(line, max_length)}</code>'
 
 
-def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
+def render_code(value: object, max_length: int = values.MAX_VALUE_LENGTH) -> str:
     """A text in a `<code>` element."""
     return f"<code>{cut_and_escape(value, max_length)}</code>"
 
@@ -140,11 +132,11 @@ def render_fields_table(
 
     `side_titles` are the headings of the two sides, `hidden_symbol` marks secret changes.
     """
-    parts = [part for change in changes for part in differing_leaves(change)]
+    parts = [part for change in changes for part in values.differing_leaves(change)]
     if not parts:
         return ""
     # A secret shows no value on either side (0 before, 1 after), so it needs no column.
-    visible_parts = [part for part in parts if not is_secret_change(part)]
+    visible_parts = [part for part in parts if not values.is_secret_change(part)]
     sides: tuple[int, ...] = (0, 1)
     if all(part.before is ABSENT for part in visible_parts):
         sides = (1,)
@@ -156,7 +148,7 @@ def render_fields_table(
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = ""
     for index, part in enumerate(parts):
-        style = _SYMBOL_STYLES.get(change_symbol(part, hidden_symbol), "kept")
+        style = _SYMBOL_STYLES.get(values.change_symbol(part, hidden_symbol), "kept")
         path = cut_and_escape(format_quoted_path(part.path))
         # A long path may break behind each of its parts.
         path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
@@ -178,15 +170,15 @@ def render_fields_table(
 
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
-    if is_secret_change(part):
-        secret = cut_and_escape(secret_text(part, is_created=is_created))
+    if values.is_secret_change(part):
+        secret = cut_and_escape(values.secret_text(part, is_created=is_created))
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
-        diff = format_line_diff(part.before, part.after, _VALUE_WIDTH, DiffStyle())
+        diff = values.format_line_diff(part.before, part.after, _VALUE_WIDTH, DiffStyle())
         lines = list(margin_lines("\n".join(diff)))
         texts = (side for side in (part.before, part.after) if isinstance(side, str))
-        is_long = any(len(text) > MAX_VALUE_LENGTH for text in texts)
+        is_long = any(len(text) > values.MAX_VALUE_LENGTH for text in texts)
         # A diff inside the value says more than two long cells.
         if is_long or any(line[:1] in _MARGIN_STYLES for line in lines):
             return f"<td{span}>{render_code_block(lines, _MARGIN_STYLES)}</td>"
@@ -196,7 +188,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
         # As a plan shows it. The cell's style makes it look like code, which keeps pages small.
         html = '<span class="none">not set</span>'
         if value is not ABSENT:
-            lines = format_value_lines(value, _VALUE_WIDTH)
+            lines = values.format_value_lines(value, _VALUE_WIDTH)
             html = cut_and_escape(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
         htmls += f'<td class="{"after" if side else "before"}">{html}</td>'
     return htmls
@@ -208,7 +200,7 @@ def _reason_cell(part: FieldChange) -> str:
         facts = [cut_and_escape(part.origin)]
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
-    elif part.note and not is_secret_change(part):
+    elif part.note and not values.is_secret_change(part):
         facts.append(cut_and_escape(part.note))
     return ", ".join(facts)
 

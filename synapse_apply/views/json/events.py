@@ -18,24 +18,10 @@ from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.grammar import format_plan_line
-from synapse_apply.views.json.documents import (
-    build_summary_counts,
-    format_redacted_json_line,
-    terraform_reason,
-    was_touched_outside,
-)
+from synapse_apply.views.json import documents
 from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text import progress
 from synapse_apply.views.text.outcomes import OutcomeCounts, totals_and_steps
-from synapse_apply.views.text.progress import (
-    REPORT_INTERVAL,
-    SUCCESS_RESULTS,
-    ForgivingStream,
-    OngoingCall,
-    OngoingCalls,
-    SilentProgress,
-    describe_call_ending,
-    ongoing_word,
-)
 from synapse_apply.views.text.terminal import Style
 
 Event = JsonDocument
@@ -58,7 +44,7 @@ def build_version_event(tool_version: str) -> Event:
 
 def iter_change_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
-    for change in filter(was_touched_outside, plan.changes):
+    for change in filter(documents.was_touched_outside, plan.changes):
         # Terraform reports an object that is gone as drift of the action `delete`.
         action = "delete" if change.action is Action.RECREATE else "update"
         yield _build_change_event("resource_drift", change, action, "Drift")
@@ -68,7 +54,7 @@ def iter_change_events(plan: Plan) -> Iterator[Event]:
             yield _build_change_event("planned_change", change, action, "Refused", level="warn")
         elif change.action is not Action.NO_OP:
             yield _build_change_event("planned_change", change, action, f"Plan to {action}")
-    counts = build_summary_counts(plan.summary, run_count=len(plan.changes_to_verify))
+    counts = documents.build_summary_counts(plan.summary, run_count=len(plan.changes_to_verify))
     # Terraform's summary says `remove` where its plan says `destroy`.
     counts["remove"] = counts.pop("destroy")
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
@@ -112,17 +98,17 @@ def serialize_finding(finding: Mapping[str, Any]) -> str:
     return json.dumps(finding, sort_keys=True, default=str)
 
 
-class EventWriter(SilentProgress):
+class EventWriter(progress.SilentProgress):
     """Writes an event as each call begins and ends, and every `interval` seconds while it runs.
 
     After a write error nothing more is written, nor is anything after the end of `with`, even if
     threads still report. No event is of a wait, whose sum is among the findings at the end.
     """
 
-    def __init__(self, stream: TextIO, interval: float = REPORT_INTERVAL) -> None:
+    def __init__(self, stream: TextIO, interval: float = progress.REPORT_INTERVAL) -> None:
         """The caller writes the first event, of type `version`."""
-        self._stream = ForgivingStream(stream)
-        self._ongoing_calls = OngoingCalls(self._write_ongoing_event, interval)
+        self._stream = progress.ForgivingStream(stream)
+        self._ongoing_calls = progress.OngoingCalls(self._write_ongoing_event, interval)
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -137,7 +123,7 @@ class EventWriter(SilentProgress):
     def report_start(self, address: Address, verb: str) -> None:
         """Write an `apply_start` event."""
         self._ongoing_calls.add_call(address, verb)
-        self._write_event("apply_start", address, verb, f"{ongoing_word(verb)}...")
+        self._write_event("apply_start", address, verb, f"{progress.ongoing_word(verb)}...")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes of an upload for the next `apply_progress` event."""
@@ -156,15 +142,15 @@ class EventWriter(SilentProgress):
     ) -> None:
         """Write `apply_complete`, or `apply_errored` for a result that is no success."""
         self._ongoing_calls.remove_call(address)
-        is_success = result in SUCCESS_RESULTS
+        is_success = result in progress.SUCCESS_RESULTS
         kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")
         id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
-        text = describe_call_ending(verb, result, seconds, remote_id)
+        text = progress.describe_call_ending(verb, result, seconds, remote_id)
         self._write_event(kind, address, verb, text, level=level, **facts)
 
-    def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
-        text = f"Still {ongoing_word(call.verb).lower()}..."
+    def _write_ongoing_event(self, call: progress.OngoingCall, seconds: float) -> None:
+        text = f"Still {progress.ongoing_word(call.verb).lower()}..."
         elapsed_seconds = round(seconds, 3)
         self._write_event(
             "apply_progress", call.address, call.verb, text,
@@ -181,7 +167,7 @@ class EventWriter(SilentProgress):
         }
         event = _build_event(kind, f"{address}: {text}", level, hook=hook)
         if not self._is_closed:
-            self._stream.write_whole_line(format_redacted_json_line(event))
+            self._stream.write_whole_line(documents.format_redacted_json_line(event))
 
 
 _VERB_BY_COUNT = {
@@ -213,7 +199,7 @@ def _build_change_event(
     kind: str, change: Change, action: str, message: str, level: str = "info"
 ) -> Event:
     change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
-    if (reason := terraform_reason(change)) is not None:
+    if (reason := documents.terraform_reason(change)) is not None:
         change_fields["reason"] = reason
     if change.action is Action.ADOPT:
         change_fields["importing"] = {"id": change.remote_id}

@@ -12,14 +12,7 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import WithheldSecret, flatten
-from synapse_apply.views.grammar import (
-    ACTION_SYMBOLS,
-    PLANNED_PHRASES,
-    format_byte_size,
-    format_moved_lines,
-    format_plan_line,
-    shorten_commit_and_suffix,
-)
+from synapse_apply.views import grammar
 from synapse_apply.views.redaction import shown_fields, sorted_json, wanted_fields
 from synapse_apply.views.sanitize import (
     escape_ci_commands,
@@ -29,13 +22,7 @@ from synapse_apply.views.sanitize import (
     sanitize_plan_lines,
     sanitize_url,
 )
-from synapse_apply.views.text.findings import (
-    finding_blocks,
-    format_quoted_path,
-    format_refusal_rows,
-    format_refused_count,
-    indent_lines,
-)
+from synapse_apply.views.text import findings
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import BLOCK_INDENT, FieldNode, RowLayout, build_field_tree
 
@@ -74,7 +61,7 @@ def render_plan(
             lines += blocks.render_notes(change)
     parts = [*_header_and_blocks(plan, blocks), "\n".join(lines)]
     parts += (
-        "\n".join(format_refusal_rows(change, style, blocks.refused_fields(change)))
+        "\n".join(findings.format_refusal_rows(change, style, blocks.refused_fields(change)))
         for change in plan.refused_changes
     )
     if show_unchanged:
@@ -89,13 +76,13 @@ def render_plan(
         option = sanitize(guard.untold_option)
         hint_lines = [f"  Hint: if you intend this, apply with {option}"] if option else []
         head = style("Warning: ", "warning") + title
-        parts.append("\n".join([head, *indent_lines(guard.detail), *hint_lines]))
-    parts += finding_blocks(plan.diagnostics, style)
+        parts.append("\n".join([head, *findings.indent_lines(guard.detail), *hint_lines]))
+    parts += findings.finding_blocks(plan.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
-    rows = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
+    rows = ["\n".join(grammar.format_moved_lines(plan.moved))] if plan.moved else []
     for change in plan.changes:
         if is_object_change_to_make(change):
             rows.append(blocks.render_change_block(change))
@@ -124,7 +111,7 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
     url = sanitize_url(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
-        commit = f"commit {shorten_commit_and_suffix(base.commit)} " if base.commit else ""
+        commit = f"commit {grammar.shorten_commit_and_suffix(base.commit)} " if base.commit else ""
         relation = "against" if base.compared else "not compared with"
         text = f"{commit}{relation} {sanitize(base.against)}, without asking the backend"
         return style(f"Target {sanitize(base.target)}: {text}", "dim")
@@ -133,7 +120,7 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
     if base.revision:
         facts.append(f"manifests as of {sanitize(base.revision)}")
     elif base.commit:
-        facts.append(f"commit {shorten_commit_and_suffix(base.commit)}")
+        facts.append(f"commit {grammar.shorten_commit_and_suffix(base.commit)}")
     if dry_run is not None and dry_run.total_calls:
         facts.append(
             f"{dry_run.tried} of {format_count_and_noun(dry_run.total_calls, 'call')} checked "
@@ -172,12 +159,12 @@ def _totals(plan: Plan, style: Style) -> str:
         against = sanitize(plan.base.against)
         lines.append(f"Not compared with {against}: every declared resource counts as new.")
     if plan.refused_changes:
-        lines.append(format_refused_count(len(plan.refused_changes)))
+        lines.append(findings.format_refused_count(len(plan.refused_changes)))
     if runs := [run for change in plan.changes_to_verify if (run := change.verification)]:
         followed_count = sum(bool(run.job) for run in runs)
         to_follow = f", {followed_count} to follow" * bool(followed_count)
         lines.append(f"Verify: {len(runs) - followed_count} to run{to_follow}.")
-    lines.append(format_plan_line(plan.summary))
+    lines.append(grammar.format_plan_line(plan.summary))
     return "\n".join(style(line, "bold") for line in lines)
 
 
@@ -192,7 +179,7 @@ def count_accepted_fields(changes: Iterable[Change]) -> int:
 def name_accepted(changes: Sequence[Change]) -> str:
     """The line that counts and names the accepted differences; "" for none."""
     fields = [
-        f"{sanitize(change.address)}: {sanitize(format_quoted_path(field.path))}"
+        f"{sanitize(change.address)}: {sanitize(findings.format_quoted_path(field.path))}"
         for change in changes
         for field in change.accepted
     ]
@@ -223,11 +210,11 @@ class ChangeRenderer(RowLayout):
 
     def render_change_block(self, change: Change) -> str:
         """The block of a change that will be made: heading, reason and fields."""
-        symbol = ACTION_SYMBOLS[change.action]
+        symbol = grammar.ACTION_SYMBOLS[change.action]
         # Nothing of the object changes.
         if change.action is Action.ADOPT and not change.fields:
             symbol = " "
-        lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
+        lines = [f"  # {sanitize(change.address)} {grammar.PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
         for fact in (present_reason(change), uploaded_package(change), *change.notes):
@@ -269,7 +256,7 @@ class ChangeRenderer(RowLayout):
         reason = reason or "no longer declared; the live object stays"
         return (
             f"  {self.style.format_symbol_and_space('.')}{sanitize(change.address)} "
-            f"{PLANNED_PHRASES[Action.FORGET]}: {reason}"
+            f"{grammar.PLANNED_PHRASES[Action.FORGET]}: {reason}"
         )
 
     def render_notes(self, change: Change) -> list[str]:
@@ -289,7 +276,9 @@ class ChangeRenderer(RowLayout):
 
     def unchanged_line(self, change: Change) -> str:
         """The line of a resource that stays as it is, or whose change is superseded."""
-        status_text = "is superseded" if change.superseded else PLANNED_PHRASES[Action.NO_OP]
+        status_text = (
+            "is superseded" if change.superseded else grammar.PLANNED_PHRASES[Action.NO_OP]
+        )
         if change.reason:
             status_text += f" ({sanitize(change.reason)})"
         if change.rebase:
@@ -313,7 +302,7 @@ def uploaded_package(change: Change) -> str:
     if _is_valid_count(files):
         parts.append(format_count_and_noun(files, "file"))
     if _is_valid_count(size):
-        parts.append(format_byte_size(size))
+        parts.append(grammar.format_byte_size(size))
     return ", ".join(parts)
 
 
