@@ -844,7 +844,7 @@ SECTIONS: tuple[tuple[str, tuple[Callable[[Parts], Iterator[Row]], ...]], ...] =
 )
 
 
-_EMPTY = "An empty state knows no object."
+_EMPTY = "An empty state records no objects."
 
 
 @frozen

@@ -270,8 +270,8 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
     if strict:
         findings = tuple(finding.as_error() for finding in findings)
     errors = any(finding.is_error for finding in findings)
-    text = "" if errors else f"{file} is valid.\n"
-    return console.show_checked("controller check", findings, text)
+    text = f"{file} is valid{', and all that it names can be reached' if online else ''}.\n"
+    return console.show_checked("controller check", findings, "" if errors else text)
 
 
 @manual_command(

@@ -408,9 +408,12 @@ def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -
     """How many processes share the work, and which differ; nothing where it is one alone."""
     if not processes:
         return
-    leader = next((item["host"] for item in processes if item["is_leading"]), "none")
+    leader = next((item for item in processes if item["is_leading"]), None)
     roles = describe_role_counts([item["role"] for item in processes])
-    lines = [f"{roles}; {leader} leads."]
+    lead = (
+        f"{leader['host']} (process {leader['process_id']}) leads" if leader else "no process leads"
+    )
+    lines = [f"{roles}; {lead}."]
     lines += [
         f"{item['host']} (process {item['process_id']}) has {item['difference']}."
         for item in processes

@@ -43,9 +43,11 @@ def describe_processes(processes: Sequence[LiveProcess]) -> str:
     """How many there are of each role, and who leads, as a phrase; "" for none."""
     if not processes:
         return ""
-    leader = next((process.row.host for process in processes if process.is_leading), "")
+    leader = next((process.row for process in processes if process.is_leading), None)
     roles = describe_role_counts([process.row.role.value for process in processes])
-    return roles + (f"; {leader} leads" if leader else "; no process leads")
+    return roles + (
+        f"; {leader.host} (process {leader.process_id}) leads" if leader else "; no process leads"
+    )
 
 
 def describe_role_counts(roles: Sequence[str]) -> str:

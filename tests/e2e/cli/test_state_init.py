@@ -53,7 +53,7 @@ def test_what_it_offers_is_said_as_doctor_says_it(
         out = place.run("state", "init", code=0).out
         doctor = place.run("doctor").out
     (offered,) = [line for line in out.splitlines() if line.startswith("Backend: ")]
-    told = offered.removeprefix("Backend: ").partition(". An empty state knows no object. ")
+    told = offered.removeprefix("Backend: ").partition(". An empty state records no objects. ")
     assert told[2].startswith(protection)
     assert [one for one in told[0].split("; ") if one not in doctor] == []
     assert row in offered

@@ -64,12 +64,18 @@ def test_what_the_file_alone_tells_is_refused_without_secrets_and_network(
 def test_a_pin_may_be_a_commit(tmp_path, upstream):
     commit = upstream.commit({"a": "1"})
     text = CONFIGURATION.replace("ref: main", f"ref: main\n    pin: git:{commit}")
-    assert check(tmp_path, text, "--online", 0) == "controller.yaml is valid.\n"
+    assert (
+        check(tmp_path, text, "--online", 0)
+        == "controller.yaml is valid, and all that it names can be reached.\n"
+    )
 
 
 def test_online_asks_all_that_the_file_names(tmp_path, upstream):
     """Valid where a start goes on; nothing is left behind, and no secret is shown."""
-    assert check(tmp_path, CONFIGURATION, "--online", 0) == "controller.yaml is valid.\n"
+    assert (
+        check(tmp_path, CONFIGURATION, "--online", 0)
+        == "controller.yaml is valid, and all that it names can be reached.\n"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["controller.yaml", "upstream.git"]
     check(tmp_path, CONFIGURATION, code=0, STATUS_TOKEN="", OPS_TOKEN="")
 
@@ -106,7 +112,10 @@ def test_online_asks_the_stores_database(tmp_path, upstream, postgres):
     away = "postgresql://x@127.0.0.1:1/x"
     assert "store cannot be reached" in check(tmp_path, text, "--online", STORE=away)
     empty = postgres.url(schema="checked")
-    assert check(tmp_path, text, "--online", 0, STORE=empty) == "controller.yaml is valid.\n"
+    assert (
+        check(tmp_path, text, "--online", 0, STORE=empty)
+        == "controller.yaml is valid, and all that it names can be reached.\n"
+    )
     assert postgres.run("SELECT to_regnamespace('checked')::text") == [(None,)]
 
 

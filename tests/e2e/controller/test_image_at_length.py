@@ -118,7 +118,10 @@ def test_the_image_runs_the_documented_cluster(tmp_path, postgres, moto):
 
     told = json.loads(run("synapse-apply", "version", "--json", of=own))
     assert told["extras"] == ["bucket", "controller", "fleet", "postgres"]
-    assert run("synapse-apply", "controller", "check", "--online") == "controller.yaml is valid.\n"
+    assert (
+        run("synapse-apply", "controller", "check", "--online")
+        == "controller.yaml is valid, and all that it names can be reached.\n"
+    )
     for target in ("bucket", "database"):
         run("synapse-apply", "state", "init", "-t", target)
         run("synapse-apply", "state", "show", "-t", target)

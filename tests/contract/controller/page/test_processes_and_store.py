@@ -26,7 +26,7 @@ def test_processes_are_counted_and_what_differs_is_said(page):
         for row in (leader, other):
             writer.put(row)
     html = page.get("/").text
-    assert "1 replica and 1 worker; a leads." in html
+    assert "1 replica and 1 worker; a (process 1) leads." in html
     assert "b&lt; (process 2) has a different controller.yaml from the leader." in html
     document = page.get("/api/v1/targets").json()
     Draft202012Validator(SCHEMA).validate(document)
