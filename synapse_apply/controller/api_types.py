@@ -255,8 +255,9 @@ class Hold:
     """A row of a target that waits for a person, in the words of the controller.
 
     `reason` and `detail` are why it waits. `approvals_needed` is how many people have to approve
-    it, `stricter_by` which other targets' rules count for it, too. `rejected_by` is "" for a row
-    that nobody rejected.
+    it, `approvers` a phrase such as `2 of group:leads`, "" where everybody with the right counts;
+    `is_yours` is false where the approval of who asks would not. `stricter_by` says which other
+    targets' rules count for it, too. `rejected_by` is "" for a row that nobody rejected.
     """
 
     target: str = ""
@@ -271,6 +272,9 @@ class Hold:
     detail: str = ""
     can_be_approved: bool = NEEDED
     approvals_needed: int = 1
+    approvers: str = ""
+    is_yours: bool = True
+    is_irreversible: bool = False
     stricter_by: str = ""
     approved_by: tuple[str, ...] = ()
     approvals: tuple[Approval, ...] = ()

@@ -72,7 +72,8 @@ class PlannedRow:
     it, a release is verified after it. `fields` are the fields that an update changes, "" for an
     object that is created or deleted; none where a late call of ours set one. `is_always_restored`:
     one of them is a lock, or a rule of the policy names it. `changed_by` is who else made the last
-    call of its object, "" where that is not known.
+    call of its object, "" where that is not known. `is_irreversible`: no later call undoes it, as
+    its kind says. `labels` are those of its manifest, as KEY=VALUE.
     """
 
     digest: str
@@ -90,6 +91,8 @@ class PlannedRow:
     fields: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
     is_always_restored: bool = field(default=False, metadata={OMITTED_BY_DEFAULT: True})
     changed_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    is_irreversible: bool = field(default=False, metadata={OMITTED_BY_DEFAULT: True})
+    labels: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
 
     @property
     def actions(self) -> tuple[RowAction, ...]:
@@ -137,7 +140,8 @@ class FieldBrake:
 class ApplyTerms:
     """What of a target's plan may be done without asking again.
 
-    `causes` and `actions` are those of rows that need no approval: none in mode approve.
+    `causes` and `actions` are those of rows that need no approval: none in mode approve; without
+    `irreversible` none of those that cannot be undone.
     `approvals` has, for each row digest that enough people have approved, the ids of these
     approvals; they are used up where the row is done. `rejected` are the digests of rows that a
     person has said are not to be done: none of them is, whatever else permits it. `owners` has the
@@ -153,6 +157,7 @@ class ApplyTerms:
     owners: Mapping[str, str] = field(default_factory=dict)
     brakes: tuple[FieldBrake, ...] = ()
     is_live: bool = False
+    irreversible: bool = True
 
 
 class HoldReason(Enum):
@@ -163,7 +168,7 @@ class HoldReason(Enum):
     CAUSE = "cause"
     """`auto.causes` does not have all of its causes."""
     ACTION = "action"
-    """`auto.actions` does not have all of its actions."""
+    """`auto.actions` does not have all of its actions, or it cannot be undone."""
     GUARD = "guard"
     """A guard stops the plan, or it is that guard."""
     DEPENDENCY = "dependency"
@@ -214,3 +219,9 @@ class Judgement:
     refused_rows: tuple[PlannedRow, ...] = ()
     waiting_rows: tuple[PlannedRow, ...] = ()
     braked_until: float | None = None
+
+    @property
+    def rows(self) -> tuple[PlannedRow, ...]:
+        """All of these rows."""
+        held_rows = (held.row for held in self.held_rows)
+        return (*self.permitted_rows, *held_rows, *self.refused_rows, *self.waiting_rows)

@@ -23,6 +23,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 AT = "at"
 Seconds = Annotated[float, "in the file a duration, such as 10m"]
 Moment = Annotated[float, "in the file an RFC 3339 time with its zone"]
+PeopleCount = Annotated[int, "in the file a number, or that of each entry of a list"]
 Place = Annotated[str, "in the file a path relative to its folder"]
 
 
@@ -102,10 +103,31 @@ class Signatures:
 
 @frozen
 class AutoRule:
-    """Which rows are applied without a person: those all of whose causes and actions are listed."""
+    """Which rows are applied without a person: those all of whose causes and actions are listed.
+
+    Without `irreversible` none of them is one that cannot be undone.
+    """
 
     causes: frozenset[RowCause] = frozenset(RowCause)
     actions: frozenset[RowAction] = frozenset(RowAction) - {RowAction.GUARD, RowAction.REPLACE}
+    irreversible: bool = True
+
+
+@frozen
+class ApprovalRule:
+    """Who has to approve the rows that it matches, and how many of them.
+
+    `kind` "", no `actions` and `irreversible` None match all; `labels` are patterns (fnmatch) of
+    values by key, all of which have to match. A guard has none of these but its action. `who` are
+    names as in AccessRule, none: whoever has the right.
+    """
+
+    kind: str = ""
+    actions: frozenset[RowAction] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    irreversible: bool | None = None
+    who: tuple[str, ...] = ()
+    count: int = 1
 
 
 @frozen
@@ -129,7 +151,8 @@ class TargetRule:
     """What holds for the targets whose name matches `pattern` (fnmatch, case-sensitive).
 
     `interval` is in seconds; None takes the default one. `auto` counts in mode auto alone.
-    `approvals` is how many people have to approve a row that is held; with `not_author` none of
+    `approvals` is how many people at least have to approve a row that is held; of each of the
+    `approval_lists` the first that matches says more. With `not_author` none of
     them may be an author of the commits between the applied and the wanted one. Where there are
     `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
     takes the default. `create_state` makes the state of a target that never had one. `hosts` narrow
@@ -141,7 +164,10 @@ class TargetRule:
     mode: Mode = Mode.OBSERVE
     interval: Seconds | None = None
     auto: AutoRule = AutoRule()
-    approvals: int = 1
+    approvals: PeopleCount = 1
+    approval_lists: tuple[tuple[ApprovalRule, ...], ...] = field(
+        default=(), metadata={AT: "approvals"}
+    )
     not_author: bool = False
     windows: tuple[Window, ...] = ()
     pause: FixedPause | None = field(default=None, metadata={AT: "paused"})

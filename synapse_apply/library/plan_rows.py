@@ -11,7 +11,7 @@ from synapse_apply.planning.narrow import (
     list_decidable_changes,
     list_needed_addresses,
 )
-from synapse_apply.planning.rows import compute_row_digest, iter_managed_objects
+from synapse_apply.planning.rows import compute_row_digest, is_irreversible, iter_managed_objects
 
 __all__ = [
     "PermittedApply",
@@ -19,6 +19,7 @@ __all__ = [
     "compute_guard_digest",
     "compute_row_digest",
     "has_work_without_permission",
+    "is_irreversible",
     "iter_managed_objects",
     "list_counted_addresses",
     "list_decidable_changes",

@@ -592,6 +592,11 @@ class OpenTarget:
         with self._connection.ready(read_only=True) as session:
             return {one.address for one in plan.changes if one.fields and is_guarded(one)}
 
+    def read_labels(self) -> dict[Address, Mapping[str, str]]:
+        """The labels of the declared resources."""
+        with self._connection.ready(read_only=True) as session:
+            return {address: one.labels for address, one in session.desired.items()}
+
     def find_last_writers(self, plan: Plan, who: str) -> dict[Address, str]:
         """Who made the last call of each change that Git asks for, as the state's audit has it.
 

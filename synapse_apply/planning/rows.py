@@ -36,6 +36,12 @@ _MAX_VALUE_LENGTH = 60
 _MAX_KEY_LENGTH = 400
 
 
+def is_irreversible(change: Change) -> bool:
+    """Whether no later call can undo a change, as its kind says."""
+    kind = CATALOGUE.get(change.address.kind)
+    return kind is not None and change.api in kind.bindings and kind.is_irreversible(change)
+
+
 def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str, bool]]:
     """The objects that a target manages after a plan: address, what it is, id, is it recorded.
 

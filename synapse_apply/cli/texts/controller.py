@@ -151,7 +151,7 @@ def choose_rows_by_target(
     if row_digests:
         chosen = _select_rows(rows, pattern, row_digests, verb)
     else:
-        chosen = [row for row in rows if row.can_be_approved or not is_approval]
+        chosen = [row for row in rows if _is_yours(row) or not is_approval]
         shown = {name: some for name, some in rows_by_target.items() if some}
         alike: dict[tuple[object, ...], tuple[tuple[str, ...], list[str]]] = {}
         for name, some in shown.items():
@@ -473,8 +473,8 @@ def _iter_held_lines(
         yield from _iter_row_lines(row, _fields_of(row, fields) or ())
         if row.can_be_approved and has_digests:
             yield f"    {_shorten_digests(row.digest) if is_short else row.digest}"
-        elif not row.can_be_approved:
-            yield "    cannot be approved"
+        if not _is_yours(row):
+            yield f"    cannot be approved{'' if row.is_yours else ' by you'}"
         if row.commit not in {"", commit}:
             yield f"    at: {row.commit[:12]}"
             commit = row.commit
@@ -486,6 +486,10 @@ def _iter_held_lines(
 def _fields_of(row: Hold, fields: ShownFields) -> Sequence[ShownField] | None:
     """What a row changes, nothing of a guard; None where it could not be read."""
     return () if row.action == "guard" else fields.get(row.run, {}).get(row.address)
+
+
+def _is_yours(row: Hold) -> bool:
+    return row.can_be_approved and row.is_yours
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -514,6 +518,10 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
     yield f"    reason: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
         yield f"    causes: {', '.join(row.causes)}"
+    if row.is_irreversible:
+        yield "    cannot be undone"
+    if row.approvers:
+        yield f"    needs: {row.approvers}"
     if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):
         yield f"    approved by: {names} ({row.approvals_needed} needed)"
     if row.rejected_by:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from synapse_apply.controller.configuration.decoding import (
 from synapse_apply.controller.configuration.secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.oidc import Provider
 from synapse_apply.controller.outbox.forge import build_status_sender
+from synapse_apply.controller.planned_rows import RowAction
 from synapse_apply.controller.rules.access import (
     GROUP_PREFIX,
     OIDC_PREFIX,
@@ -32,6 +33,7 @@ from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import (
     DAY,
     Access,
+    ApprovalRule,
     Controller,
     Mode,
     OidcAccess,
@@ -467,15 +469,40 @@ class _Checks:
                     )
 
     def _check_approvers(self, rule: TargetRule, source: str) -> None:
-        """Rules of which too few people can approve anything, as far as can be told."""
-        needs_people = rule.mode is Mode.APPROVE or rule.approvals > 1
+        """Rules of which too few people can approve anything, as far as can be told.
+
+        Of a list also entries for whose rows there are too few, or that match no row.
+        """
+        listed = rule.approval_lists[0] if rule.approval_lists else ()
+        needs_people = rule.mode is Mode.APPROVE or rule.approvals > 1 or bool(listed)
         if not needs_people or rule.mode is Mode.OBSERVE:
             return
         access, scope = self._controller.access, f"{source}/{rule.pattern}"
+        for index, entry in enumerate(listed):
+            path: FieldPath = ("sources", source, "targets", rule.pattern, "approvals", index)
+            earlier = next((n for n, one in enumerate(listed[:index], 1) if _hides(one, entry)), 0)
+            if earlier or not _can_match(entry):
+                reason = f"entry {earlier} matches all its rows" if earlier else "no row is like it"
+                self._warn(
+                    path,
+                    "The entry never matches",
+                    f"entry {index + 1} of `approvals` holds for no row: {reason}",
+                    "the first entry that matches holds: move, change or remove it",
+                )
+            possible = _count_approvers(access, scope, entry.who)
+            if entry.who and possible is not None and possible < entry.count:
+                self._warn(
+                    path,
+                    "Too few people can approve",
+                    f"{_people(entry.count)} of {', '.join(entry.who)} must approve these rows, "
+                    f"but `access.may` lets {_people(possible)} of them do that",
+                    _WRITE_APPROVER,
+                )
         count = _count_approvers(access, scope)
-        if count is None or count >= rule.approvals:
+        needed = max((one.count for one in listed if not one.who), default=rule.approvals)
+        if count is None or count >= needed:
             return
-        people = f"{_people(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
+        people = f"{_people(needed)} {'has' if needed == 1 else 'have'}"
         reason = f"`access.may` lets {_people(count)} do that"
         hint = _WRITE_APPROVER
         if access is None:
@@ -612,10 +639,34 @@ def _people(count: int) -> str:
     return {0: "nobody", 1: "one person"}.get(count, f"{count} people")
 
 
-def _count_approvers(access: Access | None, scope: str) -> int | None:
+def _hides(rule: ApprovalRule, other: ApprovalRule) -> bool:
+    """Whether an entry surely matches each row that another one matches."""
+    return (
+        rule.kind in {"", other.kind}
+        and rule.irreversible in {None, other.irreversible}
+        and (not rule.actions or (bool(other.actions) and other.actions <= rule.actions))
+        and rule.labels.items() <= other.labels.items()
+    )
+
+
+def _can_match(rule: ApprovalRule) -> bool:
+    """Whether there may be a row for an entry."""
+    never = set[RowAction]()
+    if rule.kind or rule.labels or rule.irreversible is not None:
+        never.add(RowAction.GUARD)
+    if rule.labels:  # what Git no longer declares has none
+        never |= {RowAction.DELETE, RowAction.FORGET}
+    if rule.irreversible is not None:
+        always = {RowAction.DELETE, RowAction.REPLACE}
+        never |= {RowAction.FORGET, RowAction.VERIFY} if rule.irreversible else always
+    return bool((rule.actions or set(RowAction)) - never)
+
+
+def _count_approvers(access: Access | None, scope: str, among: Collection[str] = ()) -> int | None:
     """How many people may approve a target that a scope may match; None where a group may.
 
-    The identities of one person count once, as their approvals do.
+    With `among` only those of these names that may be among them. The identities of one person
+    count once, as their approvals do.
     """
     who = {
         name
@@ -624,9 +675,21 @@ def _count_approvers(access: Access | None, scope: str) -> int | None:
         and any(_may_overlap(pattern, scope) for pattern in rule.targets)
         for name in rule.who
     }
-    if any(name.startswith(GROUP_PREFIX) for name in who):
+    given = [who, set(among)] if among else [who]
+    has_group = [any(name.startswith(GROUP_PREFIX) for name in names) for names in given]
+    if all(has_group):
         return None
-    return len({get_person_key(access, name) for name in who})
+    # Whom a proxy logs in may be in a group; a token is in none.
+    people = {
+        name
+        for name in set().union(*given)
+        if not name.startswith(GROUP_PREFIX)
+        and all(
+            name in names or (is_open and not name.startswith(TOKEN_PREFIX))
+            for names, is_open in zip(given, has_group, strict=True)
+        )
+    }
+    return len({get_person_key(access, name) for name in people})
 
 
 def _may_overlap(pattern: str, other: str) -> bool:

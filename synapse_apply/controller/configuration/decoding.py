@@ -20,12 +20,14 @@ from synapse_apply.controller.settings import (
     HOUR,
     MINUTE,
     Access,
+    ApprovalRule,
     BrakeHold,
     Channel,
     Controller,
     ForgeStatus,
     HttpsToken,
     Moment,
+    PeopleCount,
     Place,
     Rollout,
     Seconds,
@@ -109,6 +111,9 @@ class _Decoder:
             Seconds: lambda data, _path: parse_duration(data),
             Moment: lambda data, _path: parse_zoned_time_or_none(data),
             Place: lambda data, _path: str(folder / data),
+            PeopleCount: lambda data, _path: (
+                min(entry.get("count", 1) for entry in data) if isinstance(data, list) else data
+            ),
             Window: lambda data, _path: decode_window(data),
             SecretName: self._secret_name,
             HttpsToken | SshKey | None: self._credentials,
@@ -118,6 +123,7 @@ class _Decoder:
             Access: self._access,
             Rollout: self._rollout,
             tuple[BrakeHold, ...]: self._brake_holds,
+            tuple[tuple[ApprovalRule, ...], ...]: self._approval_lists,
         }
 
     def settings(
@@ -192,6 +198,14 @@ class _Decoder:
         """`hold`, for all fields, or a list of those."""
         listed = [{}] if data == "hold" else data["hold"]
         return tuple(self.settings(BrakeHold, one, path) for one in listed)
+
+    def _approval_lists(self, data: Any, path: FieldPath) -> tuple[tuple[ApprovalRule, ...], ...]:
+        """The list, if it is one and not a number of people."""
+        listed = data if isinstance(data, list) else ()
+        rules = tuple(
+            self.settings(ApprovalRule, one, (*path, index)) for index, one in enumerate(listed)
+        )
+        return (rules,) if rules else ()
 
     def _channel(self, data: Mapping[str, Any], path: FieldPath) -> Any:
         kind, index = "webhook" if "webhook" in data else "slack", path[-1]

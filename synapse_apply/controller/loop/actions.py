@@ -50,9 +50,12 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules import rollouts
 from synapse_apply.controller.rules.access import (
+    Person,
     add_approved_rows,
     build_apply_terms,
+    can_approve,
     count_approvals_of_row,
+    format_approvers,
     is_approval_stale,
     is_author,
 )
@@ -254,8 +257,9 @@ class PeopleActions:
             waiting = parts.store.list_holds(name)
             known = add_approved_rows(waiting, approvals, now, row)
             holds = self._require_holds(name, row_digests, known)
+            person = Person(who, frozenset(groups))
             for hold in holds:
-                _require_approvable(hold)
+                _require_approvable(hold, rule, person)
             authors = self._counting_authors(who, row, rule)
             for hold in holds:
                 if not any(
@@ -279,7 +283,7 @@ class PeopleActions:
                 if count_approvals_of_row(
                     rule,
                     approvals,
-                    hold.row_digest,
+                    hold.held_row.row,
                     now=now,
                     access=parts.settings.access,
                     authors=authors,
@@ -322,14 +326,15 @@ class PeopleActions:
                 )
             holds = self._require_holds(name, row_digests, list_rows_to_apply(parts.store, row))
             for hold in holds:
-                _require_approvable(hold)
+                _require_approvable(hold, rule, Person(who, frozenset(groups)))
             authors, access = self._counting_authors(who, row, rule), parts.settings.access
             for old in parts.store.list_approvals(name):
                 if not (old.used_at or is_moved_row(old.row)):
                     end_approval(parts, writer, old, "another apply was asked for", now)
             given = [self._approve(hold, who, now, groups) for hold in holds]
             acting = replace(rule, mode=Mode.APPROVE)
-            terms = build_apply_terms(acting, given, now=now, access=access, authors=authors)
+            rows = [hold.held_row.row for hold in holds]
+            terms = build_apply_terms(acting, given, rows, now=now, access=access, authors=authors)
             if terms.approvals.keys() != {hold.row_digest for hold in holds}:
                 raise ActionRefused.from_summary(
                     "One approval is not enough",
@@ -609,9 +614,16 @@ def _reject_holds(
     return decided
 
 
-def _require_approvable(hold: HoldRow) -> None:
+def _require_approvable(hold: HoldRow, rule: TargetRule, person: Person) -> None:
     held_row = hold.held_row
     if held_row.can_be_approved:
+        if not can_approve(rule, held_row.row, person):
+            approvers = format_approvers(rule, held_row.row)
+            raise ActionRefused.from_summary(
+                "You cannot approve this row",
+                f"{held_row.row} needs {approvers}, and {person.identity} is none of them.",
+                "Ask one of them to approve it: `approvals` in controller.yaml says who they are.",
+            )
         return
     reasons = {
         HoldReason.DEPENDENCY: (

@@ -223,7 +223,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             found = [str(other) for other in [*beside, *([owner.name] if owner else [])]]
             parts.log("warn", "binding beside others", target=name, others=", ".join(found))
         count = count_approvals_of_row(
-            rule, approvals, move.digest, now=now, access=access, authors=authors
+            rule, approvals, move, now=now, access=access, authors=authors
         )
         if owner is not None:
             is_own_source = owner.name.source == name.source
@@ -297,13 +297,15 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     approvals, authors = find_approvals_and_authors(parts, row, rule)
     rejected = list_rejected_digests(parts, row.name)
     terms = build_apply_terms(
-        rule, approvals, now=now, access=access, authors=authors, rejected=rejected
+        rule, approvals, rows, now=now, access=access, authors=authors, rejected=rejected
     )
     brakes = list_brakes(row, rule, parts.settings.defaults.brake, now)
     terms = replace(terms, brakes=tuple(brakes), is_live=row.is_live)
+    planned = {approval.row_digest: approval.row for approval in approvals}
+    planned |= {one.digest: one for one in rows}
     approvers = {
         digest: count_approvals_of_row(
-            rule, approvals, digest, now=now, access=access, authors=authors
+            rule, approvals, planned[digest], now=now, access=access, authors=authors
         ).who_counts
         for digest in terms.approvals
     }

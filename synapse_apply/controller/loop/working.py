@@ -219,6 +219,7 @@ class PermitReader:
         self._digests_not_done = held | begun.terms.rejected
         # Also of what it could not do at the look: it plans anew, and may do that, too.
         self._approvals = begun.terms.approvals
+        self._rows = begun.judgement.rows
         self._has_begun = False
         self._last_permit = Permit(0.0)
 
@@ -278,5 +279,5 @@ class PermitReader:
         found, authors = find_approvals_and_authors(parts, self._claimed.row, rule)
         given = [approval for approval in found if approval.id in ids]
         access = parts.settings.access
-        terms = build_apply_terms(rule, given, now=now, access=access, authors=authors)
+        terms = build_apply_terms(rule, given, self._rows, now=now, access=access, authors=authors)
         return self._approvals.keys() <= terms.approvals.keys()

@@ -29,6 +29,7 @@ from synapse_apply.controller.rows import (
     RolloutRow,
     TargetName,
 )
+from synapse_apply.controller.rules.access import lead_with_irreversible
 from synapse_apply.controller.settings import Channel, Event
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
@@ -160,7 +161,7 @@ def build_message_fields(
                     "summary": limit_text(hold.held_row.row.summary, _MAX_SUMMARY),
                     "reason": hold.held_row.reason.value,
                 }
-                for hold in holds[:_MAX_HELD_ROWS]
+                for hold in lead_with_irreversible(holds)[:_MAX_HELD_ROWS]
             ],
         }
         if holds

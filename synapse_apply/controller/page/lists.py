@@ -176,6 +176,8 @@ def _hold_to_json(view: HeldRowView) -> JsonDocument:
         detail=hold.held_row.detail,
         can_be_approved=hold.held_row.can_be_approved,
         approvals_needed=count.needed_count,
+        approvers=count.approvers,
+        is_yours=view.is_visitors,
         stricter_by=view.stricter_by,
         approved_by=count.who_counts,
         approvals=[

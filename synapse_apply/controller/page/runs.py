@@ -24,10 +24,13 @@ from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import ApprovalRow, HoldRow, RevisionRow, TargetName, TargetRow
 from synapse_apply.controller.rules.access import (
     ApprovalCount,
+    Person,
     add_approved_rows,
+    can_approve,
     count_approvals_of_row,
     is_approval_stale,
     is_author,
+    lead_with_irreversible,
 )
 from synapse_apply.controller.rules.judging import REJECTED_PHRASE
 from synapse_apply.controller.rules.permits import compute_window_state, is_pause_active
@@ -207,7 +210,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     holds, held = list_decidable_rows(visitor, name), HeldRows(visitor, name)
     is_apply = Right.APPROVE in rights and not holds and _is_applied_on_request(target, held.rule)
     if is_apply:
-        holds = [*list_rows_to_apply(visitor.store, target)]
+        holds = lead_with_irreversible(list_rows_to_apply(visitor.store, target))
     windows = held.rule.windows if held.rule else ()
     return {
         "rule": held.rule,
@@ -264,6 +267,7 @@ class HeldRowView:
     approvals: Sequence[ApprovalRow] = ()
     stricter_by: str = ""
     is_approved_by_visitor: bool = False
+    is_visitors: bool = True
 
 
 def list_decidable_rows(visitor: Visitor, name: TargetName) -> list[HoldRow]:
@@ -271,7 +275,8 @@ def list_decidable_rows(visitor: Visitor, name: TargetName) -> list[HoldRow]:
     store = visitor.store
     approvals = store.list_approvals(name)
     target = store.find_target(name)
-    return add_approved_rows(store.list_holds(name), approvals, visitor.now, target)
+    rows = add_approved_rows(store.list_holds(name), approvals, visitor.now, target)
+    return lead_with_irreversible(rows, target.running_jobs.jobs if target else ())
 
 
 class HeldRows:
@@ -298,7 +303,7 @@ class HeldRows:
             count = count_approvals_of_row(
                 rule,
                 of_row,
-                hold.row_digest,
+                hold.held_row.row,
                 now=visitor.now,
                 access=visitor.settings.access,
                 authors=self._authors or (),
@@ -310,7 +315,11 @@ class HeldRows:
                 for approval in of_row
             )
             reason = describe_hold_reason(hold)
-            views.append(HeldRowView(hold, count, reason, of_row, rule.stricter_by, is_approved))
+            person = visitor.person or Person("")
+            is_visitors = can_approve(rule, hold.held_row.row, person)
+            views.append(
+                HeldRowView(hold, count, reason, of_row, rule.stricter_by, is_approved, is_visitors)
+            )
         return views
 
     def doubt_of_own_approval(self) -> str:

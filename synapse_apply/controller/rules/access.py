@@ -15,9 +15,29 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar, cast
 
-from synapse_apply.controller.planned_rows import ApplyTerms, HeldRow, HoldReason
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName, TargetRow
-from synapse_apply.controller.settings import DAY, Access, AccessRule, Mode, Right, TargetRule
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    HeldRow,
+    HoldReason,
+    PlannedRow,
+    RowAction,
+)
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    HoldRow,
+    RunningJob,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.settings import (
+    DAY,
+    Access,
+    AccessRule,
+    ApprovalRule,
+    Mode,
+    Right,
+    TargetRule,
+)
 from synapse_apply.model.frozen import frozen
 
 T = TypeVar("T")
@@ -192,21 +212,68 @@ class ApprovalCount:
 
     `who_counts` are the people whose approvals count. `approval_ids` are all that are used up where
     the row is done: also what does not count now, which would permit the same row once more later.
+    `approvers` is as `format_approvers` says.
     """
 
     needed_count: int
     approval_ids: tuple[str, ...] = ()
     who_counts: tuple[str, ...] = ()
     left_out: tuple[LeftOutApproval, ...] = ()
+    approvers: str = ""
 
     @property
     def is_enough(self) -> bool:
         return len(self.who_counts) >= self.needed_count
 
 
+def list_needs(rule: TargetRule, row: PlannedRow) -> tuple[ApprovalRule, ...]:
+    """Who has to approve a row, all of them: the first that matches of each list.
+
+    What none of a list matches needs as many people as any row of it.
+    """
+    needs = [ApprovalRule(count=rule.approvals)]
+    for rules in rule.approval_lists:
+        other = ApprovalRule(count=max(one.count for one in rules))
+        needs.append(next((one for one in rules if _matches(one, row)), other))
+    # So many people are also enough for those that ask for fewer of whomever.
+    greatest = max(needs, key=lambda one: (one.count, bool(one.who)))
+    return tuple(one for one in needs if one.who or one is greatest)
+
+
+def format_approvers(rule: TargetRule, row: PlannedRow) -> str:
+    """A phrase such as `2 of group:leads`; "" where all who have the right can approve a row."""
+    named = (f"{one.count} of {', '.join(one.who)}" for one in list_needs(rule, row) if one.who)
+    return " and ".join(dict.fromkeys(named))
+
+
+def can_approve(rule: TargetRule, row: PlannedRow, person: Person) -> bool:
+    """Whether the approval of somebody who has the right may count for a row."""
+    return any(_is_among(one, person) for one in list_needs(rule, row))
+
+
+def _matches(rule: ApprovalRule, row: PlannedRow) -> bool:
+    labels = [label.partition("=") for label in row.labels]
+    is_guard = row.action is RowAction.GUARD
+    return (
+        (not rule.actions or row.action in rule.actions)
+        and (not rule.kind or (row.address.startswith(f"{rule.kind}/") and not is_guard))
+        and rule.irreversible in (None, None if is_guard else row.is_irreversible)
+        and all(
+            any(key == name and fnmatchcase(value, pattern) for key, _, value in labels)
+            for name, pattern in rule.labels.items()
+        )
+    )
+
+
+def _is_among(rule: ApprovalRule, person: Person) -> bool:
+    names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
+    return not rule.who or not names.isdisjoint(rule.who)
+
+
 def build_apply_terms(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
+    rows: Iterable[PlannedRow] = (),
     *,
     now: float,
     access: Access | None,
@@ -215,7 +282,8 @@ def build_apply_terms(
 ) -> ApplyTerms:
     """What may be done with a target now: nothing in mode observe.
 
-    `approvals` are those of the target, also old ones; `access` says who may approve now; `authors`
+    `approvals` are those of the target, also old ones; `rows` are those of its plan, as they are
+    now; `access` says who may approve now; `authors`
     are the names and addresses of who wrote the commits that would be applied; `rejected` are the
     digests of rows that a person has rejected.
     """
@@ -225,8 +293,11 @@ def build_apply_terms(
     for approval in approvals:
         by_digest.setdefault(approval.row_digest, []).append(approval)
     author_names = _author_names(authors) if rule.not_author else frozenset()
+    planned = {row.digest: row for row in rows}
     counts = {
-        digest: _count_of_row(rule, of_row, now, access, author_names)
+        digest: _count_of_row(
+            rule, planned.get(digest, of_row[0].row), of_row, now, access, author_names
+        )
         for digest, of_row in by_digest.items()
         if digest not in rejected
     }
@@ -236,22 +307,23 @@ def build_apply_terms(
         rule.auto.actions if is_auto else frozenset(),
         {digest: count.approval_ids for digest, count in counts.items() if count.is_enough},
         frozenset(rejected),
+        irreversible=rule.auto.irreversible,
     )
 
 
 def count_approvals_of_row(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
-    row_digest: str,
+    row: PlannedRow,
     *,
     now: float,
     access: Access | None,
     authors: Collection[str] = (),
 ) -> ApprovalCount:
     """Who has approved a row, and whose approval does not count, as for `build_apply_terms`."""
-    of_row = [approval for approval in approvals if approval.row_digest == row_digest]
+    of_row = [approval for approval in approvals if approval.row_digest == row.digest]
     author_names = _author_names(authors) if rule.not_author else frozenset()
-    return _count_of_row(rule, of_row, now, access, author_names)
+    return _count_of_row(rule, row, of_row, now, access, author_names)
 
 
 def add_approved_rows(
@@ -271,6 +343,19 @@ def add_approved_rows(
         applying = HeldRow(rows[digest].held_row.row, HoldReason.APPLYING)
         rows[digest] = replace(rows[digest], held_row=applying)
     return [*rows.values()]
+
+
+def lead_with_irreversible(
+    holds: Sequence[HoldRow], running: Iterable[RunningJob] = ()
+) -> list[HoldRow]:
+    """Rows as people decide on them: what cannot be undone, what has running jobs, and the rest."""
+    busy = {job.owner for job in running}
+
+    def rank(hold: HoldRow) -> tuple[bool, bool]:
+        row = hold.held_row.row
+        return not row.is_irreversible, row.address not in busy
+
+    return sorted(holds, key=rank)
 
 
 def describe_approvals(count: ApprovalCount) -> str:
@@ -311,11 +396,14 @@ def get_person_key(access: Access | None, who: str) -> str:
 
 def _count_of_row(
     rule: TargetRule,
+    row: PlannedRow,
     approvals: Iterable[ApprovalRow],
     now: float,
     access: Access | None,
     author_names: frozenset[str],
 ) -> ApprovalCount:
+    needs = list_needs(rule, row)
+    people = [set[str]() for _ in needs]
     counted: dict[str, ApprovalRow] = {}
     left_out: dict[str, LeftOutApproval] = {}
     unused_ids: list[str] = []
@@ -335,17 +423,24 @@ def _count_of_row(
                 reason = "they no longer have the right `approve`"
             elif rule.not_author and not names.isdisjoint(author_names):
                 reason = "they are an author of the commits"
+            elif not can_approve(rule, row, holder):
+                reason = f"the row needs {format_approvers(rule, row)}"
+        for need, names_of_need in zip(needs, people, strict=True):
+            if not reason and _is_among(need, holder):
+                names_of_need.add(person)
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
         elif (first := counted.setdefault(person, approval)).who != approval.who:
             same = f"it comes from the same person as the approval of {first.who}"
             left_out[approval.who] = LeftOutApproval(approval.who, same)
+    missing = max(one.count - len(names) for one, names in zip(needs, people, strict=True))
     in_time = sorted(counted.values(), key=lambda row: (row.approved_at, row.id))
     return ApprovalCount(
-        rule.approvals,
+        max(len(counted) + missing, *(one.count for one in needs)),
         tuple(sorted(unused_ids)),
         tuple(approval.who for approval in in_time),
         tuple(approval for person, approval in sorted(left_out.items()) if person not in counted),
+        format_approvers(rule, row),
     )
 
 

@@ -149,6 +149,8 @@ def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
     if missing:
         detail = f"the action {', '.join(missing)} needs approval"
         return HeldRow(row, HoldReason.ACTION, detail)
+    if row.is_irreversible and not terms.irreversible:
+        return HeldRow(row, HoldReason.ACTION, "what cannot be undone needs approval")
     others = [cause.value for cause in get_causes_or_git(row) if cause not in terms.causes]
     if others:
         return HeldRow(row, HoldReason.CAUSE, f"the cause {', '.join(others)} needs approval")
@@ -298,13 +300,21 @@ def merge_rules(rule: TargetRule, other: TargetRule) -> TargetRule:
     mode = min(rule.mode, other.mode, key=_STRICTEST_FIRST.index)
     if rule.windows and other.windows and rule.windows != other.windows:
         mode = Mode.OBSERVE
-    auto = AutoRule(rule.auto.causes & other.auto.causes, rule.auto.actions & other.auto.actions)
+    auto = AutoRule(
+        rule.auto.causes & other.auto.causes,
+        rule.auto.actions & other.auto.actions,
+        rule.auto.irreversible and other.auto.irreversible,
+    )
     pauses = [pause for pause in (rule.pause, other.pause) if pause is not None]
     return replace(
         rule,
         mode=mode,
         auto=auto if mode is Mode.AUTO else rule.auto,
         approvals=max(rule.approvals, other.approvals),
+        approval_lists=(
+            *rule.approval_lists,
+            *(one for one in other.approval_lists if one not in rule.approval_lists),
+        ),
         not_author=rule.not_author or other.not_author,
         windows=rule.windows or other.windows,
         brake_holds=tuple(dict.fromkeys((*rule.brake_holds, *other.brake_holds))),

@@ -68,7 +68,7 @@ def compute_permit(
 def _list_judging_settings(rule: TargetRule) -> tuple[object, ...]:
     """All of a rule by which rows are judged; windows and pauses are asked by the time."""
     return (
-        *(rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune),
+        *(rule.mode, rule.auto, rule.approvals, rule.approval_lists, rule.not_author, rule.prune),
         rule.brake_holds,
     )
 

@@ -177,6 +177,7 @@ MAX_REPORT_CHARACTERS = 8 * 1024 * 1024
 MAX_FINDINGS = 1000
 # Of a row: those that are restored are counted each.
 MAX_FIELDS = 50
+MAX_LABELS = 50
 MAX_ROWS = 20_000
 MAX_CLAIMS = 200_000
 # All in all: a guard names the rows that it counts, a row what it depends on.
@@ -268,5 +269,8 @@ def _is_plausible_row(row: PlannedRow) -> bool:
         and len(row.summary) <= MAX_SUMMARY_CHARACTERS
         and (row.refusal or not (row.is_outcome_unknown or row.refusal_reason))
         and len(set(row.fields)) == len(row.fields) <= MAX_FIELDS
-        and all(len(text) <= MAX_NAME_CHARACTERS for text in (*row.fields, row.changed_by))
+        and len(row.labels) <= MAX_LABELS
+        and all(
+            len(text) <= MAX_NAME_CHARACTERS for text in (*row.fields, *row.labels, row.changed_by)
+        )
     )

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ from synapse_apply.controller.worker.exchange import (
     MAX_FIELDS,
     MAX_JOB_TEXT_CHARACTERS,
     MAX_JOBS,
+    MAX_LABELS,
     MAX_NAME_CHARACTERS,
     MAX_REASON_CHARACTERS,
     MAX_SUMMARY_CHARACTERS,
@@ -48,6 +49,7 @@ from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.plan_rows import (
     compute_guard_digest,
     compute_row_digest,
+    is_irreversible,
     iter_managed_objects,
     list_counted_addresses,
     list_decidable_changes,
@@ -69,6 +71,8 @@ from synapse_apply.views.sanitize import limit_text, sanitize
 # Calls at once of one look: a controller looks at many targets of a backend.
 _PARALLELISM = 4
 OWNER_RULE = "owner"
+# What of a row only the target tells, and not its plan.
+_MARKS = ("is_always_restored", "changed_by", "labels")
 _EMBEDDED = "embedded"
 # Who has a lock is what others wrote into a state that machines share.
 MAX_HOLDER_CHARACTERS = 1000
@@ -116,22 +120,22 @@ def mark_restored_rows(
     result: RunResult, target: OpenTarget, plan: Plan, order: Order
 ) -> RunResult:
     """A result with what of its rows only the target tells: see PlannedRow."""
-    guarded = {str(address) for address in target.find_guarded(plan)}
+    guarded, labels = target.find_guarded(plan), target.read_labels()
     # Whom the state names for a row is asked where all was live: else Git is the cause.
     writers = target.find_last_writers(plan, order.own_name) if order.is_live else {}
-    names = {str(address): who for address, who in writers.items()}
-    return _mark_rows(result, guarded, names)
-
-
-def _mark_rows(result: RunResult, guarded: Collection[str], names: Mapping[str, str]) -> RunResult:
-    rows = (
-        replace(
-            row,
-            is_always_restored=row.address in guarded,
-            changed_by=_format_limited_line(names.get(row.address, ""), MAX_NAME_CHARACTERS),
-        )
-        for row in result.rows
-    )
+    rows = []
+    for row in result.rows:
+        if row.action is not RowAction.GUARD:
+            address = Address.parse(row.address)
+            named = [f"{key}={value}" for key, value in labels.get(address, {}).items()]
+            row = replace(  # noqa: PLW2901 - the same row, marked
+                row,
+                is_always_restored=address in guarded,
+                changed_by=_format_limited_line(writers.get(address, ""), MAX_NAME_CHARACTERS),
+                # One that is too long is compared with nothing.
+                labels=tuple(one for one in named if len(one) <= MAX_NAME_CHARACTERS)[:MAX_LABELS],
+            )
+        rows.append(row)
     return replace(result, rows=tuple(rows))
 
 
@@ -217,9 +221,13 @@ def refuse_owned_in_result(result: RunResult, owners: Mapping[str, str], name: s
     """What a look found, with those refusals; of a plan that was not kept, in its rows alone."""
     try:
         plan = refuse_owned(plan_from_json(json.loads(result.plan_json)), owners, name)
-        guarded = {row.address for row in result.rows if row.is_always_restored}
-        names = {row.address: row.changed_by for row in result.rows}
-        told = _mark_rows(build_result_of_plan(plan), guarded, names)
+        known = {row.address: row for row in result.rows}
+        told = build_result_of_plan(plan)
+        marked = [
+            replace(row, **{name: getattr(known.get(row.address, row), name) for name in _MARKS})
+            for row in told.rows
+        ]
+        told = replace(told, rows=tuple(marked))
     except (WrongShapeError, ValueError, RecursionError, InputError):
         rows = tuple(
             replace(row, refusal=OWNER_RULE, refusal_reason=f"{owners[row.address]} manages it")
@@ -415,6 +423,7 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
         summary=_format_limited_line(_summarize(change), MAX_SUMMARY_CHARACTERS),
         also=actions[1:],
         fields=_list_row_fields(change),
+        is_irreversible=is_irreversible(change),
     )
 
 

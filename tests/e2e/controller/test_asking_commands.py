@@ -326,6 +326,21 @@ def test_who_may_not_approve_what_waits_is_refused(tmp_path, server, controller)
     assert (done.returncode, "An author cannot approve" in done.stderr) == (5, True)
 
 
+def test_rows_of_other_people_are_shown_and_left_to_them(tmp_path, server, controller):
+    """Whose approval is needed stands beside them."""
+    theirs = {
+        **ROW, "digest": OTHER_DIGEST, "address": "release/raw@1.0.0", "is_yours": False,
+        "approvers": "2 of group:leads", "is_irreversible": True,
+    }  # fmt: skip
+    controller.held_rows = [theirs, ROW]
+    done, shown = ask_at_terminal(tmp_path, server, "yes\n", "approve", "acme/prod")
+    assert done == 0, shown
+    assert "cannot be undone" in shown
+    assert "needs: 2 of group:leads" in shown
+    assert "cannot be approved by you" in shown
+    assert list_posts(server, "approve") == [{"target": "acme/prod", "rows": [DIGEST]}]
+
+
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
 def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(tmp_path, server, answer, code):
     """Only those that can be approved are sent, and only after `yes`."""

@@ -17,11 +17,11 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.job import Verification
 from synapse_apply.model.json_values import format_canonical_json
-from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.planning.diff import UNCHECKED_NOTE
 from synapse_apply.planning.narrow import compute_guard_digest
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.rows import compute_row_digest, has_same_effect
+from synapse_apply.planning.rows import compute_row_digest, has_same_effect, is_irreversible
 
 SECRET, OTHER_SECRET = {"$secret": "s"}, {"$secret": "t"}
 
@@ -208,3 +208,30 @@ def test_a_guard_is_of_its_rows() -> None:
     # One that judges the target as a whole is of all rows.
     whole = replace(guard, name="mass-missing")
     assert compute_guard_digest(whole, made) != compute_guard_digest(whole, other_create)
+
+
+LOCK = FieldChange(("locked",), False, True, Cause.GIT)
+NAME = FieldChange(("name",), "a", "b", Cause.GIT)
+
+
+@pytest.mark.parametrize(
+    ("address", "api", "action", "more", "is_final"),
+    [
+        ("release/a@1", "v1", Action.CREATE, {}, True),
+        ("release/a@1", "v2", Action.CREATE, {}, True),
+        ("release/a@1", "v2", Action.RECREATE, {}, True),
+        ("release/a@1", "v2", Action.UPDATE, {"fields": (LOCK,)}, True),
+        ("release/a@1", "v2", Action.UPDATE, {"extras": {"package": {}}}, True),
+        ("release/a@1", "v2", Action.DELETE, {}, True),
+        ("release/a@1", "v2", Action.FORGET, {}, False),
+        ("release/a@1", "v2", Action.ADOPT, {}, False),
+        ("plugin/a", "v1", Action.CREATE, {}, True),
+        ("plugin/a", "v1", Action.UPDATE, {"fields": (NAME,)}, False),
+        ("storage/a", "v1", Action.CREATE, {}, True),
+        ("storage/a", "v1", Action.UPDATE, {"fields": (NAME,)}, False),
+    ],
+)
+def test_what_no_later_call_undoes(address, api, action, more, is_final):
+    """By what the kind can do on that API: what is published stays so, though it can be deleted."""
+    change = Change(Address.parse(address), action, api=api, **more)
+    assert is_irreversible(change) is is_final

@@ -23,7 +23,14 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import DAY, AutoRule, FixedPause, Mode, TargetRule
+from synapse_apply.controller.settings import (
+    DAY,
+    ApprovalRule,
+    AutoRule,
+    FixedPause,
+    Mode,
+    TargetRule,
+)
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.diagnostic import error_finding
@@ -182,6 +189,29 @@ def test_the_first_of_two_approvals_ends_with_its_row(world):
     world.settle(loop)
     (request,) = world.workers.applies
     assert request.who == "controller:main, approved by proxy:ann, token:bob"
+
+
+def test_a_row_is_released_by_the_people_of_its_entry(world):
+    """By nobody else, and by no person twice, whatever right they have."""
+    published = replace(row("release/a@1"), is_irreversible=True)
+    entry = ApprovalRule(irreversible=True, who=(ANN, "proxy:p1", BOB, "proxy:bob"), count=2)
+    world.set_rules(replace(APPROVE, approval_lists=((entry, ApprovalRule()),)))
+    world.workers.results["acme/prod"] = plan_of(FIRST, published)
+    loop = world.begin()
+    for rows in ([published], [FIRST, published]):
+        with pytest.raises(ActionRefused, match="You cannot approve this row"):
+            world.approve("proxy:eve", *rows)
+    assert world.store.list_approvals(PROD) == []
+    for who in (BOB, "proxy:bob"):
+        world.approve(who, published)
+        world.settle(loop)
+    assert world.workers.applies == []
+    world.approve("proxy:eve", FIRST)
+    world.settle(loop)
+    assert [run.terms.approvals.keys() for run in world.workers.applies] == [{FIRST.digest}]
+    world.approve(ANN, published)
+    world.settle(loop)
+    assert published.digest in world.workers.applies[-1].terms.approvals
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["all rows", "no rows"])

@@ -446,3 +446,24 @@ def test_what_concerns_the_state_alone_is_done_without_a_permitted_row(declare):
     assert not site.count_creates()
     looked = site.look()
     assert (looked.outcome, looked.is_state_behind) == (RunOutcome.IN_SYNC, False)
+
+
+def test_a_row_says_whether_it_can_be_undone_and_what_labels_it_has(tmp_path):
+    """API v1 deletes no storage, so that its create stays; auto can leave that to people.
+
+    Without its state key, the other one cannot be changed.
+    """
+    with open_site(tmp_path) as site:
+        labelled = storage("s1").replace("{name: s1}", "{name: s1, labels: {team: vision}}")
+        changed = storage("s0", bucket="other")
+        site.push({"manifests/s0.yaml": changed, "manifests/s1.yaml": labelled})
+        rows = {row.address: row for row in site.look().rows}
+        assert {address: (row.is_irreversible, row.labels) for address, row in rows.items()} == {
+            "storage/s0": (False, ()),
+            "storage/s1": (True, ("team=vision",)),
+        }
+        site.apply(terms=replace(EVERYTHING, irreversible=False))
+        assert len(site.look().rows) == 2
+        approvals = {rows["storage/s1"].digest: ("a1",)}
+        site.apply(terms=replace(EVERYTHING, irreversible=False, approvals=approvals))
+        assert [row.address for row in site.look().rows] == ["storage/s0"]

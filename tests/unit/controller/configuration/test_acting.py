@@ -57,6 +57,8 @@ def describe(findings: list[Diagnostic]) -> list[tuple[str, int, bool]]:
     [
         "mode: auto, auto: {causes: [git, drift, secret], actions: [create, verify, recreate-missing]}",
         "mode: approve, approvals: 2, not_author: true, prune: true",
+        "mode: auto, auto: {irreversible: false}, approvals: [{irreversible: true, count: 2}]",
+        "mode: approve, approvals: [{kind: release, actions: [create], labels: {team: vision}}]",
         'mode: auto, windows: [{cron: "0 9 * * 1-5", duration: 24h, timezone: Asia/Seoul}]',
         'mode: auto, windows: [{cron: "* 9 * * *", duration: 1m}, {cron: "0 0 29 2 *", duration: 2d}]',
         "mode: auto, paused: {reason: x, until: 2026-12-24T18:00:00+09:00}",
@@ -116,6 +118,11 @@ def test_what_is_wrong_with_a_rule(rule, summary, is_error):
         "mode: auto, auto: {actions: [no-op]}",
         "mode: auto, auto: {causes: []}",
         "mode: approve, approvals: 0",
+        "mode: approve, approvals: []",
+        "mode: approve, approvals: [{}]",
+        "mode: approve, approvals: [{people: [ann]}]",
+        "mode: approve, approvals: [{who: [ann]}]",
+        "mode: approve, approvals: [{count: 0}]",
         "mode: auto, windows: []",
         "mode: auto, brake: held",
         "mode: auto, brake: {hold: []}",
@@ -287,6 +294,37 @@ def test_rules_that_too_few_can_approve(rule, may, is_enough):
     findings = read(rule, may)
     expected = [] if is_enough else [("Too few people can approve", RULE_LINE, False)]
     assert describe(findings) == expected
+
+
+TOO_FEW, NEVER = "Too few people can approve", "The entry never matches"
+
+
+@pytest.mark.parametrize(
+    ("entries", "may", "summary"),
+    [
+        ('[{irreversible: true, who: ["group:leads"], count: 2}, {count: 1}]', SRE, ""),
+        ('[{who: ["proxy:ann"], count: 2}]', SRE, TOO_FEW),
+        ('[{who: ["proxy:ann", "proxy:bob"], count: 2}]', SRE, ""),
+        ('[{who: ["token:ops"]}]', SRE, TOO_FEW),
+        ('[{who: ["group:leads"]}]', 'who: ["token:ops"], do: [approve]', TOO_FEW),
+        ('[{who: ["group:leads"]}]', 'who: ["proxy:ann"], do: [approve]', ""),
+        ('[{who: ["proxy:bob"]}]', 'who: ["proxy:ann"], do: [approve]', TOO_FEW),
+        ("[{count: 2}]", 'who: ["proxy:ann"], do: [approve]', TOO_FEW),
+        ("[{count: 1}, {kind: plugin}]", SRE, NEVER),
+        ("[{kind: plugin}, {kind: plugin, actions: [update]}]", SRE, NEVER),
+        ("[{kind: plugin, actions: [update]}, {kind: plugin}]", SRE, ""),
+        ("[{irreversible: true}, {irreversible: false}, {count: 1}]", SRE, ""),
+        ("[{labels: {team: a}}, {labels: {team: a, tier: b}}]", SRE, NEVER),
+        ("[{labels: {team: a}}, {labels: {team: b}}]", SRE, ""),
+        ("[{kind: plugin, actions: [guard]}]", SRE, NEVER),
+        ("[{irreversible: false, actions: [delete]}]", SRE, NEVER),
+        ("[{labels: {team: a}, actions: [delete, forget]}]", SRE, NEVER),
+    ],
+)
+def test_entries_that_hold_for_nothing_or_that_nobody_can_satisfy(entries, may, summary):
+    """A warning at the list."""
+    findings = read(f"mode: approve, approvals: {entries}", may)
+    assert describe(findings) == ([(summary, RULE_LINE, False)] if summary else [])
 
 
 def test_a_token_and_the_person_whose_it_is_are_one():

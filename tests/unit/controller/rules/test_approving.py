@@ -12,15 +12,19 @@ from laws.effort import effort
 from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import ApprovalRow, TargetName
 from synapse_apply.controller.rules.access import (
+    Person,
     build_apply_terms,
+    can_approve,
     count_approvals_of_row,
     describe_approvals,
     is_author,
 )
+from synapse_apply.controller.rules.judging import is_stricter, judge_rows, merge_rules
 from synapse_apply.controller.settings import (
     DAY,
     Access,
     AccessRule,
+    ApprovalRule,
     AutoRule,
     Mode,
     ProxyAccess,
@@ -172,15 +176,13 @@ def test_the_page_says_who_counts_and_who_does_not():
         make_approval("proxy:cat", age=8 * DAY),
         make_approval("proxy:dan", digest="row1:b"),
     ]
-    count = count_approvals_of_row(
-        rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("Bob",)
-    )
+    count = count_approvals_of_row(rule, approvals, ROW, now=NOW, access=ACCESS, authors=("Bob",))
     assert not count.is_enough
     assert describe_approvals(count) == (
         "1 of 2 approvals, by proxy:ann; the approval by proxy:bob does not count: they are an "
         "author of the commits; the approval by proxy:cat does not count: it is older than 7 days"
     )
-    nobody = count_approvals_of_row(ONE, [], "row1:a", now=NOW, access=ACCESS)
+    nobody = count_approvals_of_row(ONE, [], ROW, now=NOW, access=ACCESS)
     assert describe_approvals(nobody) == "0 of 1 approval"
 
 
@@ -217,9 +219,7 @@ def test_more_approvals_never_permit_less(approvals, needed, not_author):
         for count in range(len(approvals) + 1)
     ]
     assert seen == sorted(seen)
-    count = count_approvals_of_row(
-        rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("bob",)
-    )
+    count = count_approvals_of_row(rule, approvals, ROW, now=NOW, access=ACCESS, authors=("bob",))
     assert count.is_enough is seen[-1]
     if not_author:
         assert "proxy:bob" not in count.who_counts
@@ -244,6 +244,112 @@ def test_whose_right_was_taken_away_since_does_not_count(who, access):
     approval = make_approval(who)
     assert is_approved(ONE, approval)
     assert build_apply_terms(ONE, [approval], now=NOW, access=access).approvals == {}
-    count = count_approvals_of_row(ONE, [approval], "row1:a", now=NOW, access=access)
+    count = count_approvals_of_row(ONE, [approval], ROW, now=NOW, access=access)
     assert [left.reason for left in count.left_out] == ["they no longer have the right `approve`"]
     assert count.approval_ids == (approval.id,)
+
+
+def plan_row(address: str, action: RowAction = RowAction.UPDATE, **more: object) -> PlannedRow:
+    return PlannedRow(f"row1:{address}", address, action, (RowCause.GIT,), **more)
+
+
+CREATED = plan_row("release/yolo@1", RowAction.CREATE, is_irreversible=True)
+CHANGED = plan_row("plugin/yolo", labels=("team=vision", "tier=gold"))
+DELETED = plan_row("storage/raw", RowAction.DELETE, is_irreversible=True)
+GUARD_ROW = plan_row("mass-missing", RowAction.GUARD)
+LISTED = TargetRule(
+    "*",
+    Mode.APPROVE,
+    approval_lists=(
+        (
+            ApprovalRule(actions=frozenset({RowAction.GUARD}), who=("token:ops",)),
+            ApprovalRule(kind="release", irreversible=True, who=("group:leads",), count=2),
+            ApprovalRule(labels={"team": "vis*"}, who=("group:vision", "proxy:ann")),
+            ApprovalRule(kind="plugin", labels={"team": "audio"}, count=5),
+            ApprovalRule(irreversible=False),
+        ),
+    ),
+)
+LEADS, VISION, NOBODY = frozenset({"leads"}), frozenset({"vision"}), frozenset[str]()
+
+
+def given(row: PlannedRow, who: str, groups: frozenset[str]) -> ApprovalRow:
+    name, when = TargetName("acme", "prod"), NOW - 60
+    return ApprovalRow(who, name, row.digest, row, who, when, groups=(*sorted(groups), "sre"))
+
+
+@pytest.mark.parametrize(
+    ("row", "people", "needed", "is_enough"),
+    [
+        (CREATED, [], 2, False),
+        (CREATED, [("proxy:ann", LEADS)], 2, False),
+        (CREATED, [("proxy:ann", LEADS), ("proxy:bob", LEADS)], 2, True),
+        (CREATED, [("proxy:ann", LEADS), ("proxy:bob", VISION)], 2, False),
+        (CREATED, [("proxy:ann", LEADS), ("proxy:Ann@acme.example", LEADS)], 2, False),
+        (CREATED, [("token:ops", NOBODY), ("proxy:ann", LEADS)], 2, False),
+        (CHANGED, [("proxy:bob", LEADS)], 1, False),
+        (CHANGED, [("proxy:bob", VISION)], 1, True),
+        (CHANGED, [("proxy:ann", NOBODY)], 1, True),
+        (plan_row("plugin/a", labels=("team=audio",)), [("proxy:bob", LEADS)], 5, False),
+        (plan_row("plugin/a", labels=("teams=vision",)), [("proxy:bob", NOBODY)], 1, True),
+        (plan_row("plugin/a"), [("proxy:bob", NOBODY)], 1, True),
+        # None matches: as many as any, whoever they are.
+        (DELETED, [("proxy:bob", LEADS), ("proxy:ann", LEADS)], 5, False),
+        (GUARD_ROW, [("proxy:ann", LEADS)], 1, False),
+        (GUARD_ROW, [("token:ops", NOBODY)], 1, True),
+    ],
+)
+def test_the_first_entry_that_matches_says_who_approves(row, people, needed, is_enough):
+    """And each person counts once."""
+    approvals = [given(row, *person) for person in people]
+    count = count_approvals_of_row(LISTED, approvals, row, now=NOW, access=ACCESS)
+    assert (count.needed_count, count.is_enough) == (needed, is_enough)
+    terms = build_apply_terms(LISTED, approvals, [row], now=NOW, access=ACCESS)
+    assert (row.digest in terms.approvals) is is_enough
+    assert bool(judge_rows([row], terms).permitted_rows) is (is_enough and row is not GUARD_ROW)
+    for who, groups in people:
+        counts = who in count.who_counts
+        is_second = len(people) > 1 and who == "proxy:Ann@acme.example"
+        assert can_approve(LISTED, row, Person(who, groups)) is (counts or is_second)
+
+
+def test_an_approval_that_does_not_count_says_whose_are_needed():
+    count = count_approvals_of_row(
+        LISTED, [given(CREATED, "proxy:bob", VISION)], CREATED, now=NOW, access=ACCESS
+    )
+    assert describe_approvals(count) == (
+        "0 of 2 approvals; the approval by proxy:bob does not count: the row needs 2 of group:leads"
+    )
+
+
+def test_labels_count_as_they_are_when_the_row_is_applied():
+    """Not as they were when it was approved: the digest of the row is the same."""
+    approval = given(CHANGED, "proxy:bob", VISION)
+    audio = replace(CHANGED, labels=("team=audio",))
+    assert build_apply_terms(LISTED, [approval], [CHANGED], now=NOW, access=ACCESS).approvals
+    assert not build_apply_terms(LISTED, [approval], [audio], now=NOW, access=ACCESS).approvals
+
+
+def test_two_names_of_a_backend_need_what_both_lists_say():
+    """Whose lists are equal are as strict as each other."""
+    other = replace(LISTED, approval_lists=((ApprovalRule(who=("group:data",), count=1),),))
+    merged = merge_rules(LISTED, other)
+    assert is_stricter(other, LISTED)
+    assert is_stricter(LISTED, replace(LISTED, approval_lists=()))
+    assert not is_stricter(replace(LISTED, pattern="a"), LISTED)
+    people = [("proxy:ann", LEADS), ("proxy:bob", LEADS), ("proxy:eve", frozenset({"data"}))]
+    for number in (2, 3):
+        approvals = [given(CREATED, *person) for person in people[:number]]
+        count = count_approvals_of_row(merged, approvals, CREATED, now=NOW, access=ACCESS)
+        assert count.is_enough is (number == 3)
+        assert count.needed_count == 3
+        assert count.approvers == "2 of group:leads and 1 of group:data"
+
+
+@pytest.mark.parametrize("irreversible", [True, False])
+def test_mode_auto_may_hold_what_cannot_be_undone(irreversible):
+    rule = TargetRule("*", Mode.AUTO, auto=AutoRule(irreversible=irreversible))
+    judgement = judge_rows([CREATED, CHANGED], build_apply_terms(rule, (), now=NOW, access=ACCESS))
+    held = [hold.row for hold in judgement.held_rows]
+    assert held == ([] if irreversible else [CREATED])
+    assert is_stricter(rule, TargetRule("*", Mode.AUTO)) is not irreversible
