@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CommandBody = Callable[..., int]
 Decorator = Callable[[Any], Any]
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 # What ends all of a command, whatever it is doing: a usage error, or output that nobody takes.
 END_OF_COMMAND = (click.ClickException, click.Abort, BrokenPipeError, OutputFailedError)
 
@@ -48,9 +49,22 @@ def parse_plain_ref(_ctx: click.Context, _param: click.Parameter, value: str | N
     return value or ""
 
 
+def option(
+    shown: str, text: str, *, name: str = "", **settings: Any
+) -> Callable[[_Decorated], _Decorated]:
+    """An option as --help shows it, such as `-t, --target NAME`; one without a value is a flag.
+
+    `name` is that of the parameter, where it is not the option's own. `settings` are click's.
+    """
+    words = shown.replace(",", "").split()
+    value = "" if words[-1].startswith("-") else words.pop()
+    settings |= {"metavar": value} if value else {"is_flag": True}
+    return click.option(*words, *filter(None, [name]), help=text, **settings)
+
+
 def combine(*options: Decorator) -> Decorator:
     """A decorator that adds these options, in the order in which --help lists them."""
-    return lambda body: functools.reduce(lambda made, option: option(made), reversed(options), body)
+    return lambda body: functools.reduce(lambda made, add: add(made), reversed(options), body)
 
 
 def use(*names: str) -> Decorator:
@@ -75,7 +89,7 @@ def _give_console(body: CommandBody) -> CommandBody:
     return call_with_console
 
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_JSON = option("--json", "Print one JSON document.", name="as_json")
 _COLOR = click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
@@ -86,18 +100,17 @@ _COLOR = click.option(
 def _give_reports(body: CommandBody) -> CommandBody:
     """Add --report; the body is called with `reports`. Its failure is reported as well."""
 
-    @click.option(
-        "--report",
-        "report_requests",
-        multiple=True,
-        metavar="KIND=FILE",
-        callback=typed.parse_report_options,
-        shell_complete=typed.complete_reports,
-        help="Also write a report. Repeatable. KIND is json, html (a page for a browser), "
+    @option(
+        "--report KIND=FILE",
+        "Also write a report. Repeatable. KIND is json, html (a page for a browser), "
         "markdown (for a comment), github, or for a GitLab merge request gitlab (counts) "
         "or codequality (findings). `github` needs no FILE: it writes annotations to "
         "stderr and appends to $GITHUB_STEP_SUMMARY and $GITHUB_OUTPUT. With `-` as FILE, "
         "the report goes to stdout and the text to stderr.",
+        name="report_requests",
+        multiple=True,
+        callback=typed.parse_report_options,
+        shell_complete=typed.complete_reports,
     )
     @functools.wraps(body)
     def call_with_reports(
@@ -147,18 +160,15 @@ def take_stdout(console: Console) -> Console:
 def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) -> CommandBody:
     """Add -C and --project, and call the body with `invocation`: for each target, if it may be."""
 
-    @click.option(
-        "-C",
-        "--chdir",
+    @option(
+        "-C, --chdir FOLDER",
+        "Work in this folder.",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="Work in this folder.",
     )
-    @click.option(
-        "--project",
+    @option(
+        "--project FILE",
+        "The project file; by default synapse-apply.yaml here or in a folder above.",
         type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="The project file; by default synapse-apply.yaml here or in a folder above.",
     )
     @functools.wraps(body)
     def call_with_invocation(
@@ -211,32 +221,25 @@ _INVOCATION_OPTIONS = (
 
 
 def _target_option(help_text: str) -> Decorator:
-    return click.option(
-        "-t",
-        "--target",
-        metavar="NAME",
-        multiple=True,
-        shell_complete=typed.complete_targets,
-        help=help_text,
+    return option(
+        "-t, --target NAME", help_text, multiple=True, shell_complete=typed.complete_targets
     )
 
 
 _SELECTION = combine(
-    click.option(
-        "--only",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=typed.complete_selections,
-        help="Select only these resources: an address, release/PLUGIN, a name that only one "
+    option(
+        "--only NAME",
+        "Select only these resources: an address, release/PLUGIN, a name that only one "
         "kind has, a kind, a label as KEY=VALUE, or any of these with `*`, such as "
         "storage/*. Repeatable.",
-    ),
-    click.option(
-        "--exclude",
         multiple=True,
-        metavar="NAME",
         shell_complete=typed.complete_selections,
-        help="Leave out these resources, named as for --only. Repeatable.",
+    ),
+    option(
+        "--exclude NAME",
+        "Leave out these resources, named as for --only. Repeatable.",
+        multiple=True,
+        shell_complete=typed.complete_selections,
     ),
 )
 _TARGET_HELP = "The target: a name from the project file, or embedded."
@@ -255,19 +258,18 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
     ),
     # For commands that make several calls.
     "events": combine(
-        click.option(
+        option(
             "--json-lines",
-            "as_events",
-            is_flag=True,
-            help="Print one JSON object per line during the run. The last line is the document "
+            "Print one JSON object per line during the run. The last line is the document "
             "of --json.",
+            name="as_events",
         ),
         _JSON,
         _COLOR,
         _give_console,
     ),
     "json_lines": combine(
-        click.option("--json", "as_lines", is_flag=True, help="Print one JSON object per line."),
+        option("--json", "Print one JSON object per line.", name="as_lines"),
         _COLOR,
         _give_console,
     ),
@@ -283,142 +285,113 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         ),
         functools.partial(_give_invocation, takes_several_targets=True),
     ),
-    "project_from": click.option(
-        "--project-from",
-        metavar="git:REF",
-        callback=parse_git_ref,
-        help="Read all settings of the project file at this Git ref. Manifests, variables and "
+    "project_from": option(
+        "--project-from git:REF",
+        "Read all settings of the project file at this Git ref. Manifests, variables and "
         "overlays still come from the checkout.",
+        callback=parse_git_ref,
     ),
-    "ref": click.option(
-        "--ref",
-        "as_of",
-        callback=parse_plain_ref,
-        metavar="REF",
-        help="Read manifests and package sources at this Git ref, for a rollback. The project "
+    "ref": option(
+        "--ref REF",
+        "Read manifests and package sources at this Git ref, for a rollback. The project "
         "file still comes from the checkout. Published releases stay published.",
+        name="as_of",
+        callback=parse_plain_ref,
     ),
-    "file": click.option(
-        "-f",
-        "--file",
-        "paths",
+    "file": option(
+        "-f, --file PATH",
+        "A manifest or a folder of manifests, instead of the project's manifests. Recorded "
+        "resources that are not in these files do not change. Repeatable.",
+        name="paths",
         multiple=True,
         type=click.Path(path_type=Path),
-        metavar="PATH",
-        help="A manifest or a folder of manifests, instead of the project's manifests. Recorded "
-        "resources that are not in these files do not change. Repeatable.",
     ),
-    "variables": click.option(
-        "--var",
-        "variables",
-        multiple=True,
-        metavar="NAME=VALUE|@FILE",
-        callback=typed.parse_variables,
-        help="Set a declared variable, or read a YAML file of values with @FILE. NAME=VALUE "
+    "variables": option(
+        "--var NAME=VALUE|@FILE",
+        "Set a declared variable, or read a YAML file of values with @FILE. NAME=VALUE "
         "overrides the file. Repeatable.",
+        name="variables",
+        multiple=True,
+        callback=typed.parse_variables,
     ),
-    "strict": click.option(
-        "--strict", is_flag=True, help="Treat warnings about manifests as errors."
-    ),
-    "parallelism": click.option(
-        "--parallelism",
+    "strict": option("--strict", "Treat warnings about manifests as errors."),
+    "parallelism": option(
+        "--parallelism N",
+        "How many calls run at the same time.",
         type=click.IntRange(min=1),
         default=10,
         show_default=True,
         envvar="SYNAPSE_APPLY_PARALLELISM",
-        metavar="N",
-        help="How many calls run at the same time.",
     ),
-    "lock_timeout": click.option(
-        "--lock-timeout",
-        type=typed.NumberType(min=0),
-        metavar="SECONDS",
-        help="How long to wait if another run has locked the state. By default the command does "
+    "lock_timeout": option(
+        "--lock-timeout SECONDS",
+        "How long to wait if another run has locked the state. By default the command does "
         "not wait on a terminal; a non-interactive run waits until the lock of a killed "
         "run would expire, plus 15 s.",
+        type=typed.NumberType(min=0),
     ),
-    "wait": click.option(
-        "--wait",
-        is_flag=True,
-        help="Wait until the effect of each earlier call shows or the call can no longer act.",
+    "wait": option(
+        "--wait", "Wait until the effect of each earlier call shows or the call can no longer act."
     ),
     "follow": combine(
-        click.option(
-            "-f",
-            "--follow",
-            is_flag=True,
-            is_eager=True,
-            help="Show the job's log until the job ends.",
-        ),
-        click.option(
-            "--timeout",
+        option("-f, --follow", "Show the job's log until the job ends.", is_eager=True),
+        option(
+            "--timeout SECONDS",
+            "Stop following after this time. The job continues.",
             type=typed.NumberType(min=0, min_open=True),
-            metavar="SECONDS",
             callback=typed.reject_lone_timeout,
-            help="Stop following after this time. The job continues.",
         ),
-        click.option(
-            "--interval",
+        option(
+            "--interval SECONDS",
+            "How often to check the job's status.",
             type=typed.NumberType(min=0.1),
             default=5.0,
             show_default=True,
-            metavar="SECONDS",
-            help="How often to check the job's status.",
         ),
     ),
     "selection": _SELECTION,
     "plan": combine(
         _SELECTION,
-        click.option(
-            "--prune",
-            is_flag=True,
-            help="Delete recorded objects that are no longer declared. Not allowed with -f.",
+        option(
+            "--prune", "Delete recorded objects that are no longer declared. Not allowed with -f."
         ),
-        click.option(
+        option(
             "--allow-locked",
-            is_flag=True,
-            help="With --prune, also delete locked releases. You can never publish their "
+            "With --prune, also delete locked releases. You can never publish their "
             "versions again.",
         ),
-        click.option(
+        option(
             "--recreate",
-            is_flag=True,
-            help="Recreate missing objects even if the backend cannot confirm that they are gone.",
+            "Recreate missing objects even if the backend cannot confirm that they are gone.",
         ),
-        click.option(
+        option(
             "--no-verify",
-            "verify",
-            is_flag=True,
+            "Do not run releases to verify them.",
+            name="verify",
             callback=lambda _ctx, _param, given: not given,
-            help="Do not run releases to verify them.",
         ),
-        click.option(
+        option(
             "--revert-drift",
-            is_flag=True,
-            help="Restore the declared values of drifted fields, even if the target sets "
+            "Restore the declared values of drifted fields, even if the target sets "
             "on_drift: hold.",
         ),
-        click.option(
-            "--resend-secrets", is_flag=True, help="Send all secrets, even unchanged ones."
-        ),
-        click.option(
-            "--override-guard",
-            "override_guards",
+        option("--resend-secrets", "Send all secrets, even unchanged ones."),
+        option(
+            "--override-guard NAME",
+            "Override this guard. For a freeze or a limit of the policy, use policy:RULE. "
+            "Repeatable.",
+            name="override_guards",
             multiple=True,
             callback=typed.require_guard_names,
             shell_complete=typed.complete_guards,
-            metavar="NAME",
-            help="Override this guard. For a freeze or a limit of the policy, use policy:RULE. "
-            "Repeatable.",
         ),
-        click.option(
-            "--no-package-check",
-            multiple=True,
-            metavar="RULE",
-            help="Publish packages that violate this rule, such as package:version. Rules about "
+        option(
+            "--no-package-check RULE",
+            "Publish packages that violate this rule, such as package:version. Rules about "
             "secrets cannot be overridden. Repeatable.",
+            multiple=True,
         ),
-        click.option("--show-unchanged", is_flag=True, help="Also show unchanged resources."),
+        option("--show-unchanged", "Also show unchanged resources."),
     ),
 }
 

@@ -12,6 +12,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -30,19 +31,13 @@ if TYPE_CHECKING:
 @options.use("json", "target", "variables")
 @click.argument("name", type=typed.DECLARED_NAME, required=False, metavar="ADDRESS")
 @click.argument("remote_id", metavar="ID", required=False)
-@click.option(
-    "-f",
-    "--file",
-    "inventory",
+@option(
+    "-f, --file INVENTORY",
+    "Import all objects of a file that `export` wrote or `state show --inventory` printed.",
+    name="inventory",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="INVENTORY",
-    help="Import all objects of a file that `export` wrote or `state show --inventory` printed.",
 )
-@click.option(
-    "--no-bytes",
-    is_flag=True,
-    help="Do not read published bytes. You can read them later with `verify --bytes`.",
-)
+@option("--no-bytes", "Do not read published bytes. You can read them later with `verify --bytes`.")
 @options.use("parallelism", "lock_timeout")
 def import_(
     *,
@@ -97,20 +92,18 @@ _MAX_RANGE_SIZE = 1_000_000
     },
 )
 @options.use("json", "target")
-@click.option(
-    "--out",
-    "folder",
+@option(
+    "--out DIR",
+    "Write the manifests to this folder, one file each, such as plugins/NAME.yaml.",
+    name="folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("manifests"),
     show_default=True,
-    metavar="DIR",
-    help="Write the manifests to this folder, one file each, such as plugins/NAME.yaml.",
 )
-@click.option(
-    "--inventory",
+@option(
+    "--inventory FILE",
+    "Write addresses and ids to this file; by default inventory.yaml next to DIR.",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write addresses and ids to this file; by default inventory.yaml next to DIR.",
 )
 @click.option(
     "--only",
@@ -118,21 +111,19 @@ _MAX_RANGE_SIZE = 1_000_000
     type=click.Choice(_KIND_NAMES),
     help="Export only this kind. Repeatable.",
 )
-@click.option(
-    "--codes",
-    "codes_file",
+@option(
+    "--codes FILE",
+    "Export the plugins with these codes. The file has one code per line.",
+    name="codes_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Export the plugins with these codes. The file has one code per line.",
 )
-@click.option(
-    "--ids",
-    multiple=True,
-    metavar="KIND=IDS",
-    help="Export objects by id, such as plugin=1-400 or release=7,9. Ids of a range that do not "
+@option(
+    "--ids KIND=IDS",
+    "Export objects by id, such as plugin=1-400 or release=7,9. Ids of a range that do not "
     "exist are skipped. Repeatable.",
+    multiple=True,
 )
-@click.option("--from-jobs", is_flag=True, help="Export the plugins that jobs name.")
+@option("--from-jobs", "Export the plugins that jobs name.")
 @click.option(
     "--releases",
     type=click.Choice(["newest", "all", "none"]),
@@ -140,10 +131,8 @@ _MAX_RANGE_SIZE = 1_000_000
     show_default=True,
     help="Which releases of each plugin to export.",
 )
-@click.option(
-    "--unmanaged", is_flag=True, help="Export only objects that the state does not record."
-)
-@click.option("--force", is_flag=True, help="Replace existing files that have other content.")
+@option("--unmanaged", "Export only objects that the state does not record.")
+@option("--force", "Replace existing files that have other content.")
 @options.use("parallelism")
 def export(
     *,

@@ -10,6 +10,7 @@ from synapse_apply import __version__, cli
 from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -31,17 +32,10 @@ if TYPE_CHECKING:
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
 @click.argument("package", metavar="[PACKAGE]", required=False)
-@click.option(
-    "--ref",
-    default="",
-    metavar="REF",
-    help="With a folder as PACKAGE: read it at this Git tag, branch or commit.",
+@option(
+    "--ref REF", "With a folder as PACKAGE: read it at this Git tag, branch or commit.", default=""
 )
-@click.option(
-    "--graph",
-    is_flag=True,
-    help="Print the dependencies as a Mermaid flowchart instead.",
-)
+@option("--graph", "Print the dependencies as a Mermaid flowchart instead.")
 def validate(
     *,
     console: Console,

@@ -16,6 +16,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, registry
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled, text_of
 from synapse_apply.model.errors import Exit
 from synapse_apply.views.sanitize import sanitize
@@ -29,28 +30,25 @@ add_file_argument = click.argument(
     required=False,
 )
 # The default is that of controller/run.py, which is not imported for --help.
-add_data_option = click.option(
-    "--data",
+add_data_option = option(
+    "--data FOLDER",
+    "The controller's data folder; by default .synapse-apply/controller.",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".synapse-apply") / "controller",
-    metavar="FOLDER",
-    help="The controller's data folder; by default .synapse-apply/controller.",
 )
-add_url_option = click.option(
-    "--url",
+add_url_option = option(
+    "--url URL",
+    f"The address of a running controller; by default {_URL_VARIABLE}.",
     default="",
     envvar=_URL_VARIABLE,
-    metavar="URL",
-    help=f"The address of a running controller; by default {_URL_VARIABLE}.",
 )
 # The default is that of controller/worker/pool.py.
-add_looks_option = click.option(
-    "--looks",
+add_looks_option = option(
+    "--looks N",
+    "How many targets this process checks or applies at the same time.",
     type=click.IntRange(min=1, max=256),
     default=4,
     show_default=True,
-    metavar="N",
-    help="How many targets this process checks or applies at the same time.",
 )
 # What the help of each command says that asks a controller over HTTP.
 API_ENVIRONMENT = (
@@ -91,24 +89,21 @@ PATTERN = Typed("target", parse_pattern, complete_controlled)
 # Where the command asks for the list of targets; what the controller keeps is a pattern of names.
 SELECTOR = Typed("target", _parse_selector, complete_controlled)
 _add_selector_argument = click.argument("target", type=SELECTOR, metavar="SOURCE/TARGET")
-add_row_option = click.option(
-    "--row",
-    "row_digests",
+add_row_option = option(
+    "--row DIGEST",
+    "The complete digest of a row, as this command prints it without a terminal. The command "
+    "then does not ask. Repeatable.",
+    name="row_digests",
     # Not a part of it, which could be that of another row.
     type=Typed(
         "digest",
         text_of("row1:[0-9a-f]{64}", "{!r} is not a complete row digest (row1: and 64 digits)."),
     ),
     multiple=True,
-    metavar="DIGEST",
-    help="The complete digest of a row, as this command prints it without a terminal. The command "
-    "then does not ask. Repeatable.",
 )
 
 
-add_reason_option = click.option(
-    "--reason", required=True, metavar="TEXT", help="The reason; the page shows it."
-)
+add_reason_option = option("--reason TEXT", "The reason; the page shows it.", required=True)
 
 
 _pattern_options = options.combine(
@@ -160,26 +155,22 @@ def group() -> None:
 @options.use("color")
 @add_file_argument
 @add_data_option
-@click.option("--once", is_flag=True, help="Do everything that is due, print a table, and end.")
-@click.option(
+@option("--once", "Do everything that is due, print a table, and end.")
+@option(
     "--demo",
-    is_flag=True,
-    help="Create a repository, backends and a configuration in a temporary folder, run a "
+    "Create a repository, backends and a configuration in a temporary folder, run a "
     "controller on them, and remove them at the end.",
 )
-@click.option("--keep", is_flag=True, help="With --demo, keep the temporary folder.")
-@click.option(
+@option("--keep", "With --demo, keep the temporary folder.")
+@option(
     "--worker",
-    is_flag=True,
-    help="Only plan and apply what is due. The controller needs replicas with a store in "
-    "PostgreSQL.",
+    "Only plan and apply what is due. The controller needs replicas with a store in PostgreSQL.",
 )
 @add_looks_option
-@click.option(
+@option(
     "--detailed-exitcode",
-    "detailed",
-    is_flag=True,
-    help="With --once, end with exit code 2 if there are changes, drift or refusals.",
+    "With --once, end with exit code 2 if there are changes, drift or refusals.",
+    name="detailed",
 )
 def run(
     *,
@@ -252,12 +243,10 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
 )
 @options.use("json")
 @add_file_argument
-@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
-@click.option(
+@option("--strict", "Treat warnings as errors.")
+@option(
     "--online",
-    is_flag=True,
-    help="Also read the secrets and the head of each repository, and connect to the store's "
-    "database.",
+    "Also read the secrets and the head of each repository, and connect to the store's database.",
 )
 def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
     """Check a controller's configuration. Without --online, read no secrets and connect to nothing.
@@ -337,18 +326,10 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
 @options.use("color")
 @add_url_option
 @click.argument("patterns", type=SELECTOR, nargs=-1, required=True, metavar="SOURCE/TARGET...")
-@click.option(
-    "--wait",
-    "is_waiting",
-    is_flag=True,
-    help="Wait until the controller has finished, and print the result.",
+@option(
+    "--wait", "Wait until the controller has finished, and print the result.", name="is_waiting"
 )
-@click.option(
-    "--timeout",
-    type=TIME_SPAN,
-    metavar="SPAN",
-    help="How long to wait in total (10m, 2h); 30m by default.",
-)
+@option("--timeout SPAN", "How long to wait in total (10m, 2h); 30m by default.", type=TIME_SPAN)
 def reconcile(
     *,
     console: Console,
@@ -407,20 +388,9 @@ def reconcile(
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
-@click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
-@click.option(
-    "--for",
-    "span",
-    type=TIME_SPAN,
-    metavar="SPAN",
-    help="How long to pause (12h, 7d); 1d by default.",
-)
-@click.option(
-    "--until",
-    type=DATE_TIME,
-    metavar="TIME",
-    help="When the pause ends: a date, or a date with a time.",
-)
+@option("--reason TEXT", "The reason; the page shows it.", required=True)
+@option("--for SPAN", "How long to pause (12h, 7d); 1d by default.", name="span", type=TIME_SPAN)
+@option("--until TIME", "When the pause ends: a date, or a date with a time.", type=DATE_TIME)
 def pause(
     *,
     console: Console,
@@ -509,7 +479,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 @_add_selector_argument
 @click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
 @add_reason_option
-@click.option("--auto-approve", is_flag=True, help="Show what the rollback does, and do not ask.")
+@option("--auto-approve", "Show what the rollback does, and do not ask.")
 def rollback(
     *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
 ) -> int:
@@ -589,7 +559,7 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 @add_url_option
 @_add_selector_argument
 @add_row_option
-@click.option("--reason", required=True, metavar="TEXT", help="The reason; the page shows it.")
+@option("--reason TEXT", "The reason; the page shows it.", required=True)
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
@@ -651,7 +621,7 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
 @click.argument("commit", type=Typed("commit", _parse_commit), metavar="COMMIT")
 @add_file_argument
 @add_data_option
-@click.option("--reason", required=True, metavar="TEXT", help="The reason; the audit shows it.")
+@option("--reason TEXT", "The reason; the audit shows it.", required=True)
 def accept_push(
     *, console: Console, source: str, commit: str, file: Path, data: Path, reason: str
 ) -> int:
@@ -693,26 +663,23 @@ def accept_push(
     required=False,
     metavar="[SOURCE/TARGET]",
 )
-@click.option(
-    "--who",
+@option(
+    "--who NAME",
+    "List only rows of this person or token: proxy:NAME, oidc:NAME or token:NAME.",
     default="",
-    metavar="NAME",
-    help="List only rows of this person or token: proxy:NAME, oidc:NAME or token:NAME.",
 )
-@click.option(
-    "--limit",
+@option(
+    "--limit N",
+    "How many rows to list. The command always checks all rows.",
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    metavar="N",
-    help="How many rows to list. The command always checks all rows.",
 )
-@click.option(
-    "--expect",
-    "expected_digest",
+@option(
+    "--expect DIGEST",
+    "Fail unless a row has this digest, such as a digest from last week's log.",
+    name="expected_digest",
     default="",
-    metavar="DIGEST",
-    help="Fail unless a row has this digest, such as a digest from last week's log.",
 )
 def audit(
     *,
@@ -809,24 +776,17 @@ _ROLLOUT_VERBS = {
     metavar="status|approve|resume|skip|abort",
 )  # fmt: skip
 @click.argument("name", metavar="[NAME]", default="", required=False)
-@click.option(
-    "--revision",
+@option(
+    "--revision COMMIT",
+    "The revision that a person has reviewed. The command then does not ask.",
     type=Typed("commit", lambda text: _parse_commit(text).lower()),
-    metavar="COMMIT",
-    help="The revision that a person has reviewed. The command then does not ask.",
 )
-@click.option(
-    "--wave",
+@option(
+    "--wave N",
+    "With approve and skip: the wave that a person has reviewed. Needs --revision.",
     type=click.IntRange(min=1),
-    metavar="N",
-    help="With approve and skip: the wave that a person has reviewed. Needs --revision.",
 )
-@click.option(
-    "--reason",
-    default="",
-    metavar="TEXT",
-    help="With skip and abort: the reason; the page shows it.",
-)
+@option("--reason TEXT", "With skip and abort: the reason; the page shows it.", default="")
 def rollout(
     *,
     console: Console,

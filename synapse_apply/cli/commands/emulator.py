@@ -11,6 +11,7 @@ import click
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
 
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
     },
 )
 @options.use("color", "project")
-@click.option(
+@option(
     "--reset",
-    "is_reset",
-    is_flag=True,
-    help="Remove all objects and the state of target `embedded`, and serve nothing.",
+    "Remove all objects and the state of target `embedded`, and serve nothing.",
+    name="is_reset",
 )
-@click.option("--auto-approve", is_flag=True, help="With --reset, do not ask for confirmation.")
+@option("--auto-approve", "With --reset, do not ask for confirmation.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65535),
     help="The port to listen on; 0 selects a free port.",
 )
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="The folder of the data set; by default the project's.")  # fmt: skip
-@click.option("--token", default="", metavar="TEXT",
-              help="The token that clients must send; by default random.")  # fmt: skip
-@click.option("--any-token", is_flag=True, hidden=True, help="Accept any token from any client.")
+@option(
+    "--data FOLDER",
+    "The folder of the data set; by default the project's.",
+    type=click.Path(file_okay=False, path_type=Path),
+)
+@option("--token TEXT", "The token that clients must send; by default random.", default="")
+@option("--any-token", "Accept any token from any client.", hidden=True)
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
               hidden=True)  # fmt: skip

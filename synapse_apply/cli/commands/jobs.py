@@ -11,6 +11,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.json_types import JsonDocument
@@ -41,18 +42,26 @@ _RELEASE_PREFIX = "release/"
 )
 @options.use("json", "target")
 @click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=typed.complete_plugins)
-@click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
-              callback=typed.parse_key_value_options,
-              help="A parameter. A value that is valid JSON is sent as JSON, any other as text. "
-                   "Repeatable.")  # fmt: skip
-@click.option("--params-file", metavar="FILE",
-              type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Read parameters from a YAML or JSON file; -p overrides them.")  # fmt: skip
-@click.option("--context", multiple=True, metavar="KEY=VALUE",
-              callback=typed.parse_key_value_options,
-              help="A value of the run's context. Repeatable.")  # fmt: skip
-@click.option("--action", default="", metavar="NAME", help="The plugin's action to run.")
-@click.option("--agent", type=int, metavar="ID", help="The agent to run it on.")
+@option(
+    "-p, --param KEY=VALUE",
+    "A parameter. A value that is valid JSON is sent as JSON, any other as text. Repeatable.",
+    name="parameters",
+    multiple=True,
+    callback=typed.parse_key_value_options,
+)
+@option(
+    "--params-file FILE",
+    "Read parameters from a YAML or JSON file; -p overrides them.",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@option(
+    "--context KEY=VALUE",
+    "A value of the run's context. Repeatable.",
+    multiple=True,
+    callback=typed.parse_key_value_options,
+)
+@option("--action NAME", "The plugin's action to run.", default="")
+@option("--agent ID", "The agent to run it on.", type=int)
 @click.option("--version", default="", metavar="VERSION", hidden=True)  # as @VERSION
 @options.use("follow")
 def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
@@ -139,8 +148,7 @@ def group() -> None:
 )
 @options.use("json_lines", "target")
 @click.argument("job_id", metavar="ID")
-@click.option("--tail", type=click.IntRange(min=0), metavar="N",
-              help="Show only the last N of the existing lines.")  # fmt: skip
+@option("--tail N", "Show only the last N of the existing lines.", type=click.IntRange(min=0))
 @options.use("follow")
 def logs(
     *,
@@ -186,7 +194,7 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 )
 @options.use("json", "target")
 @click.argument("job_id", metavar="ID")
-@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
+@option("--auto-approve", "Do not ask for approval.")
 def stop(*, console: Console, invocation: Invocation, job_id: str, auto_approve: bool) -> int:
     """Stop a job that has not ended. The job keeps its results so far.
 

@@ -11,6 +11,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 _add_package_options = options.combine(
     options.use("json", "target", "variables"),
     click.argument("what", metavar="SOURCE|RELEASE"),
-    click.option(
-        "--ref",
-        default="",
-        metavar="REF",
-        help="Read the folder SOURCE at this Git tag, branch or commit.",
-    ),
+    option("--ref REF", "Read the folder SOURCE at this Git tag, branch or commit.", default=""),
 )
 
 
@@ -50,12 +46,11 @@ def group() -> None:
     exits={"0": "shown", "1": "the package does not exist or cannot be published"},
 )
 @_add_package_options
-@click.option("--by-size", is_flag=True, help="List the largest files first.")
-@click.option(
+@option("--by-size", "List the largest files first.")
+@option(
     "--digest",
-    "only_digest",
-    is_flag=True,
-    help="Print only the digest. With --json, also print the SHA-256 of each file.",
+    "Print only the digest. With --json, also print the SHA-256 of each file.",
+    name="only_digest",
 )
 def show(
     *,
@@ -103,13 +98,10 @@ def show(
     },
 )
 @_add_package_options
-@click.option(
-    "-o",
-    "--out",
+@option(
+    "-o, --out FILE",
+    "Write the zip to this file; by default NAME-VERSION.zip here. An existing zip is replaced.",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the zip to this file; by default NAME-VERSION.zip here. An existing zip is "
-    "replaced.",
 )
 def build(
     *, console: Console, invocation: Invocation, what: str, ref: str, out: Path | None
@@ -142,13 +134,12 @@ def build(
 )
 @options.use("json", "target", "variables")
 @click.argument("release")
-@click.option(
-    "--against",
+@option(
+    "--against RELEASE",
+    "Compare with this recorded release of the same plugin, given by address or version.",
     default="",
-    metavar="RELEASE",
-    help="Compare with this recorded release of the same plugin, given by address or version.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="End with exit code 2 if files differ.")
+@option("--detailed-exitcode", "End with exit code 2 if files differ.")
 def diff(
     *, console: Console, invocation: Invocation, release: str, against: str, detailed_exitcode: bool
 ) -> int:
@@ -176,11 +167,9 @@ def diff(
 @options.use("json", "target", "file", "variables")
 @click.argument("plugin", shell_complete=typed.complete_plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
-@click.option(
-    "--to", default="", metavar="VERSION", help="Set this version instead of raising a part."
-)
-@click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
-@click.option("--dry-run", is_flag=True, help="Show the edits without writing them.")
+@option("--to VERSION", "Set this version instead of raising a part.", default="")
+@option("-m, --changelog TEXT", "Also set the release's changelog.")
+@option("--dry-run", "Show the edits without writing them.")
 def bump(
     *,
     console: Console,

@@ -14,6 +14,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -62,44 +63,29 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
     ],
 )
 @options.use("json", "targets", "report", "project_from", "ref")
-@click.option(
+@option(
     "--offline",
-    is_flag=True,
-    help="Do not use the state, the backend or secrets. Compare the manifests with what "
+    "Do not use the state, the backend or secrets. Compare the manifests with what "
     "--against names.",
 )
-@click.option(
-    "--against",
-    metavar="WHAT",
-    help="With --offline, compare with git:REF, or with state:FILE, a file that `state show "
+@option(
+    "--against WHAT",
+    "With --offline, compare with git:REF, or with state:FILE, a file that `state show "
     "--inventory` printed.",
 )
 @options.use("file", "variables", "strict", "plan")
-@click.option(
-    "--adopt/--no-adopt",
-    default=True,
-    help="Adopt or refuse objects that exist but are not recorded.",
+@option(
+    "--adopt/--no-adopt", "Adopt or refuse objects that exist but are not recorded.", default=True
 )
-@click.option(
-    "--detailed-exitcode",
-    is_flag=True,
-    help="End with exit code 2 if there are changes or refusals.",
-)
-@click.option(
-    "--graph",
-    is_flag=True,
-    help="Print the dependencies as a Mermaid flowchart instead, coloured by action.",
-)
-@click.option(
-    "--out",
+@option("--detailed-exitcode", "End with exit code 2 if there are changes or refusals.")
+@option("--graph", "Print the dependencies as a Mermaid flowchart instead, coloured by action.")
+@option(
+    "--out FILE",
+    "Save the plan to a new file, for `apply FILE` or `apply --reviewed FILE`.",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Save the plan to a new file, for `apply FILE` or `apply --reviewed FILE`.",
 )
-@click.option(
-    "--server-dry-run",
-    is_flag=True,
-    help="Also send each call to the backend as a dry run, if the API supports it.",
+@option(
+    "--server-dry-run", "Also send each call to the backend as a dry run, if the API supports it."
 )
 @options.use("parallelism")
 def plan(
@@ -213,11 +199,11 @@ def reject_beside_saved_plan(
     """A usage error for options that `apply` would ignore with a saved or reviewed plan."""
     if plan and reviewed:
         raise click.UsageError("Give either PLAN or --reviewed, not both.")
-    for name, option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():
+    for name, typed_option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():
         if bool(options.get(name)) != (name == "verify"):
             raise click.UsageError(
-                f"{option} cannot change a saved plan: use it when you "
-                f"create the plan (`plan {option} --out FILE`)."
+                f"{typed_option} cannot change a saved plan: use it when you "
+                f"create the plan (`plan {typed_option} --out FILE`)."
             )
 
 
@@ -266,36 +252,26 @@ def reject_beside_saved_plan(
 @options.use("events", "targets", "report", "project_from", "ref")
 @options.use("file", "variables", "strict", "plan")
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--reviewed",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    multiple=True,
-    help="Apply only the rows of this saved plan, without asking, and refuse all others. "
+@option(
+    "--reviewed FILE",
+    "Apply only the rows of this saved plan, without asking, and refuse all others. "
     "Repeatable, oldest plan first.",
+    type=click.Path(path_type=Path),
+    multiple=True,
 )
-@click.option(
-    "--allow-unsigned",
-    is_flag=True,
-    help="Accept a saved plan whose signature is missing or cannot be checked.",
-)
-@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
-@click.option(
-    "--keep-going",
-    is_flag=True,
-    help="With several targets, continue with the next target after a failure.",
-)
-@click.option("--all-or-nothing", is_flag=True, help="Apply nothing if any row is refused.")
-@click.option(
+@option("--allow-unsigned", "Accept a saved plan whose signature is missing or cannot be checked.")
+@option("--auto-approve", "Do not ask for approval.")
+@option("--keep-going", "With several targets, continue with the next target after a failure.")
+@option("--all-or-nothing", "Apply nothing if any row is refused.")
+@option(
     "--adopt/--no-adopt",
-    default=None,
-    help="Adopt or refuse objects that exist but are not recorded, even an object that appears "
+    "Adopt or refuse objects that exist but are not recorded, even an object that appears "
     "during the apply. Without this option, a terminal shows the objects and asks.",
+    default=None,
 )
-@click.option(
+@option(
     "--allow-replace",
-    is_flag=True,
-    help="Replace packages of debug releases. Not needed on a terminal or with a saved plan.",
+    "Replace packages of debug releases. Not needed on a terminal or with a saved plan.",
 )
 @options.use("parallelism", "wait", "lock_timeout")
 def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
@@ -387,17 +363,15 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     metavar="RELEASE...",
     shell_complete=typed.complete_declared,
 )
-@click.option(
-    "--timeout",
+@option(
+    "--timeout SECONDS",
+    "How long a run may take; by default spec.verify.timeout.",
     type=typed.NumberType(min=0, min_open=True),
-    metavar="SECONDS",
-    help="How long a run may take; by default spec.verify.timeout.",
 )
-@click.option(
+@option(
     "--bytes",
-    "only_bytes",
-    is_flag=True,
-    help="Run nothing. Compare the published bytes with the state, and record the result.",
+    "Run nothing. Compare the published bytes with the state, and record the result.",
+    name="only_bytes",
 )
 @options.use("lock_timeout")
 def verify(
@@ -441,22 +415,17 @@ def verify(
     },
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "selection")
-@click.option(
-    "--unmanaged",
-    is_flag=True,
-    help="Also list live objects that no manifest declares and no state records.",
-)
-@click.option(
-    "--write",
-    "written",
+@option("--unmanaged", "Also list live objects that no manifest declares and no state records.")
+@option(
+    "--write ADDRESS",
+    "Write the live values of this resource to the manifests; `*` means all that drifted. "
+    "Repeatable.",
+    name="written",
     type=typed.DECLARED_NAME,
     multiple=True,
-    metavar="ADDRESS",
-    help="Write the live values of this resource to the manifests; `*` means all that drifted. "
-    "Repeatable.",
 )
-@click.option("--dry-run", is_flag=True, help="With --write, show the edits without writing them.")
-@click.option("--detailed-exitcode", is_flag=True, help="End with exit code 2 if there is drift.")
+@option("--dry-run", "With --write, show the edits without writing them.")
+@option("--detailed-exitcode", "End with exit code 2 if there is drift.")
 @options.use("parallelism")
 def drift(
     *,

@@ -11,6 +11,7 @@ from synapse_apply import __version__
 from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.cli.typed import SHELLS, build_completion_script
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.command import Command, Text
@@ -33,19 +34,16 @@ from synapse_apply.model.phrases import shown_path
     exits={"0": "written", "1": "a file already exists; nothing was written"},
 )
 @options.use("color")
-@click.option(
-    "-C",
-    "--chdir",
+@option(
+    "-C, --chdir FOLDER",
+    "Work in this folder.",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Work in this folder.",
 )
-@click.option(
-    "--from",
-    "plugin",
+@option(
+    "--from FOLDER",
+    "Write the Plugin and Release manifests of this plugin folder.",
+    name="plugin",
     type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Write the Plugin and Release manifests of this plugin folder.",
 )
 @click.argument("kind", type=click.Choice([*CATALOGUE]), metavar="[KIND NAME]", required=False)
 @click.argument("name", metavar="", required=False)
@@ -55,16 +53,14 @@ from synapse_apply.model.phrases import shown_path
     show_default=True,
     help="The storage's provider; `synapse-apply schema` lists them.",
 )
-@click.option(
-    "--out",
+@option(
+    "--out FILE",
+    "Write the manifest to this file, which must not exist yet.",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the manifest to this file, which must not exist yet.",
 )
-@click.option(
+@option(
     "--pin",
-    is_flag=True,
-    help="Write this version to the project file as `required_version`, even if the file already "
+    "Write this version to the project file as `required_version`, even if the file already "
     "exists. Any other version then ends with an error.",
 )
 def init(
@@ -140,10 +136,9 @@ def init(
 )
 @options.use("color")
 @click.argument("name", metavar="KIND[.FIELD]")
-@click.option(
-    "--provider",
-    metavar="NAME",
-    help="Explain a storage's `spec.configuration`, or one of its fields, for this provider.",
+@option(
+    "--provider NAME",
+    "Explain a storage's `spec.configuration`, or one of its fields, for this provider.",
 )
 def explain(*, console: Console, name: str, provider: str | None) -> int:
     """Explain a kind or a field: its type, whether it is required, its values and its fields.

@@ -12,6 +12,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.model.errors import Exit, NameNotFound
 from synapse_apply.model.job import EXPANDABLE_FIELDS
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 )
 @options.use("yaml", "targets", "report", "project_from", "file", "variables")
 @click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
-@click.option("--show-unchanged", is_flag=True, help="For a plan, also show unchanged resources.")
+@option("--show-unchanged", "For a plan, also show unchanged resources.")
 def show(
     *,
     console: Console,
@@ -116,33 +117,30 @@ def _parse_expand_options(
 @options.use("yaml", "targets")
 @click.argument("kind", metavar="KIND")
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option(
-    "--plugin",
-    metavar="PLUGIN",
-    help="With `releases` and `jobs`: only those of this plugin, given by its code, its "
+@option(
+    "--plugin PLUGIN",
+    "With `releases` and `jobs`: only those of this plugin, given by its code, its "
     "recorded name, or id=123.",
 )
-@click.option(
-    "--expand",
-    multiple=True,
-    metavar="NAMES",
-    callback=_parse_expand_options,
-    help="Also show these parts. For a release: `plugin`, without secrets. For a job: logs, "
+@option(
+    "--expand NAMES",
+    "Also show these parts. For a release: `plugin`, without secrets. For a job: logs, "
     "metrics, result.",
+    multiple=True,
+    callback=_parse_expand_options,
 )
-@click.option(
-    "--status",
+@option(
+    "--status WORD",
+    "With `jobs`: only jobs with this status: queued, running, completed, failed or stopped.",
     type=typed.STATUS,
-    metavar="WORD",
-    help="With `jobs`: only jobs with this status: queued, running, completed, failed or stopped.",
 )
-@click.option("--created-after", type=typed.MOMENT, metavar="DATE|SPAN",
-              help="With `jobs`: only jobs created after a date or time, or within a span such "
-                   "as 7d or 12h.")  # fmt: skip
-@click.option("--user", default="", metavar="ID", help="With `jobs`: only jobs of this user.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="With `jobs`: list at most N jobs."
+@option(
+    "--created-after DATE|SPAN",
+    "With `jobs`: only jobs created after a date or time, or within a span such as 7d or 12h.",
+    type=typed.MOMENT,
 )
+@option("--user ID", "With `jobs`: only jobs of this user.", default="")
+@option("--limit N", "With `jobs`: list at most N jobs.", type=click.IntRange(min=1))
 def get(
     *,
     console: Console,

@@ -13,6 +13,7 @@ from synapse_apply import cli
 from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.options import option
 from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.phrases import format_count_and_noun
@@ -74,11 +75,7 @@ def group() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Create the key of a shared state in this file.",
 )
-@click.option(
-    "--pin",
-    is_flag=True,
-    help="Write the lineage to the project file, so that no other state is accepted.",
-)
+@option("--pin", "Write the lineage to the project file, so that no other state is accepted.")
 def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None,
          pin: bool) -> int:  # fmt: skip
     """Create an empty state for one or several targets.
@@ -121,10 +118,8 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 )
 @options.use("json", "targets")
 @click.argument("name", type=RECORDED_NAME, metavar="[ADDRESS]", required=False)
-@click.option(
-    "--inventory",
-    is_flag=True,
-    help="Print address, id, version and digest of every record as YAML, for `import -f`.",
+@option(
+    "--inventory", "Print address, id, version and digest of every record as YAML, for `import -f`."
 )
 def show(*, console: Console, invocation: Invocation, name: str | None, inventory: bool) -> int:
     """List the records of the state, or show one record. A state contains no secrets.
@@ -300,12 +295,10 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
 )
 @options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
-@click.option("--undo", is_flag=True, help="Undo what was accepted for this resource.")
-@click.option("--until", metavar="DAY", default="", help="The last day (UTC) of the acceptance.")
-@click.option(
-    "--reason", metavar="TEXT", default="", help="The reason for the acceptance; needs --until."
-)
-@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
+@option("--undo", "Undo what was accepted for this resource.")
+@option("--until DAY", "The last day (UTC) of the acceptance.", default="")
+@option("--reason TEXT", "The reason for the acceptance; needs --until.", default="")
+@option("--auto-approve", "Do not ask for approval.")
 def accept(
     *,
     console: Console,
@@ -372,15 +365,10 @@ def accept(
 @options.use("json", "target", "variables")
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.use("wait")
-@click.option(
-    "--absent",
-    is_flag=True,
-    help="Do not look up the calls: you checked that none of them was done.",
-)
-@click.option(
-    "--job",
-    metavar="ID",
-    help="You checked that the run started, and that this is its job. The command reads the job.",
+@option("--absent", "Do not look up the calls: you checked that none of them was done.")
+@option(
+    "--job ID",
+    "You checked that the run started, and that this is its job. The command reads the job.",
 )
 @options.use("lock_timeout")
 def settle(
@@ -439,7 +427,7 @@ def settle(
     exits={"0": "bound", "1": "error, or the answer was not `yes`"},
 )
 @options.use("color", "target")
-@click.option("--auto-approve", is_flag=True, help="Do not ask for approval.")
+@option("--auto-approve", "Do not ask for approval.")
 def rebind(*, console: Console, invocation: Invocation, auto_approve: bool) -> int:
     """Bind the state to the target's current url and tenant, and to this project.
 
@@ -495,9 +483,7 @@ _SHUT_OUT_TEXT = (
     ],
 )
 @options.use("json", "target", "variables")
-@click.option(
-    "--auto-approve", is_flag=True, help="Do not ask before the key of a shared state changes."
-)
+@option("--auto-approve", "Do not ask before the key of a shared state changes.")
 @click.option(
     _UNSIGNED_FLAG, is_flag=True, help="Do not ask before the command signs unverified entries."
 )
@@ -582,13 +568,12 @@ def rekey(
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@click.option(
-    "--to",
-    "url",
-    metavar="URL",
-    callback=typed.parse_url_or_reference,
-    help="The store to copy to: a url. If the url contains a password, use '{env: NAME}' as in "
+@option(
+    "--to URL",
+    "The store to copy to: a url. If the url contains a password, use '{env: NAME}' as in "
     "the project file, so that nobody else on this machine can see it.",
+    name="url",
+    callback=typed.parse_url_or_reference,
 )
 def backup(
     *, console: Console, invocation: Invocation, file: Path | None, url: str | SecretRef | None
@@ -635,9 +620,7 @@ def backup(
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--auto-approve", is_flag=True, help="Do not ask before the command replaces a state."
-)
+@option("--auto-approve", "Do not ask before the command replaces a state.")
 def restore(*, console: Console, invocation: Invocation, file: Path, auto_approve: bool) -> int:
     """Replace the state with a backup.
 
@@ -737,13 +720,8 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 )
 @options.use("json", "targets")
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="How many runs to list.",
+@option(
+    "--limit N", "How many runs to list.", type=click.IntRange(min=1), default=20, show_default=True
 )
 def history(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
     """List the runs on a target: when, by whom, in which CI run, and by which plan.
