@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from fault.commands import applying, ended, reaches
 from fault.convergence import Row, command, converge, on_api, some
 from fault.site import MakeSite, Server, Site, pending, tally
@@ -136,6 +137,40 @@ def test_a_file_that_is_not_ours_changes_nothing(make_site: MakeSite, server: Se
         assert "Error: " in command(site, f"state record -t site {name}", code=1)
         assert (site.root / name).exists() == (text is not None)
     assert site.records() == before
+
+
+RUN = "5f1c0000-0000-4000-8000-000000000000"
+
+
+def test_an_empty_file_is_of_a_run_by_its_name_alone(make_site: MakeSite) -> None:
+    """One of another name tells nothing, and may be anybody's; one of a run is in nobody's way."""
+    site = make_site(groups=1)
+    for name in (
+        "notes.txt",
+        f"unrecorded-other-{RUN}.jsonl",
+        f"unrecorded-site-{RUN}.txt",
+        f"unrecorded-site-eu-{RUN}.jsonl",
+    ):
+        (site.root / name).touch()
+        said = command(site, f"state record -t site {name}", code=1)
+        assert "Error: This file is not a list of a run's calls" in said
+        assert f"{name}: it is empty." in " ".join(said.split())
+        assert (site.root / name).exists()
+    ours = site.root / f"unrecorded-site-{RUN}.jsonl"
+    ours.touch()
+    command(site, f"state record -t site {ours}")
+    assert not ours.exists()
+
+
+@pytest.mark.parametrize("name", ["null", f"unrecorded-site-{RUN}.jsonl"])
+@pytest.mark.parametrize("to", ["/dev/null", "empty"])
+def test_only_a_plain_file_is_ever_removed(make_site: MakeSite, name: str, to: str) -> None:
+    site = make_site(groups=1)
+    (site.root / "empty").touch()
+    (site.root / name).symlink_to(to)
+    said = command(site, f"state record -t site {name}", code=1)
+    assert "not a regular file" in " ".join(said.split())
+    assert (site.root / name).is_symlink()
 
 
 @on_api("v1", "v2")

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import Server, Workplace
+from e2e.scenarios.open_calls import announce_create
+from e2e.scenarios.workplace import Server, Workplace, held
 
 DETECTOR = """\
 apiVersion: synapse-apply/v1
@@ -91,3 +92,32 @@ def test_what_can_be_looked_up_waits_until_that_is_conclusive(
     place.edit("manifests/all.yaml", "name: Detector", "name: Another")
     place.apply(code=7)
     assert server.counts == (0, 0, 1)
+
+
+def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(applied: Workplace) -> None:
+    """Once it is looked up it would be recorded under the old name."""
+    with held(applied) as store:
+        announce_create(store, "release/yolo@2.0.0", series="plugin/yolo")
+    said = applied.run("state", "mv", "plugin/yolo", "plugin/seer", code=1).err
+    assert "Error: A call is not settled yet" in said
+    told = applied.run("state", "show", code=0).out
+    assert "plugin/yolo" in told
+    assert "seer" not in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("plugin/yolo", "plugin/Yolo", "plugin/Yolo: a name has lower-case letters, digits"),
+        ("plugin/yolo", "plugin/" + "a" * 64, "is not longer than 63"),
+        ("release/yolo@1.0.0", "release/yolo", "a release's address is release/NAME@VERSION"),
+        ("release/yolo@1.0.0", "release/Yolo@1.0.0", "a name has lower-case letters"),
+    ],
+)
+def test_a_name_that_no_manifest_can_have(applied: Workplace, old: str, new: str, why: str) -> None:
+    """Nothing could ever declare it again."""
+    before = applied.run("state", "show", code=0).out
+    said = applied.run("state", "mv", old, new, code=1).err
+    assert "Error: No manifest can have this address" in said
+    assert why in " ".join(said.split())
+    assert applied.run("state", "show", code=0).out == before
