@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
-
 import pytest
-from in_process import run_in_process
-from installed import environment
+from controllers.checking import Finding, check
 
 RULE_LINE, MAY_LINE = 8, 14
 TEXT = """\
@@ -30,37 +24,6 @@ access:
     - {who: ["token:ops"], do: [read]}
 """
 SRE = 'who: ["group:sre"], do: [approve]'
-
-
-class Finding(NamedTuple):
-    """Where it has no place, the line is 0."""
-
-    summary: str
-    line: int
-    is_error: bool
-    detail: str
-    hint: str
-    path: tuple[str, ...]
-
-
-def check(text: str) -> list[Finding]:
-    """What `controller check` says of a file."""
-    with TemporaryDirectory() as folder:
-        Path(folder, "controller.yaml").write_text(text, encoding="utf-8")
-        done = run_in_process(["controller", "check", "--json"], Path(folder), environment({}))
-    findings = [
-        Finding(
-            one["summary"],
-            one.get("range", {}).get("start", {}).get("line", 0),
-            one["severity"] == "error",
-            one["detail"],
-            one["hint"],
-            tuple(one.get("path", "").split("/")[1:]),
-        )
-        for one in json.loads(done.stdout)["diagnostics"]
-    ]
-    assert done.returncode == any(finding.is_error for finding in findings)
-    return findings
 
 
 def read(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from unit.controller.configuration.test_rollouts import write_rollout
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.planned_rows import RowAction, RowCause
@@ -20,8 +21,10 @@ from synapse_apply.controller.settings import (
     Mode,
     ProxyAccess,
     Right,
+    Rollout,
     SecretName,
     SshKey,
+    Wave,
 )
 from synapse_apply.controller.worker.access import own_secret_locations, readable_variable_names
 
@@ -317,3 +320,31 @@ def test_odd_files_are_findings(text):
     controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is None
     assert findings
+
+
+def test_every_key_of_a_rollout_is_read():
+    """The source may be left out where there is one; what is left out matches all."""
+    controller, findings = parse_and_check_configuration(
+        write_rollout(
+            '{targets: ["canary-*", dev], soak: 30m}',
+            "{labels: {tier: standard}, max_parallel: 10, max_failures: 2}",
+            "{approve: true}",
+            keys="    new_head: queue\n",
+        ),
+        FILE,
+    )
+    assert findings == ()
+    assert controller.rollouts == {
+        "all": Rollout(
+            "all",
+            "acme",
+            (
+                Wave(("canary-*", "dev"), soak=1800.0),
+                Wave(labels={"tier": "standard"}, max_parallel=10, max_failures=2),
+                Wave(approve=True),
+            ),
+            new_head="queue",
+        )
+    }
+    position = controller.rollouts["all"].waves[1].position
+    assert (position.file, position.line, position.column) == (str(FILE), 11, 9)
