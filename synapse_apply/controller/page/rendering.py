@@ -48,6 +48,7 @@ def render_page(
     html = environment.get_template(template).render(
         now=now,
         ago=lambda when: _time_element(when, phrases.format_time_distance(when, now)),
+        clock=lambda when: _time_element(when, phrases.format_utc(when)[:19].replace("T", " ")),
         # What is due already is looked at now.
         due=lambda when: _time_element(
             when, "now" if when <= now else phrases.format_time_distance(when, now)

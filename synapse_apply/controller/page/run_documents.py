@@ -9,6 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from markupsafe import Markup
 
 from synapse_apply.controller.page.phrases import mark_escaped_html
-from synapse_apply.controller.settings import Source
+from synapse_apply.controller.settings import DAY, Source
 from synapse_apply.model.codec import plan_from_json
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import WrongShapeError
@@ -119,6 +120,7 @@ class ReportedCall:
     remote_id: str = ""
     message: str = ""
     hint: str = ""
+    seconds: float = 0.0
 
     @property
     def tone(self) -> str:
@@ -158,13 +160,21 @@ def _shown_calls(document: dict[str, Any]) -> Iterator[ReportedCall]:
                 outcome["id"],
                 " ".join(filter(None, (finding["summary"], finding["detail"]))),
                 finding["hint"],
+                _seconds(outcome["seconds"]),
             )
 
 
+def _seconds(text: str) -> float:
+    """A duration; 0 where it is none."""
+    with suppress(ValueError):
+        return max(0.0, min(float(text), DAY))
+    return 0.0
+
+
 def _objects(value: Any) -> list[Mapping[str, str]]:
-    """The texts of each object of a list; "" for what has none by a name."""
+    """The texts and numbers of each object of a list; "" for what has none by a name."""
     objects = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
     return [
-        defaultdict(str, {name: text for name, text in item.items() if isinstance(text, str)})
+        defaultdict(str, {n: str(one) for n, one in item.items() if isinstance(one, str | float)})
         for item in objects
     ]

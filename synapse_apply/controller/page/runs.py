@@ -11,7 +11,11 @@ from markupsafe import Markup
 from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.deciding import list_rows_to_apply
 from synapse_apply.controller.loop.rollbacks import PlannedRollback
-from synapse_apply.controller.page.phrases import mark_escaped_html
+from synapse_apply.controller.page.phrases import (
+    OUTCOME_PHRASES,
+    OUTCOME_TONES,
+    mark_escaped_html,
+)
 from synapse_apply.controller.page.rollout_views import find_membership, rollouts_of_revision
 from synapse_apply.controller.page.run_documents import (
     build_forge_links,
@@ -21,7 +25,15 @@ from synapse_apply.controller.page.run_documents import (
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import TargetFilter
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, RevisionRow, TargetName, TargetRow
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    HoldRow,
+    RevisionRow,
+    RunRow,
+    RunVerb,
+    TargetName,
+    TargetRow,
+)
 from synapse_apply.controller.rules.access import (
     ApprovalCount,
     Person,
@@ -38,6 +50,7 @@ from synapse_apply.controller.rules.revisions import build_status_context
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Mode, Right, Source, TargetRule
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_short_list
 
 SHOWN_RUNS = 30
 SHOWN_TARGETS = 100
@@ -104,7 +117,9 @@ def _commits_to_apply(visitor: Visitor, target: TargetRow) -> Mapping[str, Any] 
 def read_run(visitor: Visitor) -> Mapping[str, Any] | None:
     """What a run's page shows; None for an unknown run."""
     view = _run_view(visitor, visitor.request.path_params["run"])
-    return {"view": view} if view else None
+    if view is None:
+        return None
+    return {"view": view, "timeline": _timeline(visitor, view["run"], view["revision"])}
 
 
 def _run_view(visitor: Visitor, run_id: str) -> Mapping[str, Any] | None:
@@ -126,6 +141,55 @@ def _run_view(visitor: Visitor, run_id: str) -> Mapping[str, Any] | None:
         "revision": visitor.store.find_revision(run.target.source, run.commit),
         "calls": list_reported_calls(run.report_json),
     }
+
+
+@frozen
+class Moment:
+    """Something that happened with a revision at a target; texts are "" where there is nothing.
+
+    `seconds` are how long it took, None where it is told as a moment.
+    """
+
+    at: float
+    event: str
+    detail: str
+    tone: str = ""
+    who: str = ""
+    run: str = ""
+    seconds: float | None = None
+
+    @property
+    def ended_at(self) -> float:
+        return self.at + (self.seconds or 0.0)
+
+
+def _timeline(visitor: Visitor, run: RunRow, revision: RevisionRow | None) -> list[Moment]:
+    """From the fetch of a run's commit to its status, oldest first, with the runs beside it."""
+    store, moments = visitor.store, list[Moment]()
+    if revision is not None:
+        moments.append(Moment(revision.seen_at, "Fetch", revision.subject))
+    approved: dict[tuple[float, str], list[str]] = {}
+    for approval in store.list_approvals(run.target):
+        if approval.used_by_run == run.id:
+            given = approval.approved_at, approval.who
+            approved.setdefault(given, []).append(str(approval.row))
+    for (at, who), rows in approved.items():
+        moments.append(Moment(at, "Approval", format_short_list(rows), who=who))
+    runs = [one for one in store.newest_runs(run.target, SHOWN_RUNS) if one.commit == run.commit]
+    own = next((number for number, one in enumerate(runs) if one.id == run.id), None)
+    for one in [run] if own is None else runs[max(own - 1, 0) : own + 2]:
+        event = "Apply" if one.verb is RunVerb.APPLY else "Check"
+        detail, tone = OUTCOME_PHRASES[one.outcome], OUTCOME_TONES[one.outcome]
+        seconds = one.ended_at - one.began_at
+        moments.append(Moment(one.began_at, event, detail, tone, run=one.id, seconds=seconds))
+    context = build_status_context(visitor.settings.name, run.target.source)
+    status = store.find_status(run.target.source, run.commit, context)
+    if status is not None and status.sent is not None and status.sent_at >= run.began_at:
+        sent = status.sent
+        moments.append(
+            Moment(status.sent_at, "Commit status", f"{sent.state.value}: {sent.description}")
+        )
+    return sorted(moments, key=lambda moment: moment.at)
 
 
 def read_revision(visitor: Visitor) -> Mapping[str, Any] | None:

@@ -53,6 +53,36 @@ def test_what_is_approved_is_done_and_nothing_else(applying_site):
     site.check_laws()
 
 
+def test_the_page_of_an_apply_tells_from_the_fetch_to_the_status(applying_site):
+    """With who approved, the check that follows, and how long each row took."""
+    site = applying_site
+    site.rule, site.storages = APPROVE, 1
+    site.write_configuration()
+    commit = site.commit("other")
+    site.start()
+    site.approve(site.wait_for_holds(2))
+    site.wait_for_end(commit, "success")
+    runs = site.get("/api/v1/runs?target=acme/dev")["items"]
+    [apply] = [run["id"] for run in runs if run["verb"] == "apply"]
+
+    def list_events() -> list[str]:
+        html = site.get_page(f"/runs/{apply}").text
+        timeline = html.partition('id="timeline-title"')[2].partition("</table>")[0]
+        events = re.findall(r'<th scope="row">(.*?)</th>', timeline)
+        return [re.sub(r"<[^>]*>", "", event) for event in events]
+
+    expected = ["Fetch", "Check", "Approval by ops (token)", "Apply this run", "Check"]
+    wait_until(
+        lambda: list_events() == [*expected, "Commit status"],
+        SECONDS,
+        f"{list_events()}",
+        pause=0.2,
+    )
+    html = site.get_page(f"/runs/{apply}").text
+    assert "create storage/s-0" in html
+    assert len(re.findall(r'data-label="Took"><svg', html)) == 2
+
+
 CLOSED = 'windows: [{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}]'
 
 

@@ -125,7 +125,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         for row in (run, failed, build_apply(run, text)):
             writer.put(row)
         writer.replace_labels(name.source, {name.target: {text: text}})
-        fill_with_people(writer, name, commit, text)
+        fill_with_people(writer, name, commit, text, f"a{run.id}")
         fill_with_rollout(writer, name, commit, text)
         writer.put(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
@@ -147,7 +147,14 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
 
 def build_apply(run: RunRow, text: str) -> RunRow:
     """An apply with a text wherever its report, its people and its end have one."""
-    outcome = {"address": text, "action": text, "result": text, "id": text, "request_id": text}
+    outcome = {
+        "address": text,
+        "action": text,
+        "result": text,
+        "id": text,
+        "request_id": text,
+        "seconds": text,
+    }
     finding = {"severity": "error", "address": text, "summary": text, "detail": text, "hint": text}
     report = json.dumps({"outcomes": [outcome], "diagnostics": [finding]})
     return replace(
@@ -169,7 +176,9 @@ def fill_with_rollout(writer: StoreWriter, name: TargetName, commit: str, text: 
     writer.put(*[RolloutTargetRow(name, rollout, 1, 1, commit, text, text, 1.0, failed_at=1.0)])
 
 
-def fill_with_people(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
+def fill_with_people(
+    writer: StoreWriter, name: TargetName, commit: str, text: str, apply: str
+) -> None:
     """Held rows, approvals, pauses and audit with a text in them."""
     held = [
         HeldRow(PlannedRow(f"{number}{text}"[:80], text, action, tuple(RowCause), (text,),
@@ -185,6 +194,8 @@ def fill_with_people(writer: StoreWriter, name: TargetName, commit: str, text: s
             ApprovalRow(f"{number}", name, held[0].row.digest, held[0].row, f"proxy:{text}{number}",
                         samples.NOW - age)
         )  # fmt: skip
+    used = ApprovalRow("u", name, "u", held[0].row, f"proxy:{text}", 1.0, 2.0, apply)
+    writer.put_approval(used)
     writer.put_pause(PauseRow("*", f"proxy:{text}", text, 1.0, samples.NOW + 9))
     writer.append_audit(1.0, text, text, text, text)
 
