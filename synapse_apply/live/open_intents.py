@@ -313,7 +313,7 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
                 "what that apply does."
             ),
         ),
-        IntentState.DONE: ("that was given up", ""),
+        IntentState.DONE: ("that was found done", ""),
     }.get(call.state, ("that was given up", Text(wait, " waits for it.")))
     known, again = "outcome unknown", ""
     if call.state is IntentState.DONE:

@@ -769,7 +769,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     acting = [
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(parts.session, state)
-        if call.is_doubted or call.state is IntentState.ABSENT
+        if call.state is not IntentState.OPEN  # told of below
     ]
     yield from acting
     calls = ", ".join(

@@ -526,6 +526,10 @@ def test_what_a_late_call_holds_is_compared_with_what_was_sent_last(
         rf"since found done\) may still act until {UTC}, and would set configuration.token back",
         told(command(hiding, "plan -t site")),
     )
+    for line in ("doctor", "state show"):
+        said = told(command(hiding, f"{line} -t site"))
+        assert "A call that was found done may still act" in said, line
+    assert "none of unknown outcome" not in told(command(hiding, "doctor -t site"))
 
 
 def test_a_secret_that_the_server_shows_is_not_told_as_not_known(
