@@ -435,6 +435,11 @@ class PeopleActions:
             for row in parts.store.list_pauses()
             if is_pause_active(row, now) and fnmatchcase(scope, row.scope)
         ]
+        member = parts.store.find_rollout_target(name) if parts.settings.rollouts else None
+        abort = rollouts.find_pause_of_abort(member) if member else None
+        if abort is not None:
+            detail = f"{abort.who} pauses `{shown}`: it was aborted while the target changed."
+            hint = "Push a later commit, or roll the target back: either ends the pause."
         if covering:
             detail = f"{covering[0].who} paused `{covering[0].scope}`, which includes `{shown}`."
             hint = Text(

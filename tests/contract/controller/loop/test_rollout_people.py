@@ -118,6 +118,13 @@ def test_an_aborted_revision_comes_to_no_target_that_did_not_have_it(world):
         "paused by rollout all: it was aborted while the target changed; "
         "a later commit ends the pause"
     )
+    with pytest.raises(ActionRefused) as caught:
+        actions.resume_scope_or_refuse(ANN, "acme/eu-1")
+    (problem,) = caught.value.diagnostics
+    assert (problem.detail, problem.hint) == (
+        "rollout all pauses `acme/eu-1`: it was aborted while the target changed.",
+        "Push a later commit, or roll the target back: either ends the pause.",
+    )
     # What has it keeps it, and is corrected.
     world.live["canary-1"] = "by hand"
     world.wait(loop, DAY, step=3600)
