@@ -319,11 +319,15 @@ def test_what_differs_by_the_time_it_is_approved_is_stale(tmp_path, controller):
     assert (done.returncode, "A row differs" in done.stderr) == (4, True)
 
 
-def test_who_may_not_approve_what_waits_is_refused(tmp_path, server, controller):
-    """The rows still wait as they were shown: exit code 5."""
-    controller.refusals["approve"] = 409, build_problem("An author cannot approve")
-    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
-    assert (done.returncode, "An author cannot approve" in done.stderr) == (5, True)
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_who_may_not_decide_on_what_waits_is_refused(tmp_path, server, controller, verb):
+    """The rows still wait as they were shown: exit code 5, as the help says."""
+    controller.refusals[verb] = 409, build_problem("Refused as asked")
+    reason = ("--reason", "wrong") if verb == "reject" else ()
+    done = ask(tmp_path, server, verb, "acme/prod", "--row", DIGEST, *reason)
+    assert (done.returncode, "Refused as asked" in done.stderr) == (5, True)
+    exits = ask(tmp_path, server, verb, "--help").stdout.partition("Exit codes")[2]
+    assert "\n  5 " in exits, exits
 
 
 def test_rows_of_other_people_are_shown_and_left_to_them(tmp_path, server, controller):
