@@ -300,7 +300,7 @@ class GitMirror:
         except OSError as problem:
             raise SourceUnavailable.from_summary(
                 "The mirror of a source cannot be written",
-                f"{self._folders.mirror}: {problem.strerror}.",
+                f"{self._source.name}: {problem.strerror}.",
                 "Check the free space and the permissions of the data folder.",
             ) from None
         self._fetched_refs, self._fetched_at = refs, time.monotonic()
@@ -374,7 +374,7 @@ class GitMirror:
                 "Too many tags of a source have moved",
                 f"{self._source.name}: {len(moved):,} tags have moved, and the controller keeps "
                 f"at most {_MOST_MOVED_TAGS:,}.",
-                f"To accept what the tags name now, remove the mirror: {self._folders.mirror}.",
+                f"To accept what the tags name now, remove {self._shown_mirror}.",
                 position=self._source.position,
             )
         return moved
@@ -408,10 +408,15 @@ class GitMirror:
         return SourceUnavailable.from_summary(
             "A commit of a source cannot be read",
             f"{self._source.name}: {revision[:12]} is not in the mirror.",
-            "The controller fetches it again automatically. If it stays missing, remove the "
-            f"mirror: {self._folders.mirror}.",
+            "The controller fetches it again automatically. If it stays missing, remove "
+            f"{self._shown_mirror}.",
             position=self._source.position,
         )
+
+    @property
+    def _shown_mirror(self) -> str:
+        """The mirror's place for all readers of the page: its full path is the machine's."""
+        return f"the mirror mirrors/{self._folders.mirror.name} in the controller's data folder"
 
 
 def _name_memory(ref: str) -> str:

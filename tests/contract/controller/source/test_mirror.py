@@ -344,6 +344,18 @@ def test_a_repository_that_is_too_large_is_not_kept(upstream, data):
     assert list_names(limited, small) == ("prod",)
 
 
+def test_a_commit_that_is_missing_shows_no_path_of_the_machine(upstream, data):
+    """All who may read the source read it; the operator knows the data folder."""
+    upstream.commit(FILES)
+    mirror = make_mirror(upstream, data)
+    mirror.fetch_head()
+    with pytest.raises(SourceUnavailable, match="cannot be read") as raised:
+        mirror.list_author_names_and_emails("0" * 40, "")
+    (problem,) = raised.value.diagnostics
+    assert "mirrors/acme.git in the controller's data folder" in problem.hint
+    assert str(data) not in f"{problem.detail} {problem.hint}"
+
+
 @pytest.mark.parametrize(
     ("settings", "summary"),
     [
