@@ -228,7 +228,7 @@ class TargetPackages(PartOfTarget):
         return WrittenZip(written, listing.included, findings, file=path)
 
     def compare_with_published(self, release: str, *, against: str = "") -> PackageDifference:
-        """The files in which a declared release differs from what was published of it.
+        """The files that differ between a declared release and the published one.
 
         Where it is not published yet, from the newest release of its plugin that is; `against`
         names another one, by address or version. InputError where the state knows no bytes.

@@ -257,7 +257,7 @@ class _History:
             return replace(unknown, note=f"no call sent it; it was there after call {entry.call}")
         found = self._with_commit(replace(found, origin=ValueOrigin.SENT), entry)
         if not (is_untold or is_same_value(applied, live, rule.compare)):
-            found = replace(found, note="the backend answered with another value than was sent")
+            found = replace(found, note="the backend returned a different value than the one sent")
         if path in entry.put_back:
             return self._with_times(found, entry.put_back[path], entry.at)
         return found

@@ -472,7 +472,7 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
             if plugin_id is None and len(plugin_names) > 1:
                 raise InputError.from_summary(
                     "This backend does not list jobs by the code of their plugin",
-                    f"It also returned jobs of other plugins than {job_filter.plugin!r}.",
+                    f"It also returned jobs of plugins other than {job_filter.plugin!r}.",
                     "Give the plugin's id instead, such as --plugin id=123.",
                 )
         seen_ids.add(job.id)

@@ -124,7 +124,7 @@ def _secret_fault(reviewed: bool, before: FieldChange, now: FieldChange) -> str:
     if now.reference and (not reviewed or before.reference == now.reference):
         return ""
     if before.reference and now.reference:
-        return "its value comes from another source than planned"
+        return "its value comes from a different source than planned"
     return "the plan does not identify the secret (a valueFrom or a state key would)"
 
 

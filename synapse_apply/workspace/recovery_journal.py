@@ -475,7 +475,7 @@ def read_valid_journal(
     runs = [(call.lineage, call.target, call.plan_id) for call in calls]
     for number, run in enumerate(runs, start=1):
         if run != runs[0]:
-            raise _unusable(path, f"line {number} belongs to another run than line 1")
+            raise _unusable(path, f"line {number} belongs to a different run than line 1")
     status, reason = _check_signatures(path, documents, keys or StateKeys())
     is_genuine = status is SignatureStatus.GENUINE
     if is_genuine and target and any(call.target != target for call in calls):
@@ -504,7 +504,7 @@ def _check_signatures(
             if found is SignatureStatus.UNSIGNED:
                 forged = "is not signed, but the lines before it are"
         elif number > 1 and parse_key_id(signature) != parse_key_id(previous):
-            forged = "is signed with another key than the lines before it"
+            forged = "is signed with a different key than the lines before it"
         if forged:
             raise InputError.from_summary(
                 "This file was changed after a run wrote it",

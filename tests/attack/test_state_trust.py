@@ -348,7 +348,7 @@ UNSIGNED = "is not signed, but the lines before it are"
         (repeat, 3, ALTERED),
         (strip_one, 2, UNSIGNED),
         (add_one_without, 4, UNSIGNED),
-        (name_another_key, 2, "is signed with another key than the lines before it"),
+        (name_another_key, 2, "is signed with a different key than the lines before it"),
         (say_another_plan, 1, ALTERED),
     ],
 )
@@ -374,7 +374,7 @@ def test_lines_of_another_file_are_refused(kept: Kept) -> None:
     lines = kept.lines
     lines[1] = other.lines[1]
     kept.write(lines)
-    assert "line 2 belongs to another run than line 1" in kept.recover()
+    assert "line 2 belongs to a different run than line 1" in kept.recover()
 
 
 @pytest.mark.parametrize("forged", ["unsigned", "another key", "another lineage"])

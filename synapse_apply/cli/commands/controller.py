@@ -169,7 +169,7 @@ def group() -> None:
 @add_looks_option
 @option(
     "--detailed-exitcode",
-    "With --once, end with exit code 2 if there are changes, drift or refusals.",
+    "With --once, exit with code 2 if there are changes, drift or refusals.",
     name="detailed",
 )
 def run(

@@ -139,7 +139,7 @@ def build(
     "Compare with this recorded release of the same plugin, given by address or version.",
     default="",
 )
-@option("--detailed-exitcode", "End with exit code 2 if files differ.")
+@option("--detailed-exitcode", "Exit with code 2 if files differ.")
 def diff(
     *, console: Console, invocation: Invocation, release: str, against: str, detailed_exitcode: bool
 ) -> int:

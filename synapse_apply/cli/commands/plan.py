@@ -77,7 +77,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 @option(
     "--adopt/--no-adopt", "Adopt or refuse objects that exist but are not recorded.", default=True
 )
-@option("--detailed-exitcode", "End with exit code 2 if there are changes or refusals.")
+@option("--detailed-exitcode", "Exit with code 2 if there are changes or refusals.")
 @option("--graph", "Print the dependencies as a Mermaid flowchart instead, coloured by action.")
 @option(
     "--out FILE",
@@ -287,7 +287,7 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     The second Ctrl-C stops at once.
 
     The command first looks up the calls of a killed run whose outcome is unknown. While it is too
-    early to know, the command ends with exit code 7. With --wait, it waits instead.
+    early to know, the command exits with code 7, or waits if you give --wait.
 
     With a saved PLAN (`plan --out`), the command applies exactly that plan, once, without asking.
     The plan names its target. Objects that have changed since are refused, and the rest is applied.
@@ -425,7 +425,7 @@ def verify(
     multiple=True,
 )
 @option("--dry-run", "With --write, show the edits without writing them.")
-@option("--detailed-exitcode", "End with exit code 2 if there is drift.")
+@option("--detailed-exitcode", "Exit with code 2 if there is drift.")
 @options.use("parallelism")
 def drift(
     *,

@@ -155,7 +155,7 @@ def get(
 
     KIND is plugin, release, storage or job, or its plural. You can write KIND/NAME as one word.
     NAME is an id (123, id=123), a name that the state records, or a code or name on the backend.
-    For a release it is CODE@VERSION, for a job its id. You need no manifest. Not every backend
+    For a release, it is CODE@VERSION; for a job, its id. You need no manifest. Not every backend
     lists plugins, and API v1 lists releases only by plugin. Jobs are listed page by page, newest
     first if the backend can sort them.
 
