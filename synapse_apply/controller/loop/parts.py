@@ -31,6 +31,7 @@ from synapse_apply.controller.rows import (
     PauseRow,
     RevisionRow,
     RolloutRow,
+    RunRow,
     StatusRow,
     StatusText,
     TargetName,
@@ -85,6 +86,30 @@ class ConfiguredParts:
         return urlsplit(status.api_url).netloc if status else ""
 
 
+# A source's plans and reports that count, and how many letters of them the store keeps: else one
+# that is pushed to without a pause fills the disk of all.
+LARGE_CHARACTERS, MOST_LARGE_CHARACTERS = 64 * 1024, 1024**3
+
+
+class LargeDocuments:
+    """The sizes of large plans and reports that this process has recorded, by source and run."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, dict[str, int]] = {}
+
+    def add_and_take_superfluous(self, source: str, run: RunRow) -> Iterator[str]:
+        """Count those of a run; gives the oldest runs whose documents are to go."""
+        size = len(run.plan_json) + len(run.report_json)
+        if size < LARGE_CHARACTERS:
+            return
+        sizes = self._sizes.setdefault(source, {})
+        sizes[run.id] = size
+        while len(sizes) > 1 and sum(sizes.values()) > MOST_LARGE_CHARACTERS:
+            oldest = next(iter(sizes))
+            del sizes[oldest]
+            yield oldest
+
+
 class LoopParts:
     """What all parts of the loop share; `configured` is replaced when the configuration is."""
 
@@ -111,6 +136,7 @@ class LoopParts:
         self.is_closing = False
         self.postponed_count = 0
         self.outages = RepeatedLines()
+        self.large_documents = LargeDocuments()
         self._commits = CommitCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()

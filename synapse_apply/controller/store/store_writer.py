@@ -296,6 +296,12 @@ class StoreWriter:
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
+    def empty_documents(self, run_id: str) -> None:
+        """Forget the plan and the report of a run; the rest of it is kept."""
+        self._connection.execute_write(
+            "UPDATE runs SET plan_json = '', report_json = '' WHERE id = ?", [run_id]
+        )
+
     def mark_source_removed(self, name: str) -> None:
         """Mark a source that the configuration no longer has, and its targets as gone."""
         for statement in (

@@ -20,7 +20,7 @@ from contract.controller.loop.stand_ins import (
 )
 from forges.loopback_server import wait_until
 
-from synapse_apply.controller.loop import driver, leading
+from synapse_apply.controller.loop import driver, leading, parts
 from synapse_apply.controller.ports import ActionRefused, RunResult, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -78,6 +78,20 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world):
         "c2": "success: planned only: 1 change",
         "c3": "success: affects no target",
     }
+
+
+def test_large_plans_of_a_source_do_not_fill_the_disk(world, monkeypatch):
+    """The newest are kept, and small ones; of the others what became of them."""
+    monkeypatch.setattr(parts, "MOST_LARGE_CHARACTERS", 250_000)
+    loop = world.begin()
+    for number, size in enumerate((10, 100_000, 100_000, 100_000, 100_000), 1):
+        plan = replace(CHANGES, plan_json="x" * size, result_digest=f"{number}")
+        world.workers.results["acme/prod"] = plan
+        world.repository.push(f"c{number + 1}", prod=f"p{number + 1}")
+        world.settle(loop, after=61)
+    runs = [world.store.find_run(run.id) for run in world.store.newest_runs(PROD, 5)]
+    assert [len(run.plan_json) for run in runs] == [100_000, 100_000, 0, 0, 10]
+    assert {run.counts.add for run in runs} == {1}
 
 
 def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world):
