@@ -182,6 +182,7 @@ class DueTimes:
         if is_clock_jump(error):
             with parts.write() as writer:
                 writer.shift_times(error)
+                writer.shift_leases(error)
                 # Within the transaction: no other one may be between the two.
                 clock.move_wall_time_by(error)
                 writer.date_back_approvals(clock.read_wall())

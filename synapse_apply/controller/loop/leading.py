@@ -86,7 +86,8 @@ class LeaderRounds:
             writer.append_audit(now, parts.who, "start", parts.who, "")
             if not parts.store.is_shared:
                 writer.release_claims()
-            # The clock was set back while nobody watched it, by this much or a little more.
+            # The clock was set back while nobody watched it, by this much or a little more. The
+            # lead was taken after that.
             if fetched_at > now:
                 writer.shift_times(now - fetched_at)
         hourly.pull_in_due_times(parts)

@@ -27,6 +27,7 @@ from synapse_apply.controller.rows import (
     LEADER_LEASE,
     ChangeCounts,
     HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
     RevisionRow,
@@ -393,6 +394,8 @@ class LeasedLeader:
         self._holder = holder
         self._clock = clock
         self._asked_at = 0.0
+        self._seen: LeaseRow | None = None
+        self._seen_at = 0.0
         self.epoch = 0
 
     def epoch_to_renew(self) -> int:
@@ -407,15 +410,23 @@ class LeasedLeader:
         self._asked_at = self._clock.read_counter()
         now = self._clock.read_wall()
         lease = self._store.find_lease(LEADER_LEASE)
+        if lease != self._seen:
+            self._seen, self._seen_at = lease, self._asked_at
+        # Where the database's clock was set back, the end of a killed leader's lease is far away.
+        is_abandoned = self._asked_at - self._seen_at > LEASE_SECONDS
         if lease is not None and lease.holder and lease.until > now:
             is_own = (lease.holder, lease.epoch) == (self._holder, self.epoch)
             self.epoch = self.epoch if is_own else 0
-            return self.epoch or None
+            if is_own or not is_abandoned:
+                return self.epoch or None
         with self._store.write() as writer:
             # Now, and not before other writers were waited for. A lease that ran out and that
             # nobody took is this one's still, with its epoch.
             now = self._clock.read_wall()
-            self.epoch = writer.take_lease(LEADER_LEASE, self._holder, now + LEASE_SECONDS, now)
+            is_abandoned = is_abandoned and self._store.find_lease(LEADER_LEASE) == lease
+            over_at = max(now, lease.until) if lease and is_abandoned else now
+            until = now + LEASE_SECONDS
+            self.epoch = writer.take_lease(LEADER_LEASE, self._holder, until, over_at)
         return self.epoch or None
 
     def release_lease(self) -> None:

@@ -158,11 +158,14 @@ class StoreWriter:
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
+    def shift_leases(self, seconds: float) -> None:
+        """Move the ends of all leases, after a jump of the wall clock."""
+        self._connection.execute_write("UPDATE leases SET until = until + ?", [seconds])
+
     def shift_times(self, seconds: float) -> None:
         """Move all due times and claims of the store, after a jump of the wall clock."""
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
-            "UPDATE leases SET until = until + ?",
             "UPDATE sources SET due_at = due_at + ?, sideways_since = sideways_since + ?",
             "UPDATE statuses SET try_at = try_at + ? WHERE sent <> wished",
             "UPDATE messages SET try_at = try_at + ? WHERE sent_at = 0",

@@ -315,6 +315,23 @@ def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(flee
     assert lease.until > process.parts.clock.read_wall()
 
 
+def test_after_a_clock_was_set_back_a_killed_leader_is_replaced(fleet):
+    """By one alone, which leads on: the times of the store are an hour ahead of all clocks."""
+    first = fleet.start()
+    wait_until_in_sync(fleet)
+    first.stop()
+    fleet.run_in_store(
+        "UPDATE leases SET holder = 'killed', until = extract(epoch FROM now()) + 3608"
+    )
+    fleet.run_in_store("UPDATE sources SET fetched_at = fetched_at + 3600, due_at = due_at + 3600")
+    fleet.run_in_store("UPDATE targets SET due_at = due_at + 3600")
+    fleet.repository.push("c2", t1="d2")
+    second, third = fleet.start(), fleet.start()
+    wait_until(lambda: fleet.list_asked().count("acme/t1") == 2, SECONDS, "the push is seen")
+    assert second.is_leading != third.is_leading
+    assert second.store.find_lease("leader").epoch == 2
+
+
 def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet):
     first = fleet.start()
     wait_until(lambda: first.is_leading, SECONDS, "the first leads")
