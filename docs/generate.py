@@ -345,7 +345,7 @@ def commands_page() -> str:
 def commands(group: LazyGroup = root, prefix: str = NAME) -> Iterator[tuple[str, str]]:
     """Every command's full name and help, the groups' own among them."""
     yield prefix, _help(group, prefix)
-    context = click.Context(group)
+    context = group.context_class(group)
     for name in group.list_commands(context):
         found = group.get_command(context, name)
         if not group.entries[name].is_listed:
@@ -358,7 +358,7 @@ def commands(group: LazyGroup = root, prefix: str = NAME) -> Iterator[tuple[str,
 
 def _help(command: click.Command, name: str) -> str:
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    with click.Context(command, info_name=name, **settings) as context:
+    with command.context_class(command, info_name=name, **settings) as context:
         lines = render_whole_page(context).splitlines()
     return "\n".join(line.rstrip() for line in lines)
 

@@ -504,7 +504,7 @@ class TargetState(PartOfTarget):
                         "Get the key from its owner. To create one, run `openssl rand "
                         "-base64 32`, put the result into "
                         f"{key_variable_of(session.target.name)}, and store it where every "
-                        "machine can get it. In a terminal, this command creates one."
+                        "machine can get it. On a terminal, this command creates one."
                     )
                     find_or_make_shared_key(session, hint)
             with closing(

@@ -22,20 +22,20 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     name = ref.name
     if is_forbidden_variable(name):
         return Denial(
-            "Variable is never readable",
+            "Manifests cannot read this variable",
             f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
             "keep the secret in a separate variable",
-            reason=f"{name} is never readable by valueFrom",
+            reason=f"valueFrom can never read {name}",
             remedy="Manifests may not read tokens of this tool and of CI jobs. Provide the "
             "secret in a variable with another name.",
         )
     # A manifest must not read the variable of a token, even if `allow_env` matches its name.
     if setting := context.reserved.variables.get(name.upper()):
         return Denial(
-            "Variable is never readable",
+            "Manifests cannot read this variable",
             f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
             "keep the secret in a separate variable",
-            reason=f"{name} is never readable by valueFrom: {setting} names it",
+            reason=f"valueFrom can never read {name}: {setting} names it",
             remedy="Provide the secret in a separate variable.",
         )
     if family := context.reserved.find_closed_family(name):

@@ -42,7 +42,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
             f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
             " away",
             "keep the secret in a separate file",
-            reason=f"{name} is never readable by valueFrom: {setting} names it",
+            reason=f"valueFrom can never read {name}: {setting} names it",
         )
     is_allowed = is_allowed_file(name, root, context.allow_files)
     if is_allowed and not by_text:
@@ -64,7 +64,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
         "move it inside, or list it under allow_files in synapse-apply.yaml",
         reason=f"{name} is outside the project, or in a folder that manifests may not read",
         remedy="Move the file into the project, or list it under allow_files of the target. "
-        "Files of .synapse-apply, .synapse and .git are never readable.",
+        "Manifests can never read files of .synapse-apply, .synapse and .git.",
     )
 
 

@@ -182,11 +182,11 @@ def find_reserved_denial(
     for reserved, setting in context.reserved.references:
         if reserved.source == ref.source and source.may_share_value(reserved, ref):
             return Denial(
-                "Secret is never readable",
+                "Manifests cannot read this secret",
                 f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
                 "it away",
                 "keep the secret under a separate key, in any file or path",
-                reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
+                reason=f"valueFrom can never read {ref.name}: {setting} names it",
             )
     return None
 

@@ -408,8 +408,8 @@ class LastSeenFiles:
             Text(
                 "Restore the newest backup: ",
                 restore_command,
-                ". If this state is the right one (for example a database restored from a "
-                "dump), accept it by restoring it from a backup of itself: ",
+                ". If this state is the right one (for example, a database that you restored from "
+                "a dump), back it up and restore that backup: ",
                 Command("state backup FILE", target=target.name),
                 ", then ",
                 restore_command,

@@ -86,7 +86,7 @@ def project_findings(
     if shared_ids.target not in ("", target.name):
         finding = error_finding(
             "This state belongs to another target",
-            f"The state that target {target.name} names is that of target {shared_ids.target}. "
+            f"The state that target {target.name} names belongs to target {shared_ids.target}. "
             "Each target would treat the objects of the other as its own.",
             Text(
                 f"If target {shared_ids.target} was renamed to {target.name}: ",

@@ -319,7 +319,7 @@ def test_files_that_git_includes_are_closed_though_listed(
     path.write_text(text.replace("PLACE", str(place)))
     with pytest.raises(SecretUnavailable) as refused:
         make_resolver(site, (ref.name,)).resolve_secret(ref)
-    assert "is never readable by valueFrom" in refused.value.diagnostics[0].detail
+    assert "valueFrom can never read" in refused.value.diagnostics[0].detail
 
 
 def test_a_variable_that_names_the_checkout_closes_none_of_its_files(

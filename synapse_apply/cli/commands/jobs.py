@@ -127,7 +127,7 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
 def group() -> None:
     """Follow the log of a job, or stop it. `get jobs` lists jobs, and `get job ID` shows one job.
 
-    A job is one run of a plugin. The commands understand the status words of both kinds of servers
+    A job is one run of a plugin. The commands understand the status values of both kinds of servers
     and show them as queued (PENDING), running, completed (SUCCEEDED), failed or stopped.
     """
 

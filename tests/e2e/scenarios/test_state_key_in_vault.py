@@ -81,6 +81,6 @@ def test_no_manifest_reads_it(place: Workplace, reference: dict[str, Any]) -> No
     place.run("validate", code=0)
     place.write("manifests/storage.yaml", storage(reference))
     refused = place.run("validate", code=1).err
-    assert "Secret is never readable" in refused
+    assert "Manifests cannot read this secret" in refused
     assert "targets.prod.state.key names it" in refused
     assert KEY not in refused

@@ -81,7 +81,7 @@ def test_a_bucket_whose_objects_were_copied(
     ):  # fmt: skip
         shown = fresh.run(*typed, code=1).text
         assert OTHER in shown, typed
-        assert "The state that target prod names is that of target canary" in shown
+        assert "The state that target prod names belongs to target canary" in shown
         assert "`synapse-apply state rebind -t prod`" in shown
         assert "state restore FILE" in shown
     assert server.writes == sent
@@ -120,7 +120,7 @@ def test_a_target_that_is_renamed(
     place.unchanged()
     assert "already" in place.run("state", "rebind", "--auto-approve", code=0).out
     write_project(place, server, {"canary": database, "prod": f"{database}_prod"})
-    assert "that of target prod" in place.plan("-t", "canary", code=1).err
+    assert "belongs to target prod" in place.plan("-t", "canary", code=1).err
 
 
 def test_a_state_of_an_earlier_version_names_no_target(
@@ -168,4 +168,4 @@ def test_verified_runs_of_another_target_do_not_count(
     for name in ("manifests/plugin.yaml", "plugins/yolo/config.yaml"):
         place.edit(name, 'version: "1.0.0"', 'version: "1.1.0"')
     shown = place.plan().text
-    assert "The state that target canary names is that of target prod" in shown
+    assert "The state that target canary names belongs to target prod" in shown

@@ -67,7 +67,7 @@ def test_a_variable_outside_the_allow_list_is_refused(tmp_path: Path) -> None:
 def test_tokens_of_this_tool_and_of_ci_jobs_are_never_readable(tmp_path: Path, name: str) -> None:
     """Not even when the allow-list says so."""
     resolver = SecretResolver(tmp_path, {name: "x"}, ["*", name])
-    assert "never readable" in detail_of(resolver, SecretRef("env", name))
+    assert "can never read" in detail_of(resolver, SecretRef("env", name))
 
 
 def test_the_project_files_own_reference_may_read_a_token(tmp_path: Path) -> None:
