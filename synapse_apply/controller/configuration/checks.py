@@ -11,12 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.controller.configuration.decoding import (
-    DEFAULT_ZONE,
-    find_time_zone_or_none,
-    parse_duration,
-    parse_zoned_time_or_none,
-)
+from synapse_apply.controller.configuration import decoding
 from synapse_apply.controller.configuration.secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.oidc import Provider
 from synapse_apply.controller.outbox.forge import build_status_sender
@@ -160,7 +155,7 @@ class _Checks:
             below: FieldPath = (*path, key)
             if not (key in _DURATION_KEYS and isinstance(item, str)):
                 self.check_durations(item, below)
-            elif parse_duration(item) < _MIN_SECONDS:
+            elif decoding.parse_duration(item) < _MIN_SECONDS:
                 detail = f"`{format_field_path(below)}` is {item}"
                 self._error(below, "Too short", detail, "use at least 1s")
 
@@ -275,7 +270,7 @@ class _Checks:
             for index, window in enumerate(rule.get("windows", ())):
                 self._check_window(window, (*path, "windows", index))
             until = rule.get("paused", {}).get("until")
-            moment = None if until is None else parse_zoned_time_or_none(until)
+            moment = None if until is None else decoding.parse_zoned_time_or_none(until)
             end = (*path, "paused", "until")
             if until is not None and moment is None:
                 hint = "write a time such as 2026-12-24T18:00:00Z"
@@ -317,12 +312,12 @@ class _Checks:
         except ValueError as problem:
             hint = "write five fields: minute, hour, day, month, weekday"
             self._error((*path, "cron"), "Invalid cron expression", f"{problem}", hint)
-        zone = window.get("timezone", DEFAULT_ZONE)
-        if find_time_zone_or_none(zone) is None:
+        zone = window.get("timezone", decoding.DEFAULT_ZONE)
+        if decoding.find_time_zone_or_none(zone) is None:
             hint = "use a name of the IANA database, such as Asia/Seoul"
             detail = f"`{zone}` is not a time zone"
             self._error((*path, "timezone"), "Unknown time zone", detail, hint)
-        duration, seconds = window["duration"], parse_duration(window["duration"])
+        duration, seconds = window["duration"], decoding.parse_duration(window["duration"])
         if seconds >= gap.total_seconds():
             self._error(
                 (*path, "duration"),

@@ -14,13 +14,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_target_path
 from synapse_apply.controller.planned_rows import Judgement, PlannedRow
 from synapse_apply.controller.rows import END_OF_BRAKE, RestoredField, RunCause, RunVerb, TargetRow
-from synapse_apply.controller.rules.brakes import (
-    are_told,
-    describe,
-    is_restoring,
-    list_told,
-    target_row_after_restoring,
-)
+from synapse_apply.controller.rules import brakes
 from synapse_apply.controller.settings import Event
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
@@ -38,7 +32,7 @@ def count_restored(
 ) -> TargetRow:
     """Count what a run has restored, and tell of what was restored often for the first time."""
     brake, now = parts.settings.defaults.brake, parts.clock.read_wall()
-    after = target_row_after_restoring(
+    after = brakes.target_row_after_restoring(
         after,
         _list_done_rows(run, decision.judgement),
         None if run.result.outcome.is_failure else run.result.rows,
@@ -47,7 +41,7 @@ def count_restored(
         is_live=decision.terms.is_live,
         now=now,
     )
-    told = list_told(before, after, brake)
+    told = brakes.list_told(before, after, brake)
     if told:
         _tell(parts, writer, after, told)
     return after
@@ -57,8 +51,8 @@ def is_known_drift(parts: LoopParts, row: TargetRow, decision: TargetDecision) -
     """Whether people were told of all that drifted, as of what was restored often."""
     judgement = decision.judgement
     rows = (*judgement.permitted_rows, *judgement.waiting_rows)
-    drifted = [one for one in rows if is_restoring(one, is_live=decision.terms.is_live)]
-    return bool(drifted) and are_told(row, drifted, parts.settings.defaults.brake)
+    drifted = [one for one in rows if brakes.is_restoring(one, is_live=decision.terms.is_live)]
+    return bool(drifted) and brakes.are_told(row, drifted, parts.settings.defaults.brake)
 
 
 def release_brakes(parts: LoopParts, writer: StoreWriter, scope: str) -> list[TargetRow]:
@@ -99,7 +93,7 @@ def _tell(
     summary = f"{first.name} was restored {format_count_and_noun(first.count, 'time')}"
     if len(told) > 1:
         summary = f"{len(told)} fields were restored repeatedly: {names}"
-    detail = f"{first.address or first.name}: {describe(first)}."
+    detail = f"{first.address or first.name}: {brakes.describe(first)}."
     detail += "" if first.by else " The controller does not know who changes it."
     hint = Text(
         "To restore now and count from 0: ", Command("controller resume", name), ". To keep the "

@@ -20,23 +20,9 @@ from synapse_apply.controller.rows import (
     WaveRow,
     say,
 )
+from synapse_apply.controller.rules import rollouts
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import get_interval_or_default, reminder_number
-from synapse_apply.controller.rules.rollouts import (
-    OVERDUE_SECONDS,
-    RolloutAssignments,
-    RolloutMember,
-    RolloutStep,
-    ShownRun,
-    add_evidence,
-    choose_shown_state,
-    compute_rollout_beginning,
-    compute_rollout_step,
-    find_soak_end,
-    is_newer_head_due,
-    is_overdue_for_a_week,
-    wave_digest,
-)
 from synapse_apply.controller.settings import DAY, Controller, Event, Rollout, Wave
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
@@ -66,20 +52,22 @@ def _write_next_step(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
         row = parts.store.find_rollout(rollout.name)
         if row is None or row.state.is_over or _is_revision_refused(parts, row):
             return None
-        if row.waves_digest != wave_digest(rollout):
+        if row.waves_digest != rollouts.wave_digest(rollout):
             # Which target is in which wave now says the comparison that was asked for.
             return None
         name = row.name
 
-        def read_members(wave: int) -> list[RolloutMember]:
+        def read_members(wave: int) -> list[rollouts.RolloutMember]:
             rows = parts.store.list_rollout_targets(name, wave)
             targets = {row.name: row for row in parts.store.wave_targets(name, wave)}
-            return [RolloutMember(row, targets.get(row.target)) for row in rows]
+            return [rollouts.RolloutMember(row, targets.get(row.target)) for row in rows]
 
         waves = parts.store.list_waves(name, row.number)
         if _waits_for_person(rollout, row, waves):
             return None
-        step = compute_rollout_step(rollout, row, waves, read_members, parts.clock.read_wall())
+        step = rollouts.compute_rollout_step(
+            rollout, row, waves, read_members, parts.clock.read_wall()
+        )
         _write_step(parts, writer, row, step)
     return step.rollout
 
@@ -99,7 +87,7 @@ def _is_revision_refused(parts: LoopParts, row: RolloutRow) -> bool:
 
 
 def _write_step(
-    parts: LoopParts, writer: StoreWriter, before: RolloutRow, step: RolloutStep
+    parts: LoopParts, writer: StoreWriter, before: RolloutRow, step: rollouts.RolloutStep
 ) -> None:
     after = step.rollout
     if after != before:
@@ -131,7 +119,7 @@ def _request_fetch(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
     source = parts.store.find_source(row.source)
     if source is None or not row.number < source.keyed_number == source.head_number:
         return
-    if not is_newer_head_due(rollout, row, source.head_number):
+    if not rollouts.is_newer_head_due(rollout, row, source.head_number):
         return
     head = parts.store.find_revision(source.name, source.head)
     if head is None or head.finding is not None:
@@ -147,7 +135,10 @@ def rollouts_of_source(settings: Controller, source: str) -> list[Rollout]:
 
 
 def write_rollouts_at_head(
-    parts: LoopParts, writer: StoreWriter, source: SourceRow, assignments: RolloutAssignments
+    parts: LoopParts,
+    writer: StoreWriter,
+    source: SourceRow,
+    assignments: rollouts.RolloutAssignments,
 ) -> None:
     """Write what the head of a source makes of its rollouts; the next round opens their waves.
 
@@ -172,7 +163,7 @@ def write_rollouts_at_head(
             before = None
         elif before is not None:
             targets_before = parts.store.list_rollout_targets(rollout.name)
-        beginning = compute_rollout_beginning(
+        beginning = rollouts.compute_rollout_beginning(
             rollout,
             before,
             targets_before,
@@ -228,15 +219,15 @@ def record_evidence(
     row = parts.store.find_rollout_target(after.name)
     if row is None:
         return after
-    shown_run = ShownRun(
-        choose_shown_state(run.result, decision.judgement, assessment, run.verb),
+    shown_run = rollouts.ShownRun(
+        rollouts.choose_shown_state(run.result, decision.judgement, assessment, run.verb),
         claimed.row.wanted_digest,
         claimed.epoch,
         run.began_at,
         run.ended_at,
     )
     interval = get_interval_or_default(decision.rule, parts.settings.defaults)
-    updated = add_evidence(row, shown_run, interval=interval)
+    updated = rollouts.add_evidence(row, shown_run, interval=interval)
     wave = _configured_wave(parts, row)
     if wave is None or updated == row:
         return after
@@ -245,7 +236,7 @@ def record_evidence(
         is_shown and (row.good_since, row.failed_at) == (updated.good_since, updated.failed_at)
     ):
         writer.put(updated)
-    soak_end = find_soak_end(updated, wave)
+    soak_end = rollouts.find_soak_end(updated, wave)
     if soak_end is None or soak_end >= after.due_at:
         return after
     due_at = max(soak_end, parts.clock.read_wall())
@@ -289,8 +280,8 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
     for row in parts.store.list_rollouts():
         if row.name not in parts.settings.rollouts:
             continue
-        if is_overdue_for_a_week(row, now):
-            number = reminder_number(row.reached_at + OVERDUE_SECONDS, now)
+        if rollouts.is_overdue_for_a_week(row, now):
+            number = reminder_number(row.reached_at + rollouts.OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
             days = int((now - row.reached_at) // DAY)
             finding = warning_finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from synapse_apply.controller.loop import deciding
 from synapse_apply.controller.loop.claiming import (
     ClaimedTarget,
     FinishedRun,
@@ -17,19 +18,6 @@ from synapse_apply.controller.loop.claiming import (
     reread_claimed,
 )
 from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
-from synapse_apply.controller.loop.deciding import (
-    TargetDecision,
-    find_acting_rule,
-    find_approvals_and_authors,
-    find_strictest_rule,
-    in_own_mode,
-    judge_begun,
-    judge_now,
-    list_pauses_and_abort,
-    list_rejected_digests,
-    may_create_state,
-    settle_binding,
-)
 from synapse_apply.controller.loop.owners import settle_owners
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import RunRecord
@@ -57,14 +45,14 @@ def look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) 
 
 
 def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) -> None:
-    rule = find_strictest_rule(parts, claimed.row.name) or TargetRule("*")
+    rule = deciding.find_strictest_rule(parts, claimed.row.name) or TargetRule("*")
     begun = claimed
     settled = parts.ask_until_store_answers(lambda: settle_rollback(parts, begun, rule))
     if settled is None or parts.is_closing:
         return
     claimed = settled
     at = claimed.row
-    creates = parts.ask_until_store_answers(lambda: may_create_state(parts, at, rule))
+    creates = parts.ask_until_store_answers(lambda: deciding.may_create_state(parts, at, rule))
     look = look_by_worker_and_wait(parts, claimed, rule, create_state=creates)
     finished = look
     if look.result.created_lineage:
@@ -72,15 +60,17 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     if parts.is_closing:
         return
     counts.add_run(look.verb, look.result.outcome, look.seconds)
-    look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
+    look = parts.ask_until_store_answers(lambda: deciding.settle_binding(parts, claimed, finished))
     bound = look
-    judged = parts.ask_until_store_answers(lambda: judge_now(parts, claimed.row, bound.result.rows))
+    judged = parts.ask_until_store_answers(
+        lambda: deciding.judge_now(parts, claimed.row, bound.result.rows)
+    )
     look, decision = parts.ask_until_store_answers(
         lambda: settle_owners(parts, claimed, bound, judged)
     )
     cause = claimed.row.due_cause
     assessment = assess_look(look.result, decision.judgement, decision.rule, decision.block, cause)
-    own = parts.ask_until_store_answers(lambda: in_own_mode(parts, claimed.row, decision))
+    own = parts.ask_until_store_answers(lambda: deciding.in_own_mode(parts, claimed.row, decision))
     shown = assess_look(look.result, own.judgement, own.rule, own.block, cause)
     record_look = RunRecord(parts, claimed, look, own, shown).write
     if not assessment.is_apply_next or look.result.held_up_by_run:
@@ -141,7 +131,7 @@ def _apply_and_record(
     parts: LoopParts,
     claimed: ClaimedTarget,
     look: FinishedRun,
-    decision: TargetDecision,
+    decision: deciding.TargetDecision,
     counts: RunCounts,
 ) -> None:
     """Apply a claimed target by what a look of it decided, and record that in its place."""
@@ -151,7 +141,9 @@ def _apply_and_record(
     counts.add_run(run.verb, run.result.outcome, run.seconds)
     rows = run.result.rows
     after = parts.ask_until_store_answers(
-        lambda: in_own_mode(parts, claimed.row, judge_begun(parts, claimed.row, rows, decision))
+        lambda: deciding.in_own_mode(
+            parts, claimed.row, deciding.judge_begun(parts, claimed.row, rows, decision)
+        )
     )
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
@@ -168,7 +160,7 @@ def _apply_and_record(
 
 
 def apply_by_worker(
-    parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
+    parts: LoopParts, claimed: ClaimedTarget, decision: deciding.TargetDecision
 ) -> FinishedRun:
     """Have a worker apply a claimed target by the terms that were decided; waits for it.
 
@@ -211,7 +203,9 @@ def apply_by_worker(
 class PermitReader:
     """Reads anew, for each permit of one apply, all that can end it; for one thread."""
 
-    def __init__(self, parts: LoopParts, claimed: ClaimedTarget, begun: TargetDecision) -> None:
+    def __init__(
+        self, parts: LoopParts, claimed: ClaimedTarget, begun: deciding.TargetDecision
+    ) -> None:
         """`begun` are the terms by which it was judged."""
         self._parts, self._claimed = parts, claimed
         self._begun_rule = begun.rule
@@ -245,11 +239,11 @@ class PermitReader:
         parts, looked = self._parts, self._claimed.row
         row = parts.store.find_target(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
-        rule = find_acting_rule(parts, looked)
+        rule = deciding.find_acting_rule(parts, looked)
         permit = compute_permit(
             looked.name,
             rule,
-            list_pauses_and_abort(parts, looked.name),
+            deciding.list_pauses_and_abort(parts, looked.name),
             begun_rule=self._begun_rule,
             now=now,
             monotonic=monotonic,
@@ -263,7 +257,7 @@ class PermitReader:
             is_stopping=parts.is_stopping,
             has_approvals=rule is None or self._has_approvals(rule, now),
             has_new_rejection=bool(
-                list_rejected_digests(parts, looked.name) - self._digests_not_done
+                deciding.list_rejected_digests(parts, looked.name) - self._digests_not_done
             ),
         )
         if not parts.store.is_shared or permit.reason or row is None:
@@ -276,7 +270,7 @@ class PermitReader:
         parts, ids = self._parts, {one for ids in self._approvals.values() for one in ids}
         if not ids:
             return True
-        found, authors = find_approvals_and_authors(parts, self._claimed.row, rule)
+        found, authors = deciding.find_approvals_and_authors(parts, self._claimed.row, rule)
         given = [approval for approval in found if approval.id in ids]
         access = parts.settings.access
         terms = build_apply_terms(rule, given, self._rows, now=now, access=access, authors=authors)

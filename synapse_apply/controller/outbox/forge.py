@@ -10,14 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from synapse_apply.client.http.pacing import parse_http_date
-from synapse_apply.controller.outbox.delivery import (
-    Receiver,
-    UndeliveredError,
-    encode_compact_json,
-    parse_json_answer,
-    read_retry_after,
-    reveal_header_value,
-)
+from synapse_apply.controller.outbox import delivery
 from synapse_apply.controller.ports import SendResult, StatusSender, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import HOUR, MINUTE, ForgeStatus
@@ -141,10 +134,10 @@ class _StatusSender:
         wall_clock: Callable[[], float],
     ) -> None:
         """InputError for an API URL or a token that cannot be used."""
-        self._receiver = Receiver(
+        self._receiver = delivery.Receiver(
             forge_name, Sensitive(forge.api_url), what_is_named="The api_url of commit_status"
         )
-        reveal_header_value(token, f"The token of commit_status for {forge_name}")
+        delivery.reveal_header_value(token, f"The token of commit_status for {forge_name}")
         self._token = token
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}
@@ -158,12 +151,12 @@ class _StatusSender:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
-        content = b"" if body is None else encode_compact_json(body)
+        content = b"" if body is None else delivery.encode_compact_json(body)
         answer = self._receiver.send_json_once(method, path, headers, content)
         date = parse_http_date(answer.headers.get("date"))
         if date is not None:
             self._clock_offset = self._wall_clock() - date
-        return ForgeAnswer(answer, parse_json_answer(answer))
+        return ForgeAnswer(answer, delivery.parse_json_answer(answer))
 
     def _post_status(self, row: StatusRow, **words: str) -> ForgeAnswer:
         text = self._shorten(row.wished)
@@ -176,7 +169,7 @@ class _StatusSender:
         """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure."""
         try:
             answer = self._call("GET", path)
-        except UndeliveredError as failure:
+        except delivery.UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
             raise StatusUnreadable(self._refusal(answer))
@@ -203,7 +196,7 @@ class _StatusSender:
             words = _REDIRECT
         elif status >= 500:
             words = _GATEWAY
-        retry_after = read_retry_after(answer.answer, self._wall_clock, status)
+        retry_after = delivery.read_retry_after(answer.answer, self._wall_clock, status)
         result = self._in_words(words, answer.status, retry_after)
         return result if is_final is None else SendResult(result.finding, retry_after, is_final)
 
@@ -271,7 +264,7 @@ class GitHubStatusSender(_StatusSender):
         """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
         try:
             answer = self._post_status(row, state=row.wished.state.value, context=row.context)
-        except UndeliveredError as failure:
+        except delivery.UndeliveredError as failure:
             return failure.result
         if answer.status == 201:
             current = _github_status(answer.document, row.context)
@@ -397,7 +390,7 @@ class GitLabStatusSender(_StatusSender):
             answer, result = self._send(row, "running")
             # Else somebody else was faster; it is pending all the same.
             return result if answer.status != 400 else SendResult()
-        except (UndeliveredError, StatusUnreadable) as failure:
+        except (delivery.UndeliveredError, StatusUnreadable) as failure:
             return failure.result
 
     def read_shown_text(self, row: StatusRow) -> StatusText | None:

@@ -13,12 +13,7 @@ from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
-from synapse_apply.controller.outbox.delivery import (
-    Receiver,
-    UndeliveredError,
-    encode_compact_json,
-    read_retry_after,
-)
+from synapse_apply.controller.outbox import delivery
 from synapse_apply.controller.ports import MessageSender, SendResult
 from synapse_apply.controller.rows import (
     COUNT_WORDS,
@@ -65,7 +60,7 @@ class _MessageSender:
     ) -> None:
         self._name = f"{noun} {channel.name}"
         named = f"The url of {channel.name}"
-        self._receiver = Receiver(
+        self._receiver = delivery.Receiver(
             self._name, url, what_is_named=named, allow_plain_http=allow_plain_http
         )
         self._wall_clock = wall_clock
@@ -73,11 +68,11 @@ class _MessageSender:
     def _post(self, headers: Mapping[str, str], body: bytes) -> SendResult:
         try:
             answer = self._receiver.send_json_once("POST", "", headers, body)
-        except UndeliveredError as failure:
+        except delivery.UndeliveredError as failure:
             return failure.result
         if self._is_taken(answer):
             return SendResult()
-        retry_after = read_retry_after(answer, self._wall_clock, answer.status)
+        retry_after = delivery.read_retry_after(answer, self._wall_clock, answer.status)
         return self._refusal(answer.status, retry_after)
 
     def _is_taken(self, answer: HttpAnswer) -> bool:
@@ -279,7 +274,7 @@ class SlackMessageSender(_MessageSender):
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
-        return self._post({}, encode_compact_json(build_slack_body(row)))
+        return self._post({}, delivery.encode_compact_json(build_slack_body(row)))
 
     def _is_taken(self, answer: HttpAnswer) -> bool:
         # A login page or a proxy answers 200, too.
@@ -382,7 +377,7 @@ class WebhookMessageSender(_MessageSender):
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
-        body = encode_compact_json(
+        body = delivery.encode_compact_json(
             {
                 "apiVersion": "synapse-apply/v1",
                 "kind": "ControllerMessage",

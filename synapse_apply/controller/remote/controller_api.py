@@ -29,21 +29,9 @@ from synapse_apply.controller.api_types import (
     TargetList,
     read_document,
 )
-from synapse_apply.controller.outbox.delivery import (
-    Receiver,
-    UndeliveredError,
-    encode_compact_json,
-    parse_json_answer,
-    reveal_header_value,
-)
+from synapse_apply.controller.outbox import delivery
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.remote.answers import (
-    ShownField,
-    ShownTarget,
-    matches_target,
-    planned_fields,
-    tell_target,
-)
+from synapse_apply.controller.remote import answers
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, target_exit_code
 from synapse_apply.controller.verbs import ROLL_BACK, Verb
@@ -102,11 +90,11 @@ class ControllerApi:
         Plain http goes to a loopback address alone. Without a token only what is open is answered.
         """
         self.url = url.rstrip("/")
-        self._receiver = Receiver("The controller", Sensitive(url), what_is_named="--url")
+        self._receiver = delivery.Receiver("The controller", Sensitive(url), what_is_named="--url")
         self._redactor = Redactor([token or None, *proxy_logins(os.environ)])
         self._headers: dict[str, str] = {}
         if token:
-            value = reveal_header_value(Sensitive(token), TOKEN_VARIABLE)
+            value = delivery.reveal_header_value(Sensitive(token), TOKEN_VARIABLE)
             self._headers["Authorization"] = f"Bearer {value}"
 
     def mask(self, text: str) -> str:
@@ -135,17 +123,17 @@ class ControllerApi:
         if not any(character in selector for character in "*?[=,"):
             return [selector]
         items = self.read_target_list()["items"]
-        return [str(item["name"]) for item in items if matches_target(selector, item)]
+        return [str(item["name"]) for item in items if answers.matches_target(selector, item)]
 
     def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
         page = self._read("targets", TargetList, {"q": text, "limit": f"{limit}"})
         return [target.name for target in page.document.items]
 
-    def find_target(self, name: str) -> ShownTarget | None:
+    def find_target(self, name: str) -> answers.ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
         page = self._read("targets", TargetList, {"target": name})
-        return self._check(lambda: tell_target(page.document, page.fields, name))
+        return self._check(lambda: answers.tell_target(page.document, page.fields, name))
 
     def list_newest_runs_first(self, target: str, limit: int) -> Sequence[ListedRun]:
         """The newest runs of a target, newest first."""
@@ -157,10 +145,10 @@ class ControllerApi:
         pages = self._iter_pages("holds", HoldList, {"target": target})
         return [row for page in pages for row in page.document.items]
 
-    def read_planned_fields(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
+    def read_planned_fields(self, run_id: str) -> dict[str, tuple[answers.ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
         run = self._get(f"runs/{quote(run_id, safe='')}", {})
-        return self._check(lambda: planned_fields(run))
+        return self._check(lambda: answers.planned_fields(run))
 
     def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
@@ -264,7 +252,7 @@ class ControllerApi:
         raise Refused(*findings)
 
     def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
-        answer = self._send("POST", f"/api/v1/{path}", encode_compact_json(body))
+        answer = self._send("POST", f"/api/v1/{path}", delivery.encode_compact_json(body))
         document = self._parse_answer(answer)
         if answer.status != _OK:
             raise self._answer_error(answer, document)
@@ -305,12 +293,12 @@ class ControllerApi:
         answer = self._send("GET", f"/api/v1/{path}{query}")
         if answer.status != _OK:
             raise self._answer_error(answer, self._parse_answer(answer))
-        return self._parse_answer(answer) if is_masked else parse_json_answer(answer)
+        return self._parse_answer(answer) if is_masked else delivery.parse_json_answer(answer)
 
     def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
             return self._receiver.send_json_once(method, path, self._headers, body)
-        except UndeliveredError as undelivered:
+        except delivery.UndeliveredError as undelivered:
             fault, finding = undelivered.fault, undelivered.result.finding
         reason = finding.detail if finding else ""
         if body and fault not in _CERTAINLY_NOT_SENT:
@@ -324,7 +312,7 @@ class ControllerApi:
         )
 
     def _parse_answer(self, answer: HttpAnswer) -> JsonValue:
-        return self._redactor.mask_json(parse_json_answer(answer))
+        return self._redactor.mask_json(delivery.parse_json_answer(answer))
 
     def _answer_error(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
@@ -387,7 +375,7 @@ def wait_until_settled(
     *,
     read_counter: Callable[[], float],
     sleep: Callable[[float], None],
-) -> ShownTarget:
+) -> answers.ShownTarget:
     """A target (SOURCE/TARGET) once nothing is done with it, due or asked for.
 
     That is so when its source is fetched, it was looked at, and what may be applied by itself was
@@ -417,7 +405,7 @@ def wait_until_settled(
         wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
 
 
-def settled_exit_code(api: ControllerApi, name: str, target: ShownTarget) -> int:
+def settled_exit_code(api: ControllerApi, name: str, target: answers.ShownTarget) -> int:
     """The exit code for what became of a target, as of `plan` and `apply`.
 
     ERROR where its source cannot be followed: it is at an older revision then.

@@ -26,7 +26,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.store import store_database
+from synapse_apply.controller.store import store_database, store_schema
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.row_table import POSTGRES_DIALECT
 from synapse_apply.controller.store.store_database import (
@@ -35,13 +35,6 @@ from synapse_apply.controller.store.store_database import (
     StoreConnection,
     StoreLocation,
     StoreUnavailable,
-)
-from synapse_apply.controller.store.store_schema import (
-    META_FORMAT,
-    META_OLDEST_WRITER,
-    empty_store_statements,
-    require_upgradable,
-    upgrade_tables_if_older_without_commit,
 )
 from synapse_apply.controller.store.store_writer import make_storable
 from synapse_apply.model.errors import InputError
@@ -217,8 +210,8 @@ class PostgresStoreDatabase:
             "schema": sql.Identifier(location.schema),
             "lock": sql.Literal(WRITERS_LOCK),
             "key": sql.Literal(crc32(location.schema.encode()) - 2**31),
-            "format": sql.Literal(META_FORMAT),
-            "oldest_writer": sql.Literal(META_OLDEST_WRITER),
+            "format": sql.Literal(store_schema.META_FORMAT),
+            "oldest_writer": sql.Literal(store_schema.META_OLDEST_WRITER),
         }
 
     def create_or_upgrade(self) -> str:
@@ -307,7 +300,7 @@ class PostgresStoreDatabase:
         return bool(has_schema)
 
     def _require_writable(self, meta: Mapping[str, str]) -> None:
-        require_upgradable(meta, self._store_location)
+        store_schema.require_upgradable(meta, self._store_location)
 
     def _create_or_upgrade(self, connection: PostgresConnection) -> str:
         has_schema = connection.run(self._has_own_schema)
@@ -316,11 +309,11 @@ class PostgresStoreDatabase:
         require_usable_server(version, encoding, self.location)
         if has_schema and has_meta:
             self._require_writable(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
-            return upgrade_tables_if_older_without_commit(connection, self.dialect)
+            return store_schema.upgrade_tables_if_older_without_commit(connection, self.dialect)
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not has_schema:
             connection.execute(self._format_sql("CREATE SCHEMA {schema}"))
-        for statement in empty_store_statements(self.dialect):
+        for statement in store_schema.empty_store_statements(self.dialect):
             connection.execute(statement)
         return ""
 

@@ -16,15 +16,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from synapse_apply.controller.store import store_database
+from synapse_apply.controller.store import store_database, store_schema
 from synapse_apply.controller.store.row_table import MATCHES_PATTERN, SQLITE_DIALECT
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreConnection
-from synapse_apply.controller.store.store_schema import (
-    APPLICATION_ID,
-    empty_store_statements,
-    require_upgradable,
-    upgrade_tables_if_older_without_commit,
-)
 from synapse_apply.files import opening
 from synapse_apply.model.errors import LockHeld
 
@@ -84,7 +78,7 @@ class SqliteStoreDatabase:
             connection = self.open_connection(is_writer=True)
             try:
                 connection.begin_writing()
-                done = upgrade_tables_if_older_without_commit(
+                done = store_schema.upgrade_tables_if_older_without_commit(
                     connection, self.dialect, partial(keep_copy, self.path)
                 )
                 connection.commit()
@@ -171,8 +165,8 @@ def create_store_file(path: Path) -> None:
         opening.create_own_file(new_path)
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in empty_store_statements(SQLITE_DIALECT):
+            connection.execute(f"PRAGMA application_id = {store_schema.APPLICATION_ID}")
+            for statement in store_schema.empty_store_statements(SQLITE_DIALECT):
                 connection.execute(statement)
             connection.execute("COMMIT")
         opening.replace_own_file(path, new_path.name)
@@ -284,7 +278,7 @@ def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
     """ControllerStoreError for a file of another program, StoreTooNew for one of a newer format."""
     location = store_database.build_file_location(path)
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id != APPLICATION_ID:
+    if application_id != store_schema.APPLICATION_ID:
         raise store_database.foreign_store(location, "is a database of another program")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    require_upgradable(meta, location)
+    store_schema.require_upgradable(meta, location)

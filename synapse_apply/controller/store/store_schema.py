@@ -7,29 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from synapse_apply.controller import rows
 from synapse_apply.controller.planned_rows import Binding
-from synapse_apply.controller.rows import (
-    ApprovalRow,
-    AuditRow,
-    HoldRow,
-    LeaseRow,
-    MessageRow,
-    OwnerRow,
-    PauseRow,
-    ProcessRow,
-    RevisionRow,
-    RolloutRow,
-    RolloutTargetRow,
-    RunCause,
-    RunRow,
-    SessionRow,
-    SourceRow,
-    StatusRow,
-    TargetCondition,
-    TargetName,
-    TargetRow,
-    WaveRow,
-)
 from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.store import store_database
 from synapse_apply.controller.store.row_table import RowTable, SqlDialect
@@ -51,16 +30,16 @@ STORE_FORMAT = 10
 OLDEST_WRITING_FORMAT = 9
 
 # The order in which pages show targets: those that need a person first.
-STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
+STATE_RANKS = {condition: rank for rank, condition in enumerate(rows.TargetCondition)}
 
 # Somebody waits for these; what is due by its interval or after a failure comes behind them.
-_URGENT_CAUSES = frozenset(RunCause) - {RunCause.INTERVAL, RunCause.RETRY}
+_URGENT_CAUSES = frozenset(rows.RunCause) - {rows.RunCause.INTERVAL, rows.RunCause.RETRY}
 
-SOURCES = RowTable("sources", SourceRow, ["name"])
-REVISIONS = RowTable("revisions", RevisionRow, ["source", "number"])
+SOURCES = RowTable("sources", rows.SourceRow, ["name"])
+REVISIONS = RowTable("revisions", rows.RevisionRow, ["source", "number"])
 TARGETS = RowTable(
     "targets",
-    TargetRow,
+    rows.TargetRow,
     ["source", "target"],
     numbers={
         "state_rank": lambda row: STATE_RANKS[row.state],
@@ -69,20 +48,20 @@ TARGETS = RowTable(
         "refused_count": lambda row: row.counts.refused + row.counts.guards,
     },
 )
-RUNS = RowTable("runs", RunRow, ["id"], last_field="plan_json")
-STATUSES = RowTable("statuses", StatusRow, ["source", "commit", "context"])
-MESSAGES = RowTable("messages", MessageRow, ["id"])
-AUDIT = RowTable("audit", AuditRow, ["number"])
-HOLDS = RowTable("holds", HoldRow, ["source", "target", "row_digest"])
-APPROVALS = RowTable("approvals", ApprovalRow, ["id"])
-PAUSES = RowTable("pauses", PauseRow, ["scope"])
-SESSIONS = RowTable("sessions", SessionRow, ["digest"])
-ROLLOUTS = RowTable("rollouts", RolloutRow, ["name"])
-WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
-ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
-LEASES = RowTable("leases", LeaseRow, ["name"])
-PROCESSES = RowTable("processes", ProcessRow, ["holder"])
-OWNERS = RowTable("owners", OwnerRow, ["url", "thing", "source", "target"])
+RUNS = RowTable("runs", rows.RunRow, ["id"], last_field="plan_json")
+STATUSES = RowTable("statuses", rows.StatusRow, ["source", "commit", "context"])
+MESSAGES = RowTable("messages", rows.MessageRow, ["id"])
+AUDIT = RowTable("audit", rows.AuditRow, ["number"])
+HOLDS = RowTable("holds", rows.HoldRow, ["source", "target", "row_digest"])
+APPROVALS = RowTable("approvals", rows.ApprovalRow, ["id"])
+PAUSES = RowTable("pauses", rows.PauseRow, ["scope"])
+SESSIONS = RowTable("sessions", rows.SessionRow, ["digest"])
+ROLLOUTS = RowTable("rollouts", rows.RolloutRow, ["name"])
+WAVES = RowTable("waves", rows.WaveRow, ["rollout", "number", "wave"])
+ROLLOUT_TARGETS = RowTable("rollout_targets", rows.RolloutTargetRow, ["source", "target"])
+LEASES = RowTable("leases", rows.LeaseRow, ["name"])
+PROCESSES = RowTable("processes", rows.ProcessRow, ["holder"])
+OWNERS = RowTable("owners", rows.OwnerRow, ["url", "thing", "source", "target"])
 
 
 def encode_binding(binding: Binding | None) -> str:
@@ -257,8 +236,8 @@ def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
     for thing, source, target, text in known:
         # The next check of the target writes what is not known here.
         if (binding := json.loads(text)) is not None:
-            url, name = binding["backend"].partition(" ")[0], TargetName(source, target)
-            row = OwnerRow(url, thing, name, **binding)
+            url, name = binding["backend"].partition(" ")[0], rows.TargetName(source, target)
+            row = rows.OwnerRow(url, thing, name, **binding)
             connection.execute(insert, OWNERS.encode_row(row))
 
 

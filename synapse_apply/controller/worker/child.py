@@ -14,13 +14,7 @@ from threading import Lock
 
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import RunOutcome
-from synapse_apply.controller.worker.exchange import (
-    MAX_LINE_BYTES,
-    Order,
-    decode_result,
-    encode_order,
-    encode_permit,
-)
+from synapse_apply.controller.worker import exchange
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.json_values import WrongShapeError
@@ -64,7 +58,7 @@ class Child:
             and self._resident_bytes() < _REPLACED_ABOVE_BYTES
         )
 
-    def work_or_kill(self, order: Order, conversation: Conversation) -> RunResult:
+    def work_or_kill(self, order: exchange.Order, conversation: Conversation) -> RunResult:
         """Let it look at a target or apply it. Raises nothing: a result says why there is none.
 
         It is killed, and not usable again, where the conversation ends it, and for an answer of no
@@ -74,7 +68,7 @@ class Child:
         # Usable again only once it has answered: whatever ends this early ends the child.
         self._is_usable = False
         try:
-            self._send_order_line(encode_order(order), conversation)
+            self._send_order_line(exchange.encode_order(order), conversation)
             result = conversation.decode_answer(self._read_answer_line(conversation))
         except _NoAnswer as end:
             return end.result or conversation.result_without_answer(str(end))
@@ -128,7 +122,7 @@ class Child:
             line += block
             if not block:
                 raise _NoAnswer("The worker ended before it had answered.")
-            if len(line) > MAX_LINE_BYTES:
+            if len(line) > exchange.MAX_LINE_BYTES:
                 raise _NoAnswer("The worker's answer was too long.")
         return bytes(line)
 
@@ -173,7 +167,7 @@ class Conversation:
 
     def __init__(
         self,
-        order: Order,
+        order: exchange.Order,
         read_permit: Callable[[], Permit] | None = None,
         last_calls: float = LAST_CALLS_SECONDS,
     ) -> None:
@@ -231,20 +225,20 @@ class Conversation:
             except Exception:  # noqa: BLE001 - without news the permit ends by itself
                 return b""
             if not permit.reason:
-                return encode_permit(permit)
+                return exchange.encode_permit(permit)
             with self._lock:
                 self._stop_reasons.append(permit.reason)
         if not self._stop_reasons:
             return b""
         self._is_stop_told = True
-        return encode_permit(Permit(0.0, self._stop_reasons[0]))
+        return exchange.encode_permit(Permit(0.0, self._stop_reasons[0]))
 
     def decode_answer(self, line: bytes) -> RunResult:
         """The result that a line says; WrongShapeError for one that no worker of ours writes.
 
         An apply that was cut short by its deadline has outcome TIMEOUT.
         """
-        result = decode_result(line, self._order.terms)
+        result = exchange.decode_result(line, self._order.terms)
         if not (self._is_late and result.outcome is RunOutcome.APPLY_STOPPED):
             return result
         findings = (self._build_late_finding(), *result.findings)

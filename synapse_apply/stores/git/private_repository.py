@@ -21,16 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from synapse_apply.files.programs import (
-    Folders,
-    PipedProgram,
-    ProgramResult,
-    build_child_environment,
-    is_in_checkout,
-    limit_command,
-    require_executable,
-    run_program,
-)
+from synapse_apply.files import programs
 from synapse_apply.files.repository import (
     MINIMUM_GIT,
     Repository,
@@ -139,7 +130,9 @@ class PrivateRepository:
                 "foreign ref", self._location, reason=f"its last commit: {problem}"
             ) from None
 
-    def push_once(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
+    def push_once(
+        self, ref: str, old_id: str, new_id: str, *other_refspecs: str
+    ) -> programs.ProgramResult:
         """Ask once to move a ref of the remote from `old_id` ("": no ref) to `new_id`.
 
         Exit code 0: it names the new commit. Any other decides nothing.
@@ -158,7 +151,7 @@ class PrivateRepository:
             self._reader = ObjectReader(self._start("cat-file", "--batch"))
         return self._reader
 
-    def start_import(self) -> PipedProgram:
+    def start_import(self) -> programs.PipedProgram:
         """Start `git fast-import`, which writes objects only; `commit_writer.py` speaks to it."""
         # `done`: without the command at the end nothing counts, so that a broken pipe writes no
         # half.
@@ -173,11 +166,11 @@ class PrivateRepository:
 
     def run_git_within_deadline(
         self, *arguments: str, find_stop_reason_or_empty: Callable[[], str] = str
-    ) -> ProgramResult:
+    ) -> programs.ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
         with _telling_no_git():
             command = (*self._command_head(), *arguments)
-            result = run_program(
+            result = programs.run_program(
                 command,
                 self._environment,
                 timeout=self._deadline_seconds,
@@ -199,17 +192,17 @@ class PrivateRepository:
             self._reader.close()
             self._reader = None
 
-    def _start(self, *arguments: str) -> PipedProgram:
+    def _start(self, *arguments: str) -> programs.PipedProgram:
         with _telling_no_git():
             command = (*self._command_head(), *arguments)
-            return PipedProgram(command, self._environment)
+            return programs.PipedProgram(command, self._environment)
 
     def _size_reason(self) -> str:
         return find_size_reason(self._folder / "state.git", _MAX_FILE) if self._folder else ""
 
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
-        program = require_executable("git", self._access.checkouts)
+        program = programs.require_executable("git", self._access.checkouts)
         if self._folder is None:
             self._make_repository()
             if version_text := find_old_git_version(program):
@@ -220,7 +213,7 @@ class PrivateRepository:
                     "Install git {}.{} or newer.".format(*MINIMUM_GIT),
                 )
         # A pager could wait for a key to be pressed.
-        return limit_command((program, "--no-pager"), _MAX_MEMORY, _MAX_FILE)
+        return programs.limit_command((program, "--no-pager"), _MAX_MEMORY, _MAX_FILE)
 
     def _make_repository(self) -> None:
         try:
@@ -281,7 +274,7 @@ class UnreadableObjectError(Exception):
 class ObjectReader:
     """A running `git cat-file --batch`; it also sees objects that were added since its start."""
 
-    def __init__(self, program: PipedProgram) -> None:
+    def __init__(self, program: programs.PipedProgram) -> None:
         self._program = program
 
     def iter_objects(self, names: Sequence[str], max_bytes: int) -> Iterator[GitObject]:
@@ -369,7 +362,7 @@ class RemoteAccess:
     protocol: str
     settings: Sensitive = field(repr=False)
     safe_directories: tuple[str, ...]
-    checkouts: Folders
+    checkouts: programs.Folders
 
     def build_environment(self, git_dir: Path, global_config: Path) -> dict[str, str]:
         """The variables for Git in the repository `git_dir`, whose remote `state` is this one.
@@ -394,7 +387,7 @@ class RemoteAccess:
             variables[f"GIT_CONFIG_KEY_{index}"] = key
             # A setting without a value is a true one.
             variables[f"GIT_CONFIG_VALUE_{index}"] = "true" if value is None else value
-        return build_child_environment(self.checkouts, {**passed, **variables})
+        return programs.build_child_environment(self.checkouts, {**passed, **variables})
 
     def mask_credentials(self, text: str) -> str:
         """What Git wrote, without any credential of the URL or the settings that it may quote.
@@ -464,7 +457,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     checkouts = list_checkouts(folder, repository)
     own = [entry for entry in settings if _SETTING_PATTERN.fullmatch(entry.key)]
     if location.is_url and protocol == "file":
-        if repository and is_in_checkout(Path(unquote(urlsplit(url).path)), checkouts):
+        if repository and programs.is_in_checkout(Path(unquote(urlsplit(url).path)), checkouts):
             raise _unusable_remote(
                 location.remote, "lies in the checkout, where a commit could have put it"
             )

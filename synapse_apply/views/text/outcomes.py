@@ -19,12 +19,7 @@ from synapse_apply.views.grammar import (
     format_refusal_phrase,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.findings import (
-    finding_blocks,
-    format_refusal_rows,
-    format_refused_count,
-    indent_lines,
-)
+from synapse_apply.views.text import findings
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import split_into_cut_lines
 
@@ -117,13 +112,13 @@ def render_report(report: Report, *, color: bool, shown_plan: Plan | None = None
     ]
     parts = ["\n".join([*format_moved_lines(report.plan.moved), *rows])]
     parts += [
-        "\n".join(format_refusal_rows(one, style))
+        "\n".join(findings.format_refusal_rows(one, style))
         for one in report.plan.refused_changes
         if shown_refusals.get(one.address) != one
     ]
     # The row of a skipped change has its reason already.
     unskipped_outcomes = (one for one in report.outcomes if one.result is not Result.SKIPPED)
-    parts += finding_blocks(outcome_findings(unskipped_outcomes), style)
+    parts += findings.finding_blocks(outcome_findings(unskipped_outcomes), style)
     parts += log_ends(report.verification_results, style)
     parts.append(totals_and_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
@@ -201,7 +196,7 @@ def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
 def totals_and_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
-    lines = [style(format_refused_count(counts.refused), "bold")] if counts.refused else []
+    lines = [style(findings.format_refused_count(counts.refused), "bold")] if counts.refused else []
     lines += run_counts(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
@@ -303,10 +298,10 @@ def log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:
     for result in results:
         if result.logs:
             name = f"{sanitize(result.address)} (job {sanitize(result.job)})"
-            lines = indent_lines("\n".join(log_lines(result.logs)))
+            lines = findings.indent_lines("\n".join(log_lines(result.logs)))
             blocks.append("\n".join([f"Last lines of the log of {name}:", *lines]))
         if result.status is not RunStatus.SKIPPED:
-            blocks += finding_blocks(result.diagnostics, style)
+            blocks += findings.finding_blocks(result.diagnostics, style)
     return blocks
 
 
