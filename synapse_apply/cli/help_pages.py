@@ -114,7 +114,7 @@ class ManualCommand(click.Command):
         *args: Any,
         examples: Mapping[str, str],
         exits: Mapping[str, str] | None = None,
-        environment: TextPairs = (),
+        environment: Mapping[str, str] | None = None,
         first_options: Sequence[str] = (),
         **settings: Any,
     ) -> None:
@@ -136,7 +136,7 @@ class ManualCommand(click.Command):
             (line if "synapse-apply " in line else f"synapse-apply {line}", meaning)
             for line, meaning in examples.items()
         ]
-        self._sections = {"Exit codes": [*(exits or {}).items()], "Environment": environment}
+        self._sections = {"Exit codes": exits or {}, "Environment": environment or {}}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List many options under headings, and the options of most commands by name alone.
@@ -179,10 +179,10 @@ class ManualCommand(click.Command):
                 formatter.indent()
                 formatter.write_text(meaning)
                 formatter.dedent()
-        for title, pairs in self._sections.items():
-            if pairs:
+        for title, meanings in self._sections.items():
+            if meanings:
                 with formatter.section(title):
-                    formatter.write_dl(list(pairs))
+                    formatter.write_dl([*meanings.items()])
         super().format_epilog(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -51,13 +51,12 @@ add_looks_option = option(
     show_default=True,
 )
 # What the help of each command says that asks a controller over HTTP.
-API_ENVIRONMENT = (
-    ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, if --url is not given"),
-    (
-        "SYNAPSE_APPLY_CONTROLLER_TOKEN",
-        ("a token from `access.tokens`; sent only over https or to a loopback address"),
+API_ENVIRONMENT = {
+    _URL_VARIABLE: "the controller's address, if --url is not given",
+    "SYNAPSE_APPLY_CONTROLLER_TOKEN": (
+        "a token from `access.tokens`; sent only over https or to a loopback address"
     ),
-)
+}
 
 
 # SOURCE/TARGET, or a pattern of it such as `acme/*`; what a name cannot have is refused by the
@@ -150,7 +149,7 @@ def group() -> None:
         "6": "another controller uses the data folder; with --once: another process is the leader",
         "7": "with --once: the outcome of a call is unknown",
     },
-    environment=[("SYNAPSE_APPLY_LOG=json", "write log lines as JSON")],
+    environment={"SYNAPSE_APPLY_LOG=json": "write log lines as JSON"},
 )
 @options.use("color")
 @add_file_argument
@@ -560,7 +559,7 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 @add_url_option
 @_add_selector_argument
 @add_row_option
-@option("--reason TEXT", "The reason; the page shows it.", required=True)
+@add_reason_option
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:

@@ -475,12 +475,11 @@ _SHUT_OUT_TEXT = (
         "0": "done; the output names each digest that keeps its old key",
         "1": "error, or the answer was not `yes`; nothing was changed",
     },
-    environment=[
-        (
-            "SYNAPSE_APPLY_STATE_KEY",
-            ("the new key; if it is not set, the command creates a key where the old key is"),
-        )
-    ],
+    environment={
+        "SYNAPSE_APPLY_STATE_KEY": (
+            "the new key; if it is not set, the command creates a key where the old key is"
+        ),
+    },
 )
 @options.use("json", "target", "variables")
 @option("--auto-approve", "Do not ask before the key of a shared state changes.")
