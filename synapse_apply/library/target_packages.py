@@ -37,6 +37,7 @@ from synapse_apply.workspace.target_session import TargetSession, open_state
 if TYPE_CHECKING:
     from synapse_apply.operations.bump import BumpResult
     from synapse_apply.packages.lint import PackageLint
+    from synapse_apply.packages.sources import PackageListing
 
 
 @frozen
@@ -75,7 +76,7 @@ class PackageQuery:
             closed=self.closed,
         )
 
-    def list_files(self) -> sources.PackageListing:
+    def list_files(self) -> PackageListing:
         """What goes into it, and what is left out."""
         return sources.list_package_files(
             self.source, self.root, allow_files=self.allow_files, closed=self.closed
@@ -198,7 +199,7 @@ class TargetPackages(PartOfTarget):
         with self._connection.guarded():
             return query.look_inside()
 
-    def list_contents(self, package: str | PackageQuery) -> sources.PackageListing:
+    def list_contents(self, package: str | PackageQuery) -> PackageListing:
         """Which files go into a package, and which rule leaves out which; nothing is hashed."""
         query = self._query(package)
         with self._connection.guarded():
