@@ -241,13 +241,14 @@ class Run(ListedRun):
 
 @frozen
 class Approval:
-    """Who approved a row; `reason` says why that does not count, "" where it does."""
+    """Who approved a row, and why; `reason` says why that does not count, "" where it does."""
 
     who: str
     approved_at: Moment = ""
     expires_at: Moment = ""
     counts: bool = False
     reason: str = ""
+    approved_reason: str = ""
 
 
 @frozen

@@ -553,6 +553,7 @@ class ApprovalRow:
     `id` is sorted by time. `row` is as it was shown, `row_digest` its digest. `groups` are those
     that the person was in then, by which they could approve. `used_at` is when an apply used it up,
     0 while it is unused; the target's own state is what keeps it from being used twice.
+    `approved_reason` is what the person wrote, "" for nothing.
     """
 
     id: str
@@ -564,6 +565,7 @@ class ApprovalRow:
     used_at: float = 0.0
     used_by_run: str = ""
     groups: tuple[str, ...] = ()
+    approved_reason: str = ""
 
 
 @frozen

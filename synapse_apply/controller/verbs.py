@@ -82,7 +82,7 @@ APPROVE = Verb(
     "Approved. The controller applies a row when it has enough approvals and nothing else stops "
     "it.",
     "Approved {rows} of {target} as {who}.",
-    ("rows",),
+    ("reason", "rows"),
 )
 APPLY_NOW = Verb(
     "apply",

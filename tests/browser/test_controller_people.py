@@ -151,7 +151,7 @@ def test_nothing_is_sent_without_a_row_or_a_reason(opened, site):
 def test_a_rejection_says_why(opened, site):
     page = opened(HELD)
     page.get_by_label("create plugin/yolo").check()
-    page.get_by_label("Reason to reject").fill("not on <b>Friday</b>")
+    page.get_by_label("Reason (optional for approval)").fill("not on <b>Friday</b>")
     page.get_by_role("button", name="Reject").click()
     expect(page.locator(".notice.done")).to_contain_text("Rejected")
     (call,) = site.loop.people.calls

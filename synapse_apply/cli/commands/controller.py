@@ -517,7 +517,10 @@ def rollback(
 @add_url_option
 @_add_selector_argument
 @add_row_option
-def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
+@click.option("--reason", default="", metavar="TEXT", help="The reason; the page shows it.")
+def approve(
+    *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
+) -> int:
     """Approve rows that await approval, of one target or of all that match a pattern or a label.
 
     On a terminal, the command shows every row and then asks once. A non-interactive run names each
@@ -529,7 +532,8 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 
     def approve_rows(name: str) -> str:
         rows = chosen[name]
-        result = api.ask(verb, target=name, rows=[row.digest for row in rows])
+        given = {"reason": reason} if reason else {}
+        result = api.ask(verb, target=name, rows=[row.digest for row in rows], **given)
         rows_left = api.list_held_rows(name)
         return cli.controller.format_row_result(verb, name, rows, result.who, rows_left)
 

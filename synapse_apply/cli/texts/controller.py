@@ -524,6 +524,9 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
         yield f"    needs: {row.approvers}"
     if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):
         yield f"    approved by: {names} ({row.approvals_needed} needed)"
+    for given in row.approvals:
+        if given.approved_reason:
+            yield f"    reason of {given.who}: {given.approved_reason}"
     if row.rejected_by:
         yield f"    rejected by: {row.rejected_by}: {row.rejected_reason}"
 

@@ -238,7 +238,12 @@ class PeopleActions:
         self._mark_changed([row.name for row in paused])
 
     def approve_rows_or_refuse(
-        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+        self,
+        who: str,
+        name: TargetName,
+        row_digests: Sequence[str],
+        groups: Sequence[str] = (),
+        reason: str = "",
     ) -> None:
         """Approve rows of a target that wait; all or none. Whoever has approved one already has.
 
@@ -266,16 +271,16 @@ class PeopleActions:
                     approval.who == who
                     and approval.groups == tuple(groups)
                     and approval.row_digest == hold.row_digest
+                    and reason in {"", approval.approved_reason}
                     and not approval.used_at
                     and not is_approval_stale(approval, now)
                     for approval in approvals
                 ):
-                    approval = self._approve(hold, who, now, groups)
+                    approval = self._approve(hold, who, now, groups, reason)
                     writer.put_approval(approval)
                     approvals.append(approval)
-            self._append_audit_and_log(
-                writer, who, verbs.APPROVE, str(name), _describe_holds(holds)
-            )
+            detail = _describe_holds(holds, reason)
+            self._append_audit_and_log(writer, who, verbs.APPROVE, str(name), detail)
             # Of what was rejected, these are all approvals since.
             approved_digests = {
                 hold.row_digest
@@ -367,14 +372,17 @@ class PeopleActions:
             if any(hold.held_row.reason is HoldReason.APPROVED for hold in holds):
                 # What is said of it changes: it waits for a person again.
                 self._put_target_due_now(writer, row, RunCause.ASKED)
-            detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
+            detail = _describe_holds(holds, reason)
             self._append_audit_and_log(writer, who, verbs.REJECT, str(name), detail)
         self._mark_changed([name])
 
-    def _approve(self, hold: HoldRow, who: str, now: float, groups: Sequence[str]) -> ApprovalRow:
-        approval_id, row = self._parts.make_id(), hold.held_row.row
-        digest, names = hold.row_digest, tuple(groups)
-        return ApprovalRow(approval_id, hold.target, digest, row, who, now, groups=names)
+    def _approve(
+        self, hold: HoldRow, who: str, now: float, groups: Sequence[str], reason: str = ""
+    ) -> ApprovalRow:
+        return ApprovalRow(
+            self._parts.make_id(), hold.target, hold.row_digest, hold.held_row.row, who, now,
+            groups=tuple(groups), approved_reason=reason,
+        )  # fmt: skip
 
     def _put_target_due_now(
         self, writer: StoreWriter, row: TargetRow, cause: RunCause, detail: str = ""
@@ -648,12 +656,12 @@ def _require_approvable(hold: HoldRow, rule: TargetRule, person: Person) -> None
     )
 
 
-def _describe_holds(holds: Sequence[HoldRow]) -> str:
-    """The rows as the audit has them: what they do, and their digests."""
+def _describe_holds(holds: Sequence[HoldRow], reason: str = "") -> str:
+    """The rows as the audit has them: what they do, their digests, and why."""
     rows = [f"{hold.held_row.row} ({hold.row_digest})" for hold in holds[:_MAX_AUDITED_ROWS]]
     if len(holds) > len(rows):
         rows.append(f"{len(holds) - len(rows)} more")
-    return ", ".join(rows)
+    return ", ".join(rows) + (f"; {reason}" if reason else "")
 
 
 _MAX_REASON_LENGTH = 1000

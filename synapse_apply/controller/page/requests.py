@@ -186,7 +186,9 @@ def read_action(
 
     RequestRefused where a field makes no sense.
     """
-    reason = _require_reason(given.text("reason")) if "reason" in verb.members else ""
+    reason = given.text("reason") if "reason" in verb.members else ""
+    if "reason" in verb.members and (verb is not verbs.APPROVE or reason.strip()):
+        reason = _require_reason(reason)
     if isinstance(named, str) and verb.is_of_rollout:
         number, wave = (
             _require_number(given.number(name), name) if name in verb.subject.value else 0
@@ -301,7 +303,7 @@ def carry_out(action: Action, visitor: Visitor) -> PlannedRollback | None:
             case verbs.RESUME:
                 people.resume_scope_or_refuse(who, action.scope)
             case verbs.APPROVE:
-                people.approve_rows_or_refuse(who, target, digests, visitor.groups)
+                people.approve_rows_or_refuse(who, target, digests, visitor.groups, reason)
             case verbs.APPLY_NOW:
                 people.apply_now_or_refuse(who, target, digests, visitor.groups)
             case verbs.REJECT:

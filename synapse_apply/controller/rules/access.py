@@ -50,8 +50,8 @@ _BRACKET = re.compile(r"\[!?.[^\]]*\]", re.DOTALL)
 _WORDS = re.compile(r"[\w-]+", re.ASCII)
 # What of rows, findings, plans and reports is words, by its field or JSON key; what is another's.
 _TEXTS = {"summary", "detail", "hint", "path", "target", "reason", "ways_out", "notes"} | {
-    "refusal_reason", "rejected_reason", "waiting_reason", "due_detail", "cause_detail",
-    "stop_reason", "blame",
+    "refusal_reason", "approved_reason", "rejected_reason", "waiting_reason", "due_detail",
+    "cause_detail", "stop_reason", "blame",
 }  # fmt: skip
 _DOCUMENTS, _VALUES = ("plan_json", "report_json"), ("fields", "before", "after", "body")
 

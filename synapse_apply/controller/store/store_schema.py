@@ -23,7 +23,7 @@ from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 10
+STORE_FORMAT = 11
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number. One of format 8 would restore
 # what waits for a person since it was restored often.
@@ -196,6 +196,7 @@ def upgrade_tables_if_older_without_commit(
         (8, _from_7_to_8),
         (9, _from_8_to_9),
         (10, _from_9_to_10),
+        (11, _from_10_to_11),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -205,6 +206,11 @@ def upgrade_tables_if_older_without_commit(
     is_refused = old_format < OLDEST_WRITING_FORMAT
     refused = ", which older versions refuse" if is_refused else ""
     return f"format {old_format} to {STORE_FORMAT}{refused}{kept}"
+
+
+def _from_10_to_11(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements from format 10, whose approvals had no reason."""
+    yield from _add_columns(connection, dialect, APPROVALS)
 
 
 def _from_9_to_10(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

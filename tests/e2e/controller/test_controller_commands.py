@@ -215,7 +215,9 @@ def test_two_people_approve_and_a_third_only_reads(site):
         assert ' name: "a"' in shown
         rows = re.findall(r"^ +(row1:[0-9a-f]{64})$", shown, re.MULTILINE)
         assert len(rows) == 1
-        assert "1 more approval needed" in ask("ann", f"approve acme/prod --row {rows[0]}")
+        approve = f"approve acme/prod --row {rows[0]}"
+        assert "1 more approval needed" in ask("ann", f"{approve} --reason tested")
+        assert "reason of token:ann: tested\n" in ask("bob", "approve acme/prod", 1)
         # A second token of the same person.
         assert "1 more approval needed" in ask("job", f"approve acme/prod --row {rows[0]}")
         assert (
@@ -227,4 +229,5 @@ def test_two_people_approve_and_a_third_only_reads(site):
         assert ask("bob", f"approve acme/prod --row {rows[0]}", 4)
         shown = ask("ann", "audit acme/prod")
         assert re.findall(r"token:(\w+) +approve", shown) == ["bob", "job", "ann"]
+        assert re.search(r"token:ann +approve .*\); tested$", shown, re.MULTILINE), shown
         assert "The chain is intact" in shown

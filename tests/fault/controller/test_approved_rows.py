@@ -83,6 +83,48 @@ def test_the_page_of_an_apply_tells_from_the_fetch_to_the_status(applying_site):
     assert len(re.findall(r'data-label="Took"><svg', html)) == 2
 
 
+def test_who_is_outside_the_entry_of_a_row_gets_nothing(applying_site):
+    """By API, by the form of the page with a digest written by hand, and by command."""
+    site = applying_site
+    entries = '[{kind: storage, who: ["token:second"]}, {kind: plugin, who: ["token:ops"]}]'
+    site.rule, site.storages = f"{APPROVE}, approvals: {entries}", 1
+    site.write_configuration()
+    site.commit("other")
+    site.start()
+    [hold] = select(site.wait_for_holds(2), "storage/s-0")
+    rows = [hold["digest"]]
+    both = [one["digest"] for one in site.list_holds()]
+    assert not hold["is_yours"]
+    for digests in (rows, both):
+        refused = site.send("approve", "ops", target="acme/dev", rows=digests, reason="mine")
+        assert (refused.status_code, "You cannot approve this row" in refused.text) == (409, True)
+    form = site.post_form("/targets/acme/dev/approve", row=rows[0], reason="mine")
+    assert (form.status_code, "You cannot approve this row" in form.text) == (409, True)
+    approve = ["controller", "approve", "acme/dev", "--reason", "mine"]
+    for words in (["--row", rows[0]], ["--row", both[0], "--row", both[1]]):
+        environ = environment(
+            {
+                "SYNAPSE_APPLY_CONTROLLER_URL": site.url,
+                "SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKENS["ops"],
+            }
+        )
+        done = run_in_process([*approve, *words], site.folder, environ)
+        assert (done.returncode, "You cannot approve this row" in done.stderr) == (5, True)
+    site.wait_quietly(2.5)
+    assert site.writes == []
+    assert all(not one["approvals"] for one in site.list_holds())
+    assert "mine" not in str(site.get("/api/v1/audit?after=0&limit=1000"))
+    site.act("approve", "second", target="acme/dev", rows=rows, reason="checked")
+    site.wait_until_written("S 0")
+    [given] = [
+        row
+        for row in site.get("/api/v1/audit?after=0&limit=1000")["items"]
+        if row["action"] == "approve"
+    ]
+    assert (given["who"], given["detail"].endswith("; checked")) == ("token:second", True)
+    site.check_laws()
+
+
 CLOSED = 'windows: [{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}]'
 
 

@@ -54,6 +54,11 @@ ASKED = {
         ("pause", "acme/staging", "waits for Mina", samples.NOW + 3600),
     ),
     "resume": Asking(STAGING, [], {"scope": "acme/staging"}, ("resume", "acme/staging")),
+    "approve with a reason": Asking(
+        STAGING, [("row", DIGESTS[0]), ("reason", "tested  in dev")],
+        {"target": "acme/staging", "rows": [DIGESTS[0]], "reason": "tested in dev"},
+        ("approve", "acme/staging", DIGESTS[0], "tested in dev"),
+    ),
     "approve": Asking(
         STAGING, [("row", DIGESTS[0]), ("row", DIGESTS[1])],
         {"target": "acme/staging", "rows": list(DIGESTS[:2])},
@@ -226,6 +231,7 @@ def test_a_form_of_one_replica_is_taken_by_another(held_page):
         ("approve", [("row", "row1:xyz")], "Invalid row digest"),
         ("approve", [("row", DIGESTS[0] + "\n")], "Invalid row digest"),
         ("approve", [("row", f"row1:{n:064x}") for n in range(2001)], "Invalid row digest"),
+        ("approve", [("row", DIGESTS[0]), ("reason", "x" * 501)], "Invalid reason"),
         ("reject", [("row", DIGESTS[0])], "The reason is missing"),
         ("reject", [("row", DIGESTS[0]), ("reason", "x" * 501)], "Invalid reason"),
         ("rollback", [("revision", REVISION)], "The reason is missing"),
@@ -318,7 +324,7 @@ def test_the_api_acts_for_tokens_with_the_right_alone(rollout_page, asking):
         ("approve", {"target": "acme/staging", "rows": []}, 400),
         ("approve", {"target": "acme/staging", "rows": "row1:"}, 400),
         ("approve", {"target": "acme/staging", "rows": [1]}, 400),
-        ("approve", {"target": "acme/staging", "rows": [DIGESTS[0]], "reason": "x"}, 400),
+        ("approve", {"target": "acme/staging", "rows": [DIGESTS[0]], "seconds": 1}, 400),
         ("approve", {"target": "acme", "rows": [DIGESTS[0]]}, 400),
         ("reconcile", {"target": 1}, 400),
         ("reconcile", {}, 400),

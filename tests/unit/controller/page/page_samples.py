@@ -120,9 +120,14 @@ class StubPeopleActions(Recorder):
         self._record("resume", who, scope)
 
     def approve_rows_or_refuse(
-        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+        self,
+        who: str,
+        name: TargetName,
+        row_digests: Sequence[str],
+        groups: Sequence[str] = (),
+        reason: str = "",
     ) -> None:
-        self._record("approve", who, str(name), *row_digests)
+        self._record("approve", who, str(name), *row_digests, *filter(None, [reason]))
 
     def reject_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
