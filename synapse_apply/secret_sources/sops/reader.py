@@ -402,7 +402,7 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
     if problem or not isinstance(document, Mapping):
         raise_unavailable(
             UNUSABLE,
-            f"{PROGRAM} did not answer with the document of {file.name}",
+            f"{PROGRAM} did not return the decrypted content of {file.name}",
             f"The program is {program}. Check that it is sops from getsops.io.",
         )
     return Sensitive(document)

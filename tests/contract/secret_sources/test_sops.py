@@ -140,7 +140,7 @@ def test_a_program_that_answers_something_else(
 ) -> None:
     """A value that is no document is none."""
     monkeypatch.setenv("PATH", sops.install(tmp_path / "odd", "echo cAn4ry"))
-    assert "sops did not answer with the document of secrets/prod.yaml" in place.failure()
+    assert "sops did not return the decrypted content of secrets/prod.yaml" in place.failure()
 
 
 def test_a_key_that_does_not_fit(place: Place) -> None:
