@@ -144,7 +144,7 @@ def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path):
             re.MULTILINE | re.DOTALL,
         )
     ]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     access = next(block for block in blocks if block.startswith("public_url"))
     for block in blocks:
         text = block if "apiVersion" in block else base + block
