@@ -12,7 +12,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import PageCheck, ServerObject, Spec
-from synapse_apply.model.plan import Action
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import ABSENT, Reference
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from synapse_apply.client.backend import BackendClient
     from synapse_apply.client.platform import PlatformV2
-    from synapse_apply.model.plan import Change, FieldChange
+    from synapse_apply.model.plan import FieldChange
     from synapse_apply.model.state import Intent
 
 # What the calls of a binding are made with. As texts: only who sends something imports HTTP.
@@ -310,18 +309,6 @@ class ResourceType:
             or name in binding.immutable
             or (name in self.rules and self.rules[str(name)].immutable)
         )
-
-    def is_irreversible(self, change: Change) -> bool:
-        """Whether no later call can undo a change.
-
-        That is a create of what cannot be deleted, a published package, a final call, and a delete.
-        """
-        binding = self.bindings[change.api]
-        if change.action in {Action.CREATE, Action.RECREATE}:
-            return self.carries_package or binding.delete_object is None
-        final = binding.final_call
-        is_final = final is not None and any(map(final.makes_change, change.fields))
-        return change.action is Action.DELETE or change.replaces_package or is_final
 
     def locate_in_series(self, spec: Spec) -> SeriesMember:
         """Series and version of a declared spec as records have them; both "" without a series."""

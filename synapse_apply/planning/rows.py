@@ -37,9 +37,19 @@ _MAX_KEY_LENGTH = 400
 
 
 def is_irreversible(change: Change) -> bool:
-    """Whether no later call can undo a change, as its kind says."""
+    """Whether no later call can undo a change.
+
+    That is a create of what cannot be deleted, a published package, a final call, and a delete.
+    """
     kind = CATALOGUE.get(change.address.kind)
-    return kind is not None and change.api in kind.bindings and kind.is_irreversible(change)
+    binding = kind.bindings.get(change.api) if kind else None
+    if kind is None or binding is None:
+        return False
+    if change.action in {Action.CREATE, Action.RECREATE}:
+        return kind.carries_package or binding.delete_object is None
+    final = binding.final_call
+    is_final = final is not None and any(map(final.makes_change, change.fields))
+    return change.action is Action.DELETE or change.replaces_package or is_final
 
 
 def iter_managed_objects(plan: Plan) -> Iterator[tuple[str, str, str, bool]]:

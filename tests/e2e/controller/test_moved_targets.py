@@ -112,11 +112,14 @@ class Site:
         return done.stdout + done.stderr
 
     def follow(self) -> dict[str, str]:
-        """Rounds until all that the head asks for is done; the words of each target then."""
+        """Rounds until all that the head asks for is done; condition and summary of each target."""
         shown = [self.type("run --once", 1, 3, 5) for _ in range(2)][-1]
         self.said = shown
         rows = re.findall(r"^(\w+(?: \w+)*)  +acme/(\S+) +.*?Z *(.*)$", shown, re.MULTILINE)
-        return {name: f"{state}: {why}".removesuffix(": ") for state, name, why in rows}
+        return {
+            name: f"{state}: {why.partition(': ')[0]}".removesuffix(": ")
+            for state, name, why in rows
+        }
 
     def list_live(self, name: str) -> list[str]:
         """The names of the storages that a backend has."""

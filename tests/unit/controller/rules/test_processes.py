@@ -19,7 +19,7 @@ def test_who_was_seen_lately_is_alive():
         "version 1.1, but the leader has 1.0; a different controller.yaml from the leader",
         "",
     ]
-    assert describe_processes(processes) == "1 replica and 1 worker; b leads"
+    assert describe_processes(processes) == "1 replica and 1 worker; b (process 2) leads"
 
 
 def test_without_a_leader_nothing_differs():
