@@ -95,6 +95,12 @@ def resolve_state_path(path: Path, root: Path) -> Path:
         return path
     with telling_os_errors(path.parent):
         path = _resolve_links(path, root)
+        if path.is_dir():
+            raise StateError.from_summary(
+                "The state's path is a folder",
+                f"state.url names {path}.",
+                "Name a file in the folder as the target's state.url, such as NAME.db.",
+            )
         if opening.OWN_FOLDER in path.parts:
             opening.own_folder_exists(path.parent)
         companion_paths = tuple(

@@ -359,6 +359,16 @@ def test_a_file_in_place_of_the_folder(site: Site, plant) -> None:
     site.is_refused("plan", because=".synapse-apply is not a folder")
 
 
+def test_a_folder_as_the_state_url_is_no_file_to_remove(site: Site) -> None:
+    """It may have the states of other targets; the message asks for a file in it."""
+    use_state(site, "states/")
+    make_folder(site.place.root / "states")
+    ran = site.place.run("plan", code=1)
+    assert ran.err.startswith("Error: The state's path is a folder\n")
+    assert "Name a file in the folder as the target's state.url" in ran.err
+    assert "remove" not in ran.err
+
+
 def test_a_second_name_of_the_state_is_told(site: Site) -> None:
     """Whoever has it can change the state, or reads all of it."""
     (site.outside / "second.db").hardlink_to(site.state)

@@ -168,7 +168,7 @@ def is_pruned(parts: LoopParts, rule: TargetRule) -> bool:
 
 _FINDING = error_finding(
     "The controller ended, or lost its claim, while this apply ran",
-    "The target's state has what it did until then, and the next check has settled its calls of "
+    "The target's state has what it did until then, and the next check settles its calls of "
     "unknown outcome.",
     "See that check, or the history of the state.",
 )

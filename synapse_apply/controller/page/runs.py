@@ -80,6 +80,8 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "head": heads.get(name.source, ""),
         "commits": _commits_to_apply(visitor, target),
         "activity": _describe_activity(target, visitor.now),
+        # Of a killed controller's apply nothing goes on until the target is claimed again.
+        "applying": target.begun_apply if _is_claimed(target, visitor.now) else None,
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],
@@ -88,9 +90,13 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     return {"view": view, "forms": _target_forms(visitor, name), "membership": membership}
 
 
+def _is_claimed(target: TargetRow, now: float) -> bool:
+    return bool(target.holder) and now < target.lease_until
+
+
 def _describe_activity(target: TargetRow, now: float) -> str:
     """What the controller does with a target at this moment, or next; "" for nothing."""
-    if target.holder and now < target.lease_until:
+    if _is_claimed(target, now):
         verb = "applying" if target.begun_apply else "checking"
         return f"The controller is {verb} the target now."
     if target.due_at <= now and not target.is_gone:

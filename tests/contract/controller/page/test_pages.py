@@ -139,6 +139,8 @@ def test_a_target_says_what_the_controller_does_with_it_now(page):
         (row, 5, "The controller is checking the target now."),
         (replace(row, begun_apply=begun), 5, "is applying the target now. It began 3 s ago"),
         (replace(row, begun_apply=begun), -1, ""),
+        # Its controller was killed.
+        (replace(row, begun_apply=begun, due_at=1.0), -1, due),
     ):
         with page.store.write() as writer:
             writer.put(shown)
@@ -146,6 +148,7 @@ def test_a_target_says_what_the_controller_does_with_it_now(page):
         html = page.get(f"/targets/{name}").text
         assert words in read_text(html)
         assert ('busy">' in html) == bool(words)
+        assert ("It began" in html) == ("It began" in words)
         with page.store.write() as writer:
             writer.release_claim(name, "one", epoch)
     with page.store.write() as writer:
