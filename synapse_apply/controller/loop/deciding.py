@@ -31,6 +31,7 @@ from synapse_apply.controller.rules.access import (
 from synapse_apply.controller.rules.brakes import list_brakes
 from synapse_apply.controller.rules.judging import (
     build_moved_row,
+    is_moved_row,
     is_stricter,
     judge_rows,
     may_be_one_state,
@@ -295,6 +296,9 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     ):
         rule = find_acting_rule(parts, row) or rule
     approvals, authors = find_approvals_and_authors(parts, row, rule)
+    if row.mode is Mode.OBSERVE and not row.is_applied_now:
+        # They were given for an apply of now that did not come, by the mode of then.
+        approvals = [approval for approval in approvals if is_moved_row(approval.row)]
     rejected = list_rejected_digests(parts, row.name)
     terms = build_apply_terms(
         rule, approvals, rows, now=now, access=access, authors=authors, rejected=rejected

@@ -136,6 +136,44 @@ def test_an_approval_ends_where_the_check_was_for_something_else(applying_site):
     assert site.writes == []
 
 
+def test_an_approval_of_now_does_not_count_where_the_mode_is_another_by_the_check(applying_site):
+    """Something else made it due, so that no check is for the apply that was asked for."""
+    site = applying_site
+    site.interval = "1h"
+    rows = begin(site, storages=0)
+    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
+    site.act("reconcile", target="acme/dev")
+    site.act("apply", target="acme/dev", rows=list(rows.values()))
+    site.act("reconcile", target="acme/dev")
+    site.use_rule(f"{APPROVE}, approvals: 2")
+    site.set_faults()
+    site.wait_for_holds(1)
+    site.act("reconcile", target="acme/dev")
+    wait_until(
+        lambda: list_audit(site, "end approval"), SECONDS, f"the approval ends\n{site.read_log()}"
+    )
+    assert [hold["approved_by"] for hold in site.list_holds()] == [[]]
+
+
+def test_an_approval_of_now_is_none_of_another_commit_and_mode_after_a_restart(applying_site):
+    """The controller stops before the check."""
+    site = applying_site
+    site.interval = "1h"
+    rows = begin(site, storages=0)
+    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
+    site.act("reconcile", target="acme/dev")
+    site.act("apply", target="acme/dev", rows=list(rows.values()))
+    site.stop()
+    site.set_faults()
+    site.rule, site.storages = APPROVE, 1
+    site.write_configuration()
+    site.commit("other")
+    site.start()
+    assert [hold["approved_by"] for hold in site.wait_for_holds(2)] == [[], []]
+    site.wait_quietly(1.5)
+    assert site.writes == []
+
+
 def test_who_asks_again_while_an_apply_runs_is_refused_and_it_goes_on(applying_site):
     """All that was selected first is applied."""
     site = applying_site
