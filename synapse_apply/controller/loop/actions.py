@@ -11,6 +11,7 @@ from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.brakes import describe_brakes, release_brakes
 from synapse_apply.controller.loop.deciding import (
     end_approval,
+    find_rule_of_now,
     find_strictest_rule,
     find_target_rule,
     list_pauses_and_abort,
@@ -313,8 +314,8 @@ class PeopleActions:
         self._read_counting_authors(name)
         with parts.write() as writer:
             now, row = parts.clock.read_wall(), self._present_target(name)
-            rule = find_strictest_rule(parts, name)
-            if rule is None or rule.mode is not Mode.OBSERVE or rule.stricter_by:
+            rule = find_rule_of_now(parts, name)
+            if rule is None:
                 raise ActionRefused.from_summary(
                     "Only a target in mode observe is applied on request",
                     f"The rules of {name} say otherwise.",
@@ -337,9 +338,8 @@ class PeopleActions:
                 if not (old.used_at or is_moved_row(old.row)):
                     end_approval(parts, writer, old, "another apply was asked for", now)
             given = [self._approve(hold, who, now, groups) for hold in holds]
-            acting = replace(rule, mode=Mode.APPROVE)
             rows = [hold.held_row.row for hold in holds]
-            terms = build_apply_terms(acting, given, rows, now=now, access=access, authors=authors)
+            terms = build_apply_terms(rule, given, rows, now=now, access=access, authors=authors)
             if terms.approvals.keys() != {hold.row_digest for hold in holds}:
                 raise ActionRefused.from_summary(
                     "One approval is not enough",
@@ -423,9 +423,9 @@ class PeopleActions:
         if rule is None or (rule.mode is Mode.OBSERVE and list(digests) != moves):
             raise ActionRefused.from_summary(
                 "You cannot approve rows in mode observe",
-                f"The controller never applies {name}.",
-                "Set `mode: approve` or `mode: auto` for it in controller.yaml, or apply it "
-                "manually.",
+                f"The controller applies {name} on request only.",
+                "Apply its rows on its page, or set `mode: approve` or `mode: auto` for it in "
+                "controller.yaml.",
             )
         return rule
 

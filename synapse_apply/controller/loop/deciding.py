@@ -89,12 +89,17 @@ def find_target_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
     return find_rule(source, name.target) if source else None
 
 
-def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
+def find_strictest_rule(
+    parts: LoopParts, name: TargetName, observed_as: Mode = Mode.OBSERVE
+) -> TargetRule | None:
     """The rule of a target, merged with those of its source's other names for what it is bound to.
 
     Sources do not trust one another: a name of another one is refused, and changes no rule here.
+    `observed_as` is the mode in place of the target's own observe.
     """
     rule, row = find_target_rule(parts, name), parts.store.find_target(name)
+    if rule is not None and rule.mode is Mode.OBSERVE:
+        rule = replace(rule, mode=observed_as)
     if rule is None or row is None or row.binding is None:
         return rule
     pauses, others = parts.store.list_pauses(), dict[str, None]()
@@ -110,14 +115,21 @@ def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None
 
 
 def find_acting_rule(parts: LoopParts, row: TargetRow) -> TargetRule | None:
-    """The strictest rule: approve in place of observe in a check that a person wants applied.
+    """The strictest rule, or that of a check for which a person wants a target applied."""
+    now = find_rule_of_now(parts, row.name) if row.is_applied_now else None
+    return now or find_strictest_rule(parts, row.name)
 
-    Not where another target's stricter rule counts beside it.
+
+def find_rule_of_now(parts: LoopParts, name: TargetName) -> TargetRule | None:
+    """The rule by which a target in mode observe is applied on request: approve in its place.
+
+    None for another mode, and where another target's stricter rule counts beside it.
     """
-    rule = find_strictest_rule(parts, row.name)
-    if rule is None or not (row.is_applied_now and rule.mode is Mode.OBSERVE):
-        return rule
-    return rule if rule.stricter_by else replace(rule, mode=Mode.APPROVE)
+    observed = find_strictest_rule(parts, name)
+    rule = find_strictest_rule(parts, name, Mode.APPROVE)
+    if rule is None or observed is None or observed.mode is not Mode.OBSERVE:
+        return None
+    return None if rule.mode is Mode.OBSERVE or rule.stricter_by else rule
 
 
 def in_own_mode(parts: LoopParts, row: TargetRow, decision: TargetDecision) -> TargetDecision:

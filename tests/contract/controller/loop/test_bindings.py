@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, timedelta
 
 import pytest
 import requests
@@ -12,7 +13,7 @@ from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.planned_rows import Binding, PlannedRow
-from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
@@ -20,8 +21,17 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetProgress,
 )
-from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, Source, TargetRule
+from synapse_apply.controller.settings import (
+    DAY,
+    AccessRule,
+    Mode,
+    Right,
+    Source,
+    TargetRule,
+    Window,
+)
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.model.cron import Cron
 from synapse_apply.model.values import Sensitive
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
@@ -274,6 +284,22 @@ def test_a_pause_of_the_second_name_holds_for_the_first(world):
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert world.get_target("dev").state is TargetCondition.PAUSED
     assert world.workers.applies == []
+
+
+def test_an_apply_on_request_heeds_the_windows_of_both_names(world):
+    """Nothing is applied where they differ, though the mode of the first is observe."""
+    day, night = (
+        Window(Cron.parse(f"0 {hour} * * *"), timedelta(hours=8), UTC) for hour in (0, 12)
+    )
+    loop = start(
+        world,
+        TargetRule("prod", mode=Mode.APPROVE, windows=(night,)),
+        TargetRule("*", mode=Mode.OBSERVE, windows=(day,)),
+    )
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    look(world, loop, "prod", find(AT_DEV))
+    with pytest.raises(ActionRefused, match="Only a target in mode observe is applied on request"):
+        loop.get_people_actions().apply_now_or_refuse(ANN, DEV, [CHANGE.digest])
 
 
 def test_a_removed_and_a_renamed_target_keep_their_memory(world):
