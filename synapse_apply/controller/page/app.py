@@ -30,6 +30,7 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.oidc import CALLBACK_PATH, Attempt, Provider, ProviderError
 from synapse_apply.controller.page import (
     addresses,
+    approvals,
     lists,
     overview,
     rollout_views,
@@ -48,7 +49,9 @@ from synapse_apply.controller.page.requests import (
     Document,
     Form,
     carry_out,
+    carry_out_each,
     read_action,
+    read_actions_on_shown_rows,
     read_body_within_limits,
     require_document_of_token,
     require_form_of_own_page,
@@ -86,6 +89,7 @@ _PAGES: Mapping[str, tuple[str, str, Callable[[Visitor], Mapping[str, Any] | Non
     "/sources/{source:path}": ("source.html", "source", overview.read_source),
     "/runs/{run:path}": ("run.html", "targets", runs.read_run),
     "/revisions/{source}/{commit:path}": ("revision.html", "source", runs.read_revision),
+    "/approvals": ("approvals.html", "targets", approvals.read_approvals),
     "/audit": ("audit.html", "audit", overview.read_audit),
     "/rollouts": ("rollouts.html", "rollouts", rollout_views.read_rollouts),
     "/rollouts/{rollout}": ("rollout.html", "rollouts", rollout_views.read_rollout),
@@ -158,6 +162,9 @@ class PageApp:
             form = self._form(verb, own_origins)
             routes.append(Route(f"{page}{verb.name}", form, methods=["POST"]))
             routes.append(Route(f"{api}{verb.name}", self._document(verb), methods=["POST"]))
+        for verb in (verbs.APPROVE, verbs.REJECT):
+            of_many = self._form_of_many(verb, own_origins)
+            routes.append(Route(f"/approvals/{verb.name}", of_many, methods=["POST"]))
         hooks: dict[Forge, _Endpoint] = {
             "github": self.take_github_hook,
             "gitlab": self.take_gitlab_hook,
@@ -404,6 +411,21 @@ class PageApp:
                 else addresses.build_target_path(named)
             )
             return RedirectResponse(f"{page}?done={verb.name}", HTTPStatus.SEE_OTHER)
+
+        return act
+
+    def _form_of_many(self, verb: Verb, own_origins: Collection[str]) -> _Endpoint:
+        """Takes the form of the rows of many targets."""
+
+        async def act(request: Request) -> Response:
+            visitor = await run_in_threadpool(self.admit_visitor, request)
+            if visitor.person is None:
+                raise visitor.right_refusal(verb.right, "any target")
+            require_form_of_own_page(request, own_origins)
+            body = await read_body_within_limits(request, MAX_BODY_SIZE)
+            actions = read_actions_on_shown_rows(verb, Form(body))
+            await run_in_threadpool(carry_out_each, actions, visitor)
+            return RedirectResponse(f"/approvals?done={verb.name}", HTTPStatus.SEE_OTHER)
 
         return act
 

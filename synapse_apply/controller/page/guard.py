@@ -28,7 +28,7 @@ LOGIN_PATH, LOGOUT_PATH, OIDC_PATH = "/login", "/logout", "/login/oidc"
 _VERBS = "|".join(verb.name for verb in verbs.OF_TARGETS)
 _ROLLOUT_VERBS = "|".join(verb.name for verb in verbs.OF_ROLLOUTS)
 _ACTION_PATH = re.compile(
-    rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
+    rf"(/targets/[^/]+/.+|/api/v1|/approvals)/({_VERBS})|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
 )
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})

@@ -125,6 +125,7 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         "labels": sorted(frozenset().union(*labels.values()))[:_SHOWN_LABELS],
         "orders": TargetOrder,
         "counts": counts,
+        "has_held_targets": bool(counts.get(TargetCondition.HELD)),
         "targets": page.targets,
         "matching_count": page.matching_count,
         "page_count": page_count,

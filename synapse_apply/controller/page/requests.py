@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -46,8 +46,12 @@ PAUSE_CHOICES = {
     "a week": 7 * DAY,
     "4 weeks": 28 * DAY,
 }
+_MAX_SHOWN_REFUSALS = 20
 _MAX_REASON_LENGTH, _MAX_SCOPE_LENGTH, _MAX_NUMBER = 500, 200, 10**12
 _DIGEST = re.compile(r"row1:[0-9a-f]{64}")
+_SHOWN_ROW = re.compile(
+    rf"(?P<group>[0-9]+) (?P<digest>{_DIGEST.pattern}) /targets/(?P<source>[^/]+)/(?P<target>[^/]+)"
+)
 _REVISION, _PLAN = re.compile("[0-9a-f]{7,64}"), re.compile("([0-9a-f]{64})?")
 _NO_TARGET = TargetName("", "")
 
@@ -106,7 +110,11 @@ class Form:
 
     def rows(self) -> Sequence[Any]:
         """The digests of the rows that are chosen."""
-        return self._values.get("row", ())
+        return self.list_values("row")
+
+    def list_values(self, name: str) -> Sequence[str]:
+        """The values of a field that may be there more than once."""
+        return self._values.get(name, ())
 
     def pause_end(self, now: float) -> float:
         """When a pause ends, by `seconds`; a day from now where it is left out."""
@@ -186,9 +194,7 @@ def read_action(
 
     RequestRefused where a field makes no sense.
     """
-    reason = given.text("reason") if "reason" in verb.members else ""
-    if "reason" in verb.members and (verb is not verbs.APPROVE or reason.strip()):
-        reason = _require_reason(reason)
+    reason = _read_reason(verb, given)
     if isinstance(named, str) and verb.is_of_rollout:
         number, wave = (
             _require_number(given.number(name), name) if name in verb.subject.value else 0
@@ -221,6 +227,36 @@ def read_action(
             "of the plan that you saw.",
         )
     return replace(action, revision=revision, plan=plan)
+
+
+def read_actions_on_shown_rows(verb: Verb, given: Form) -> list[Action]:
+    """What is asked for of the rows of many targets in a form: one action for each target.
+
+    Each `row` is the number of a group of rows, a digest and the path of a target, as it was shown;
+    `group` are the numbers of those that are chosen. RequestRefused as for `read_action`.
+    """
+    reason, chosen = _read_reason(verb, given), {*given.list_values("group")}
+    digests_of: dict[TargetName, list[str]] = {}
+    for text in given.rows():
+        shown = _SHOWN_ROW.fullmatch(text)
+        if shown is None:
+            raise _bad_request("Invalid row", "It is not as the page shows it.")
+        if shown["group"] in chosen:
+            name = TargetName(unquote(shown["source"]), unquote(shown["target"]))
+            digests_of.setdefault(name, []).append(shown["digest"])
+    if not digests_of:
+        _require_digests(())
+    return [
+        Action(verb, name, row_digests=_require_digests(digests), reason=reason)
+        for name, digests in digests_of.items()
+    ]
+
+
+def _read_reason(verb: Verb, given: Form | Document) -> str:
+    """The reason, where the verb takes one; an approval needs none."""
+    text = given.text("reason") if "reason" in verb.members else ""
+    is_optional = "reason" not in verb.members or verb is verbs.APPROVE
+    return "" if is_optional and not text.strip() else _require_reason(text)
 
 
 def _require_reason(text: str) -> str:
@@ -327,6 +363,26 @@ def carry_out(action: Action, visitor: Visitor) -> PlannedRollback | None:
         findings = visitor.store.tell(target.source, problem.diagnostics)
         raise RequestRefused(HTTPStatus.CONFLICT, *findings) from None
     return None
+
+
+def carry_out_each(actions: Sequence[Action], visitor: Visitor) -> None:
+    """Do what somebody asks for of each target; RequestRefused once the others are done."""
+    refusals: dict[TargetName, RequestRefused] = {}
+    for action in actions:
+        try:
+            carry_out(action, visitor)
+        except RequestRefused as refusal:
+            refusals[action.target] = refusal
+    if refusals:
+        summary = f"{len(refusals)} of {len(actions)} targets refused it"
+        done = "The others are done." if len(refusals) < len(actions) else "Nothing was done."
+        findings = [
+            replace(finding, detail=f"{target}: {finding.detail}")
+            for target, refusal in refusals.items()
+            for finding in refusal.findings
+        ]
+        first = error_finding(summary, done, "Review the current rows.")
+        raise RequestRefused(HTTPStatus.CONFLICT, first, *findings[:_MAX_SHOWN_REFUSALS])
 
 
 def _require_right_on_rollout(action: Action, visitor: Visitor) -> None:

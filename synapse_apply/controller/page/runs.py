@@ -339,6 +339,10 @@ class HeldRowView:
     is_approved_by_visitor: bool = False
     is_visitors: bool = True
 
+    @property
+    def is_guard(self) -> bool:
+        return self.hold.held_row.row.action is RowAction.GUARD
+
 
 def list_decidable_rows(visitor: Visitor, name: TargetName) -> list[HoldRow]:
     """The rows of a target that wait for a person, and approved ones that are not done yet."""

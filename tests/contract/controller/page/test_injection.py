@@ -72,7 +72,7 @@ TEXTS = [
 NUMBER = r"[0-9]+(\.[0-9]+)?"
 FORM_PATH = (
     r"/targets/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+/(reconcile|pause|resume|approve|apply|reject)"
-    r"|/rollouts/[A-Za-z0-9._~%\-]+(/(approve|resume|skip|abort))?"
+    r"|/rollouts/[A-Za-z0-9._~%\-]+(/(approve|resume|skip|abort))?|/approvals/(approve|reject)"
 )
 
 
@@ -83,7 +83,7 @@ class PageLeaf(Leaf):
     void_tags: ClassVar = VOID | {"img", "link"}
     known_attributes: ClassVar = {
         **ATTRIBUTES,
-        "href": r"#[a-z]+[0-9]*|/|/#sources|/audit|/icon\.svg|/(audit)?\?[A-Za-z0-9._~%+=&\-]+"
+        "href": r"#[a-z]+[0-9]*|/|/#sources|/audit|/approvals|/icon\.svg|/(audit)?\?[A-Za-z0-9._~%+=&\-]+"
         r"|/rollouts(/[A-Za-z0-9._~%\-]+)?(\?[A-Za-z0-9._~%+=&\-]+)?(#targets)?"
         r"|/(targets|sources|runs|revisions)/[A-Za-z0-9._~%\-]+(/[A-Za-z0-9._~%\-]+)?"
         r"|https://github\.com/acme/synapse/commit/[0-9a-f]{40}",
@@ -222,7 +222,7 @@ def hostile(
             addresses.build_target_path(name), addresses.build_source_path(name.source),
             addresses.build_revision_path(name.source, store.list_configured_sources()[0].head),
             *map(addresses.build_run_path, runs), addresses.build_badge_path(name),
-            "/audit", f"/audit?{urlencode({'q': name.target[:9], 'who': name.target})}",
+            "/approvals", "/audit", f"/audit?{urlencode({'q': name.target[:9], 'who': name.target})}",
             "/rollouts", addresses.build_rollout_path(name.source), "/api/v1/rollouts",
             f"/api/v1{addresses.build_rollout_path(name.source)}",
             "/metrics", "/api/v1/targets", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit",

@@ -1,0 +1,74 @@
+"""The rows of many targets that wait for a person: those that say the same once, for one click."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.controller import verbs
+from synapse_apply.controller.api_types import OddAnswerError
+from synapse_apply.controller.page.readable_store import iter_present_targets
+from synapse_apply.controller.page.run_documents import parse_readable_plan
+from synapse_apply.controller.page.runs import HeldRows, HeldRowView, list_decidable_rows
+from synapse_apply.controller.page.visitor import Visitor
+from synapse_apply.controller.planned_rows import HoldReason
+from synapse_apply.controller.ports import TargetFilter
+from synapse_apply.controller.remote.answers import ShownField, planned_fields
+from synapse_apply.controller.rows import HoldRow
+from synapse_apply.controller.settings import Right
+from synapse_apply.views.json.documents import plan_document
+
+MAX_SHOWN_ROWS = 1000
+_OF_NOBODY = {HoldReason.APPROVED, HoldReason.APPLYING}
+_Fields = Sequence[ShownField]
+
+
+def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
+    """The rows that somebody can approve, by what they say; those of the first targets of many.
+
+    What cannot be read of a row may differ, so that such rows stand alone.
+    """
+    groups: dict[object, tuple[HeldRowView, _Fields | None, list[HoldRow]]] = {}
+    shown_count, has_more = 0, False
+    for target in iter_present_targets(visitor.store, TargetFilter()):
+        if not target.hold_count or Right.APPROVE not in visitor.list_rights(target.name):
+            continue
+        views = [
+            view
+            for view in HeldRows(visitor, target.name).views(
+                list_decidable_rows(visitor, target.name)
+            )
+            if view.is_visitors and view.hold.held_row.can_be_approved
+            if view.hold.held_row.reason not in _OF_NOBODY and not view.is_approved_by_visitor
+        ]
+        plans = {run: _read_fields(visitor, run) for run in {view.hold.run for view in views}}
+        for view in views:
+            row, count = view.hold.held_row.row, view.count
+            fields = () if view.is_guard else plans[view.hold.run].get(row.address)
+            key = (
+                replace(row, digest="", labels=()),
+                (view.reason, view.hold.rejected_by, view.hold.rejected_reason),
+                (count.needed_count, count.approvers, count.who_counts),
+                target.name if fields is None else fields,
+            )
+            groups.setdefault(key, (view, fields, []))[2].append(view.hold)
+        shown_count += len(views)
+        if has_more := shown_count >= MAX_SHOWN_ROWS:
+            break
+    return {
+        "groups": [*groups.values()],
+        "has_more": has_more,
+        "notice": visitor.read_own_notice([verbs.APPROVE, verbs.REJECT]),
+    }
+
+
+def _read_fields(visitor: Visitor, run_id: str) -> Mapping[str, Sequence[ShownField]]:
+    """What each row of the plan of a run changes, by address, as the command shows it."""
+    run = visitor.store.find_run(run_id) if run_id else None
+    plan = parse_readable_plan(run.plan_json) if run is not None else None
+    if plan is not None:
+        with suppress(OddAnswerError):
+            return planned_fields({"kind": "Run", "plan": plan_document(plan)})
+    return {}
