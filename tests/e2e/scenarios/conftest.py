@@ -19,7 +19,7 @@ from e2e.scenarios.workplace import OTHER_TOKEN, QUIET, TOKEN, Server, Workplace
 from profiles import PROFILE
 
 from synapse_apply import EmbeddedServer
-from synapse_apply.emulator import serve as serving
+from synapse_apply.emulator.core import listener
 from synapse_apply.emulator.core.listener import build_socket_url, open_listening_socket
 
 TENANTS: dict[str, Any] = {"tokens": {TOKEN: "acme", OTHER_TOKEN: "other"}, "tenant": "acme"}
@@ -33,7 +33,7 @@ class ServerAtOpenSocket(EmbeddedServer):
         self._door = door
 
     def __enter__(self) -> Self:
-        with patch.object(serving, "open_listening_socket", lambda *_: self._door.dup()):
+        with patch.object(listener, "open_listening_socket", lambda *_: self._door.dup()):
             return super().__enter__()
 
 
