@@ -97,6 +97,17 @@ def test_a_request_that_was_not_shown_or_may_not_be_is_refused(applying_site):
     assert site.writes == []
 
 
+def test_a_rule_that_asks_by_label_offers_nothing_on_request(applying_site):
+    """The stored plan has no labels: the refusal says what to do instead."""
+    site = applying_site
+    rows = begin(site, storages=0)
+    site.use_rule(f"{OBSERVE}, approvals: [{{labels: {{team: vision}}}}, {{count: 2}}]")
+    answer = site.send("apply", target="acme/dev", rows=list(rows.values()))
+    assert (answer.status_code, "name labels" in answer.text) == (409, True)
+    assert "mode: approve" in answer.text
+    assert not list_rows(site)
+
+
 def test_an_approval_of_now_is_none_of_later(applying_site):
     """A row that changed before the check is not applied, also when the mode is approve later."""
     site = applying_site
