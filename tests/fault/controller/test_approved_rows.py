@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 import threading
 import zipfile
 from contextlib import closing
 
 import pytest
+from at_terminal import run_at_terminal
 from controllers.applying_site import APPROVE, TOKENS, ApplyingSite
 from controllers.backend_proxy import Call
 from controllers.site import SECONDS
@@ -17,7 +19,7 @@ from fault.controller.test_killed_while_applying import kill_at_call
 from forges.loopback_server import wait_until
 from git_repositories import commit
 from in_process import run_in_process
-from installed import environment
+from installed import environment, run
 
 
 def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]:
@@ -181,6 +183,45 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
         site.approve(site.list_holds(), who)
     site.wait_until_written("S 0")
     wait_until(lambda: site.list_holds() == [], SECONDS, "nothing waits", pause=0.2)
+    site.check_laws()
+
+
+def test_the_installed_command_rejects_what_it_shows(applying_site):
+    """A person at a terminal, then a script; nothing of it is applied until it is approved."""
+    site = applying_site
+    site.rule, site.storages = APPROVE, 2
+    site.write_configuration()
+    site.commit("images")
+    site.start()
+    first, second = select(site.wait_for_holds(2), "storage/s-0", "storage/s-1")
+    variables = {
+        "SYNAPSE_APPLY_CONTROLLER_URL": site.url,
+        "SYNAPSE_APPLY_CONTROLLER_TOKEN": TOKENS["second"],
+        "TERM": "dumb",
+    }
+    typed = ["controller", "reject", "acme/dev", "--reason", "not before the release"]
+    code, said = run_at_terminal(
+        site.folder, b"yes\n", environment(variables), *typed, process_type=subprocess.Popen
+    )
+    assert (code, first["address"] in said, second["address"] in said) == (0, True, True), said
+    script = f"controller reject acme/dev --reason never --row {first['digest']}"
+    said = run(script, site.folder, variables).stdout
+    assert said == "Rejected 1 row of acme/dev as token:second.\n"
+    run(script.replace(first["digest"], f"row1:{64 * '0'}"), site.folder, variables, 4)
+    run(script, site.folder, {**variables, "SYNAPSE_APPLY_CONTROLLER_TOKEN": "a" * 20}, 1)
+    site.act("reconcile", target="acme/dev")
+    site.wait_quietly(2.5)
+    assert site.writes == []
+    told = {hold["address"]: hold["rejected_reason"] for hold in site.list_holds()}
+    assert told == {"storage/s-0": "never", "storage/s-1": "not before the release"}
+    rows = [
+        row["detail"].rpartition("; ")[2]
+        for row in site.get("/api/v1/audit?after=0&limit=1000")["items"]
+        if (row["who"], row["action"]) == ("token:second", "reject")
+    ]
+    assert sorted(rows) == ["never", "not before the release"]
+    run(f"controller approve acme/dev --row {second['digest']}", site.folder, variables)
+    site.wait_until_written("S 1")
     site.check_laws()
 
 
