@@ -289,6 +289,8 @@ TOO_FEW, NEVER = "Too few people can approve", "The entry never matches"
         ('[{irreversible: true, who: ["group:leads"], count: 2}, {count: 1}]', SRE, ""),
         ('[{who: ["proxy:ann"], count: 2}]', SRE, TOO_FEW),
         ('[{who: ["proxy:ann", "proxy:bob"], count: 2}]', SRE, ""),
+        ('[{who: ["oidc:ann@acme.example"]}]', SRE, ""),
+        ('[{who: ["oidc:ann@acme.example"], count: 2}]', SRE, TOO_FEW),
         ('[{who: ["token:ops"]}]', SRE, TOO_FEW),
         ('[{who: ["group:leads"]}]', 'who: ["token:ops"], do: [approve]', TOO_FEW),
         ('[{who: ["group:leads"]}]', 'who: ["proxy:ann"], do: [approve]', ""),
