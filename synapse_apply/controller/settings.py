@@ -28,7 +28,7 @@ Place = Annotated[str, "in the file a path relative to its folder"]
 
 
 class Mode(Enum):
-    """What the controller may do with a target. OBSERVE never applies."""
+    """What the controller may do with a target. OBSERVE applies on request alone."""
 
     OBSERVE = "observe"
     AUTO = "auto"

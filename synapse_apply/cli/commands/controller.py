@@ -116,9 +116,10 @@ _pattern_options = options.combine(
 def group() -> None:
     """Follow Git continuously, keep every target in sync, and show all targets on one page.
 
-    The mode of a target decides what the controller applies: nothing (observe), everything allowed
-    (auto), or rows that a person has approved (approve). The page, commit statuses and messages
-    show broken commits, drift, rows that await approval, and targets that cannot be planned.
+    The mode of a target decides what the controller applies: nothing by itself (observe),
+    everything allowed (auto), or rows that a person has approved (approve). The page, commit
+    statuses and messages show broken commits, drift, rows that await approval, and targets that
+    cannot be planned.
     """
 
 

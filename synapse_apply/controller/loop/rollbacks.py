@@ -164,7 +164,7 @@ def choose_rollback(
     if rule is None or rule.mode is Mode.OBSERVE:
         raise ActionRefused.from_summary(
             "You cannot roll back a target in mode observe",
-            f"The controller never applies {name}.",
+            f"The controller applies {name} on request only.",
             "Set `mode: approve` or `mode: auto` for it in controller.yaml, or apply it manually.",
         )
     revisions = parts.store.newest_revisions(name.source, _SEARCHED_REVISIONS)

@@ -139,7 +139,7 @@ def find_apply_block(
 ) -> ApplyBlock | None:
     """Why a target is not applied now: a pause before a window; None where it may be.
 
-    Mode observe is no block: there nothing is ever applied.
+    Mode observe is no block: there nothing is applied but on request.
     """
     pause = longest_active_pause(rule, pauses, name, now)
     if pause is not None:
