@@ -113,7 +113,7 @@ class ControllerStore:
         self._writer: StoreConnection | None = None
         self._readers_in_use = BoundedSemaphore(_MOST_READERS)
         self._idle_readers: list[StoreConnection] = []
-        self._idle_lock = Lock()
+        self._idle_lock, self._is_closed = Lock(), False
 
     @property
     def is_shared(self) -> bool:
@@ -142,8 +142,12 @@ class ControllerStore:
                 )
 
     def close(self) -> None:
-        """Close all connections; later use opens new ones."""
+        """Close all connections, those that are in use when their use ends.
+
+        A later use opens a connection of its own, and closes it.
+        """
         with self._writing, self._idle_lock:
+            self._is_closed = True
             for connection in (*self._idle_readers, self._writer):
                 if connection is not None:
                     connection.close()
@@ -180,6 +184,9 @@ class ControllerStore:
             except BaseException:
                 connection.roll_back_if_begun()
                 raise
+            finally:
+                if self._is_closed:
+                    self.close()
 
     @contextmanager
     def _forbid_nested_writes(self) -> Iterator[None]:
@@ -640,7 +647,10 @@ class ControllerStore:
                 connection.close()
                 raise
             with self._idle_lock:
-                self._idle_readers.append(connection)
+                if self._is_closed:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
 
 
 class SqliteControllerStore(ControllerStore):

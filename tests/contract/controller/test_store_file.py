@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sqlite3
 import stat
 import subprocess
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -122,3 +124,18 @@ def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path):
         store.write_backup(tmp_path / "copy.db")
     assert "pg_dump" in caught.value.diagnostics[0].hint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_use_after_the_close_leaves_no_connection(tmp_path):
+    """A thread of the page may be in a read when the controller ends."""
+    store = SqliteControllerStore(tmp_path)
+    store.create_or_upgrade()
+    store.close()
+    with store.write() as writer:
+        writer.put(SourceRow("acme"))
+    assert [row.name for row in store.list_configured_sources()] == ["acme"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del store, writer
+        gc.collect()
+    assert not told
