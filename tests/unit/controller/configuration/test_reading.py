@@ -1,11 +1,7 @@
-"""controller.yaml: what it says, and all that is wrong with it in one run."""
+"""controller.yaml: what each of its keys means."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
-from unit.controller.configuration.test_rollouts import write_rollout
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.planned_rows import RowAction, RowCause
@@ -90,11 +86,20 @@ access:
 store: {url: {env: CONTROLLER_STORE}}
 rollouts: {all: {source: acme, waves: [{targets: ["canary-*"], soak: 30m}]}}
 """
-SMALL = """\
+ROLLOUT = """\
 apiVersion: synapse-apply/v1
 kind: Controller
 metadata: {name: main}
-sources: {acme: {url: https://git.example/a.git, targets: {"*": {}}}}
+access: {tokens: {ops: {env: T}}, may: [{who: ["token:ops"], do: [approve]}]}
+sources:
+  acme: {url: https://git.example/a.git, pin: git:main, targets: {watched: {mode: observe}, "*": {mode: auto}}}
+rollouts:
+  all:
+    waves:
+      - {targets: ["canary-*", dev], soak: 30m}
+      - {labels: {tier: standard}, max_parallel: 10, max_failures: 2}
+      - {approve: true}
+    new_head: queue
 """
 
 
@@ -187,152 +192,9 @@ def test_the_secrets_of_access_are_the_controllers_own():
     assert readable_variable_names(controller.sources["acme"], own, environ) == ("OTHER",)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line", "words"),
-    [
-        ("metadata: {name: main}", "metadata: {name: Main}", 3, "letters"),
-        ("kind: Controller", "kind: Controler", 2, "Controller"),
-        ("metadata: {name: main}", "metadata: {name: main}\nmetadata: {name: b}", 4, "twice|[Dd]upl"),
-        ('{"*": {}}', '{"*": {mode: watch}}', 4, "observe"),
-        ('{"*": {}}', '{"*": {intervall: 5m}}', 4, "interval"),
-        ('{"*": {}}', '{"*": {interval: 5}}', 4, "30s, 10m"),
-        ('{"*": {}}', '{"*": {interval: 0s}}', 4, "Too short"),
-        ('{"*": {}}', '{"*": {windows: [{cron: "99 * * * *", duration: 1h}]}}', 4, "cron"),
-        ('{"*": {}}', '{"*": {windows: [{cron: "1 * * * *", duration: 1h, timezone: Mars}]}}', 4, "zone"),
-        ('{"*": {}}', '{"*": {paused: {reason: x, until: soon}}}', 4, "RFC 3339"),
-        ("https://git", "http://git", 4, "is not encrypted"),
-        ("https://git", "svn://git", 4, "not an https, ssh or file URL"),
-        ("https://git", "https://[git", 4, "brackets"),
-        ("https://git", "ssh://git", 4, "known_hosts"),
-        ("targets:", "credentials: {ssh_key: {env: K}}, targets:", 4, "known_hosts"),
-        ("targets:", "credentials: {token: {env: K, file: f}}, targets:", 4, "env|too many|at most"),
-        ("targets:", "path: ../other, targets:", 4, "leaves its repository"),
-        ("targets:", "hosts: [https://a], targets:", 4, "host"),
-        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:8080", 3, "open to everyone"),
-        ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
-        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "has no proxy"),
-        ("kind: Controller", "kind: Controller\npublic_url: https://u:p@x", 3, "without credentials"),
-        ("kind: Controller", "kind: Controller\npublic_url: https://[x/y", 3, "URL"),
-        ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place(old, new, line, words):
-    """An error with line and words; the file is not used."""
-    controller, findings = parse_and_check_configuration(SMALL.replace(old, new, 1), FILE)
-    assert controller is None
-    errors = [finding for finding in findings if finding.is_error]
-    texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in errors]
-    found = [f for f, text in zip(errors, texts, strict=True) if re.search(words, text)]
-    assert found, texts
-    assert found[0].position is not None
-    assert (found[0].position.file, found[0].position.line) == (str(FILE), line)
-
-
-def test_all_that_is_wrong_is_said_in_one_run():
-    """Findings of several sorts beside one another."""
-    text = SMALL.replace("https://git", "http://git").replace(
-        "kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\nnotify: [{on: [failed]}]"
-    )
-    _, findings = parse_and_check_configuration(text, FILE)
-    assert len([finding for finding in findings if finding.is_error]) == 3
-
-
-def test_what_the_schema_refuses_hides_nothing_else():
-    """Each setting that fits is checked, also of a source with one that does not."""
-    text = """\
-apiVersion: synapse-apply/v1
-kind: Controller
-metadata: {name: main}
-sources:
-  acme:
-    url: http://git.example/acme.git
-    colour: red
-    poll: 0s
-    path: ../x
-    targets: {"*": {}, prod: {}}
-  keyed: {url: "git@git.example:x.git", credentials: {ssh_key: 1}, targets: {"*": {}}}
-  odd: 5
-listen: 0.0.0.0:8080
-"""
-    reading = parse_and_check_configuration(text, FILE)
-    assert reading.controller is None
-    paths = {finding.path for finding in reading.findings}
-    assert paths >= {
-        ("sources", "acme", "colour"),
-        ("sources", "odd"),
-        *(("sources", "acme", key) for key in ("url", "poll", "path")),
-        ("sources", "acme", "targets", "prod"),
-        ("listen",),
-    }
-    assert ("sources", "keyed", "url") not in paths
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "sources: {acme: {url: x, targets: {}, credentials: {token: S3CRET}}}",
-        "sources: {acme: {url: x, targets: {}, commit_status: {github: {repository: a/b, token: S3CRET}}}}",
-        "sources: {acme: {url: 'https://user:S3CRET@git.example/a', targets: {}}}",
-        "sources: {acme: {url: 'https://user:S3CRET@[x/a', targets: {}}}",
-        "notify: [{webhook: {url: 'https://hook.example/S3CRET', secret: S3CRET}, on: [failed]}]",
-        "notify: [{slack: {url: [S3CRET]}, on: [failed]}]",
-        "hooks: {github: {secret: S3CRET}}",
-        "access: {tokens: {ops: S3CRET}, proxy: {secret: S3CRET}}",
-        "store: {url: 'postgresql://u:S3CRET@db'}",
-    ],
-)
-def test_a_secret_in_the_file_is_refused_and_never_shown(setting):
-    """Wherever one can stand, also beside other errors."""
-    base = SMALL if not setting.startswith("sources") else SMALL.partition("sources:")[0]
-    controller, findings = parse_and_check_configuration(f"{base}{setting}\nnonsense: 1\n", FILE)
-    assert controller is None
-    assert "S3CRET" not in repr(findings)
-    if "user:" not in setting:
-        assert any("secret" in finding.summary.lower() for finding in findings)
-    controller, findings = parse_and_check_configuration(f"{base}{setting}\n", FILE)
-    assert controller is None
-    assert "S3CRET" not in repr(findings)
-    assert any("The file contains a secret" in finding.summary for finding in findings)
-
-
-def test_rules_that_never_hold_are_told():
-    """Only where an earlier pattern certainly matches the same."""
-    text = SMALL.replace('{"*": {}}', '{"a?": {}, "a*": {}, "a-b*": {}, "*": {}, dev: {}}')
-    controller, findings = parse_and_check_configuration(text, FILE)
-    assert controller is not None
-    assert [finding.detail.partition(":")[0] for finding in findings] == ["`a-b*`", "`dev`"]
-
-
-def test_a_pattern_that_fits_the_controllers_own_secrets_is_told():
-    """No worker ever gets them, so that it would look as if they were not set."""
-    text = SMALL.replace(
-        "targets:", "credentials: {token: {env: acme_git}}, may_read: {env: [A*, B*]}, targets:"
-    )
-    controller, findings = parse_and_check_configuration(text, FILE)
-    assert controller is not None
-    (finding,) = findings
-    assert finding.detail.startswith("`A*` matches ACME_GIT")
-
-
-@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])
-def test_odd_files_are_findings(text):
-    """Empty, of another shape, broken, two documents."""
-    controller, findings = parse_and_check_configuration(text, FILE)
-    assert controller is None
-    assert findings
-
-
 def test_every_key_of_a_rollout_is_read():
     """The source may be left out where there is one; what is left out matches all."""
-    controller, findings = parse_and_check_configuration(
-        write_rollout(
-            '{targets: ["canary-*", dev], soak: 30m}',
-            "{labels: {tier: standard}, max_parallel: 10, max_failures: 2}",
-            "{approve: true}",
-            keys="    new_head: queue\n",
-        ),
-        FILE,
-    )
+    controller, findings = parse_and_check_configuration(ROLLOUT, FILE)
     assert findings == ()
     assert controller.rollouts == {
         "all": Rollout(
