@@ -7,7 +7,7 @@ counted in seconds of the same clock and looked at again after each jump of it (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -550,9 +550,10 @@ class HoldRow:
 class ApprovalRow:
     """What one person said of one row: it may be done. Counts for seven days.
 
-    `id` is sorted by time. `row` is as it was shown, `row_digest` its digest. `groups` are those
-    that the person was in then, by which they could approve. `used_at` is when an apply used it up,
-    0 while it is unused; the target's own state is what keeps it from being used twice.
+    `id` is a UUID that is sorted by time, of version 8 where it is for an apply on request alone.
+    `row` is as it was shown, `row_digest` its digest. `groups` are those that the person was in
+    then, by which they could approve. `used_at` is when an apply used it up, 0 while it is unused;
+    the target's own state is what keeps it from being used twice.
     `approved_reason` is what the person wrote, "" for nothing.
     """
 
@@ -566,6 +567,13 @@ class ApprovalRow:
     used_by_run: str = ""
     groups: tuple[str, ...] = ()
     approved_reason: str = ""
+
+    @property
+    def is_of_now(self) -> bool:
+        return self.id[14:15] == "8"
+
+    def as_of_now(self) -> ApprovalRow:
+        return replace(self, id=f"{self.id[:14]}8{self.id[15:]}")
 
 
 @frozen

@@ -157,7 +157,8 @@ class TargetRule:
     `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
     takes the default. `create_state` makes the state of a target that never had one. `hosts` narrow
     those of the source for these targets. `brake_holds` are the fields for which a brake holds
-    (`brake: hold`). `stricter_by` says of a rule that was merged with others whose they are.
+    (`brake: hold`). `stricter_by` says of a rule that was merged with others whose they are,
+    `is_of_now` that it is for an apply on request.
     """
 
     pattern: str = field(metadata={AT: ""})
@@ -177,6 +178,7 @@ class TargetRule:
     brake_holds: tuple[BrakeHold, ...] = field(default=(), metadata={AT: "brake"})
     position: Position | None = field(default=None, compare=False)
     stricter_by: str = field(default="", compare=False)
+    is_of_now: bool = field(default=False, compare=False)
 
 
 @frozen

@@ -274,7 +274,7 @@ class PeopleActions:
                     and approval.groups == tuple(groups)
                     and approval.row_digest == hold.row_digest
                     and reason in {"", approval.approved_reason}
-                    and not approval.used_at
+                    and not (approval.used_at or approval.is_of_now)
                     and not is_approval_stale(approval, now)
                     for approval in approvals
                 ):
@@ -344,7 +344,7 @@ class PeopleActions:
             for old in parts.store.list_approvals(name):
                 if not (old.used_at or is_moved_row(old.row)):
                     end_approval(parts, writer, old, "another apply was asked for", now)
-            given = [self._approve(hold, who, now, groups) for hold in holds]
+            given = [self._approve(hold, who, now, groups).as_of_now() for hold in holds]
             rows = [hold.held_row.row for hold in holds]
             terms = build_apply_terms(rule, given, rows, now=now, access=access, authors=authors)
             if terms.approvals.keys() != {hold.row_digest for hold in holds}:

@@ -31,7 +31,6 @@ from synapse_apply.controller.rules.access import (
 from synapse_apply.controller.rules.brakes import list_brakes
 from synapse_apply.controller.rules.judging import (
     build_moved_row,
-    is_moved_row,
     is_stricter,
     judge_rows,
     may_be_one_state,
@@ -129,7 +128,7 @@ def find_rule_of_now(parts: LoopParts, name: TargetName) -> TargetRule | None:
     rule = find_strictest_rule(parts, name, Mode.APPROVE)
     if rule is None or observed is None or observed.mode is not Mode.OBSERVE:
         return None
-    return None if rule.mode is Mode.OBSERVE or rule.stricter_by else rule
+    return None if rule.mode is Mode.OBSERVE or rule.stricter_by else replace(rule, is_of_now=True)
 
 
 def in_own_mode(parts: LoopParts, row: TargetRow, decision: TargetDecision) -> TargetDecision:
@@ -290,8 +289,8 @@ def _find_rule_of_binding(
 def end_approval(
     parts: LoopParts, writer: StoreWriter, approval: ApprovalRow, why: str, now: float
 ) -> None:
-    """Delete the unused approvals of a row; the audit says of this one why."""
-    writer.delete_unused_approvals_of_row(approval.target, approval.row_digest)
+    """Delete an unused approval; the audit says why."""
+    writer.delete_approval(approval.id)
     detail = f"{why}: {approval.row} ({approval.row_digest}); approved by {approval.who}"
     writer.append_audit(now, parts.who, "end approval", str(approval.target), detail)
 
@@ -308,9 +307,6 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     ):
         rule = find_acting_rule(parts, row) or rule
     approvals, authors = find_approvals_and_authors(parts, row, rule)
-    if row.mode is Mode.OBSERVE and not row.is_applied_now:
-        # They were given for an apply of now that did not come, by the mode of then.
-        approvals = [approval for approval in approvals if is_moved_row(approval.row)]
     rejected = list_rejected_digests(parts, row.name)
     terms = build_apply_terms(
         rule, approvals, rows, now=now, access=access, authors=authors, rejected=rejected

@@ -112,8 +112,7 @@ class RunRecord:
         writer.put(after)
         writer.mark_approvals_used(self._result.used_approvals, run.id, run.ended_at)
         self._end_approvals(writer, last)
-        if looked.is_applied_now or Mode.OBSERVE in {looked.mode, self._decision.rule.mode}:
-            self._end_approvals_of_now(writer)
+        self._end_approvals_of_now(writer)
         calls = run_row.calls
         if run.verb is RunVerb.APPLY:
             detail = f"run {run.id} of {run_row.commit}: {run_row.outcome.value}"
@@ -264,17 +263,17 @@ class RunRecord:
                 end_approval(parts, writer, approval, why, now)
 
     def _end_approvals_of_now(self, writer: StoreWriter) -> None:
-        """Delete what an apply of now has left: in mode observe no approval waits.
+        """Delete what an apply of now has left, also where the check was not for that apply.
 
-        Also where something else made it due since, so that the check was not for that apply, and
-        where the mode is another one by now: no check is for it any more.
+        In mode observe no approval waits, but of an apply that was asked for since.
         """
         parts, looked = self._parts, self._looked
         is_observed = self._decision.rule.mode is Mode.OBSERVE
         for approval in parts.store.list_approvals(looked.name):
+            is_left = approval.is_of_now or (is_observed and not is_moved_row(approval.row))
             is_used = approval.used_at or approval.id in self._result.used_approvals
             is_later = is_observed and approval.approved_at > looked.due_at
-            if not (is_used or is_later or is_moved_row(approval.row)):
+            if is_left and not (is_used or is_later):
                 why = "the apply that it was for has ended"
                 end_approval(parts, writer, approval, why, self._run.ended_at)
 

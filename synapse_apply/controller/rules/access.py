@@ -428,6 +428,8 @@ def _count_of_row(
                 reason = "they no longer have the right `approve`"
             elif rule.not_author and not names.isdisjoint(author_names):
                 reason = "they are an author of the commits"
+            elif approval.is_of_now and not (rule.is_of_now or rule.mode is Mode.OBSERVE):
+                reason = "it was for an apply in mode observe"
             elif not can_approve(rule, row, holder):
                 reason = f"the row needs {format_approvers(rule, row)}"
         for need, names_of_need in zip(needs, people, strict=True):

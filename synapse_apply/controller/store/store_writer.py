@@ -330,6 +330,9 @@ class StoreWriter:
             [*name, row_digest],
         )
 
+    def delete_approval(self, approval_id: str) -> None:
+        self._connection.execute_write("DELETE FROM approvals WHERE id = ?", [approval_id])
+
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
         """Say that an apply used these approvals up; without effect on those that are used."""
         for approval_id in ids:

@@ -185,6 +185,34 @@ def test_an_approval_of_now_is_none_of_another_commit_and_mode_after_a_restart(a
     assert site.writes == []
 
 
+def test_an_approval_of_now_is_none_of_a_mode_that_was_another_for_a_moment(applying_site):
+    """Approve, then observe, then approve: one check began before, and none is for the apply."""
+    site = applying_site
+    site.interval = "1h"
+    rule = f"{APPROVE}, approvals: [{{count: 2}}]"
+    site.rule, site.storages = rule, 0
+    site.write_configuration()
+    site.commit("other")
+    site.start()
+    [hold] = site.wait_for_holds(1)
+    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
+    site.act("reconcile", target="acme/dev")
+    site.use_rule(OBSERVE)
+    site.act("apply", target="acme/dev", rows=[hold["digest"]])
+    site.use_rule(rule)
+    site.set_faults()
+    site.act("reconcile", target="acme/dev")
+    site.approve([hold], "second")
+    wait_until(
+        lambda: list_audit(site, "end approval"), SECONDS, f"the approval ends\n{site.read_log()}"
+    )
+    assert [one["approved_by"] for one in site.list_holds()] == [["token:second"]]
+    site.wait_quietly(1.5)
+    assert site.writes == []
+    site.approve([hold])
+    site.wait_until_written("other")
+
+
 def test_who_asks_again_while_an_apply_runs_is_refused_and_it_goes_on(applying_site):
     """All that was selected first is applied."""
     site = applying_site
