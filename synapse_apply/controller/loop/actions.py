@@ -313,6 +313,8 @@ class PeopleActions:
         """
         parts = self._parts
         self._read_counting_authors(name)
+        # A large plan is read in seconds: before the transaction, in which others wait.
+        shown = list_rows_to_apply(parts.store, self._present_target(name))
         with parts.write() as writer:
             now, row = parts.clock.read_wall(), self._present_target(name)
             rule = find_rule_of_now(parts, name)
@@ -337,7 +339,8 @@ class PeopleActions:
                 raise ActionRefused.from_summary(
                     "The controller may not apply the target now", f"{name} is {block.phrase}."
                 )
-            holds = self._require_holds(name, row_digests, list_rows_to_apply(parts.store, row))
+            newest = [hold for hold in shown if hold.run == row.last_run]
+            holds = self._require_holds(name, row_digests, newest)
             for hold in holds:
                 _require_approvable(hold, rule, Person(who, frozenset(groups)))
             authors, access = self._counting_authors(who, row, rule), parts.settings.access

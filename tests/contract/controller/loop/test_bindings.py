@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
 import requests
 from contract.controller.loop.stand_ins import World, plan_of, row
+from unit.views import plan_samples
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
+from synapse_apply.controller.loop import deciding
 from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.page.run_documents import parse_readable_plan
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.planned_rows import Binding, PlannedRow
 from synapse_apply.controller.ports import ActionRefused, RunResult
@@ -31,7 +36,9 @@ from synapse_apply.controller.settings import (
     Window,
 )
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.controller.worker.look import build_result_of_plan
 from synapse_apply.model.cron import Cron
+from synapse_apply.model.plan import Plan
 from synapse_apply.model.values import Sensitive
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
@@ -300,6 +307,32 @@ def test_an_apply_on_request_heeds_the_windows_of_both_names(world):
     look(world, loop, "prod", find(AT_DEV))
     with pytest.raises(ActionRefused, match="Only a target in mode observe is applied on request"):
         loop.get_people_actions().apply_now_or_refuse(ANN, DEV, [CHANGE.digest])
+
+
+def test_others_can_write_while_an_apply_on_request_reads_its_plan(world, monkeypatch, tmp_path):
+    """A large one takes seconds. What a look has found meanwhile is another plan."""
+    loop = start(world, TargetRule("*", mode=Mode.OBSERVE))
+    found = replace(build_result_of_plan(plan_samples.PLANS["create"]), binding=AT_DEV)
+    look(world, loop, "dev", found)
+    row, *_ = found.rows
+    people = loop.get_people_actions()
+
+    def read_beside_a_writer(text: str) -> Plan | None:
+        with closing(sqlite3.connect(next(tmp_path.glob("*.db")), timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        return parse_readable_plan(text)
+
+    monkeypatch.setattr(deciding, "parse_readable_plan", read_beside_a_writer)
+    people.apply_now_or_refuse(ANN, DEV, [row.digest])
+    assert world.get_target("dev").is_applied_now
+
+    def read_before_a_look(text: str) -> Plan | None:
+        look(world, loop, "dev", find(AT_DEV, CHANGE))
+        return parse_readable_plan(text)
+
+    monkeypatch.setattr(deciding, "parse_readable_plan", read_before_a_look)
+    with pytest.raises(ActionRefused, match="The rows have changed"):
+        people.apply_now_or_refuse(ANN, DEV, [row.digest])
 
 
 def test_a_removed_and_a_renamed_target_keep_their_memory(world):
