@@ -485,6 +485,10 @@ class TargetRow:
         """Whether a person has asked for an apply in mode observe, which the next check is for."""
         return self.due_cause is RunCause.APPROVED and self.due_detail == APPLY_NOW
 
+    def is_claimed(self, now: float) -> bool:
+        """Whether somebody works on it: the claim of one who was killed ends by itself."""
+        return bool(self.holder) and now < self.lease_until
+
     @property
     def is_live(self) -> bool:
         """As in ApplyTerms."""

@@ -162,7 +162,7 @@ class PageApp:
             form = self._form(verb, own_origins)
             routes.append(Route(f"{page}{verb.name}", form, methods=["POST"]))
             routes.append(Route(f"{api}{verb.name}", self._document(verb), methods=["POST"]))
-        for verb in (verbs.APPROVE, verbs.REJECT):
+        for verb in verbs.OF_SHOWN_ROWS:
             of_many = self._form_of_many(verb, own_origins)
             routes.append(Route(f"/approvals/{verb.name}", of_many, methods=["POST"]))
         hooks: dict[Forge, _Endpoint] = {

@@ -42,7 +42,7 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
             )
             if view.is_visitors and view.hold.held_row.can_be_approved
             if view.hold.held_row.reason not in _OF_NOBODY and not view.is_approved_by_visitor
-        ]
+        ][: MAX_SHOWN_ROWS - shown_count]
         plans = {run: _read_fields(visitor, run) for run in {view.hold.run for view in views}}
         for view in views:
             row, count = view.hold.held_row.row, view.count
@@ -60,7 +60,7 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
     return {
         "groups": [*groups.values()],
         "has_more": has_more,
-        "notice": visitor.read_own_notice([verbs.APPROVE, verbs.REJECT]),
+        "notice": visitor.read_own_notice(verbs.OF_SHOWN_ROWS),
     }
 
 

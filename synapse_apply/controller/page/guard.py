@@ -26,9 +26,11 @@ from synapse_apply.model.secrets.secret_rules import is_loopback
 HOOK_PREFIX = "/hooks/"
 LOGIN_PATH, LOGOUT_PATH, OIDC_PATH = "/login", "/logout", "/login/oidc"
 _VERBS = "|".join(verb.name for verb in verbs.OF_TARGETS)
+_SHOWN_ROWS_VERBS = "|".join(verb.name for verb in verbs.OF_SHOWN_ROWS)
 _ROLLOUT_VERBS = "|".join(verb.name for verb in verbs.OF_ROLLOUTS)
 _ACTION_PATH = re.compile(
-    rf"(/targets/[^/]+/.+|/api/v1|/approvals)/({_VERBS})|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
+    rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})|/approvals/({_SHOWN_ROWS_VERBS})"
+    rf"|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
 )
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})

@@ -82,7 +82,7 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "commits": _commits_to_apply(visitor, target),
         "activity": _describe_activity(target, visitor.now),
         # Of a killed controller's apply nothing goes on until the target is claimed again.
-        "applying": target.begun_apply if _is_claimed(target, visitor.now) else None,
+        "applying": target.begun_apply if target.is_claimed(visitor.now) else None,
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],
@@ -91,13 +91,9 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     return {"view": view, "forms": _target_forms(visitor, name), "membership": membership}
 
 
-def _is_claimed(target: TargetRow, now: float) -> bool:
-    return bool(target.holder) and now < target.lease_until
-
-
 def _describe_activity(target: TargetRow, now: float) -> str:
     """What the controller does with a target at this moment, or next; "" for nothing."""
-    if _is_claimed(target, now):
+    if target.is_claimed(now):
         verb = "applying" if target.begun_apply else "checking"
         return f"The controller is {verb} the target now."
     if target.due_at <= now and not target.is_gone:

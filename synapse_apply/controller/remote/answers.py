@@ -32,7 +32,7 @@ _SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
 class ShownField(NamedTuple):
     """A field that a row changes, and both values as JSON; "" for none.
 
-    Its package, too, under that name.
+    Its package and the run that verifies it, too, under `package` and `verify`.
     """
 
     path: FieldPath
@@ -112,16 +112,37 @@ class _Change:
     package: _Package | None = None
 
 
+@frozen
+class _Verification:
+    """What a release is run with."""
+
+    address: str
+    run: Any = None
+    timeout: Any = None
+    on_failure: Any = None
+
+    @property
+    def shown_field(self) -> ShownField:
+        facts = {"run": self.run, "timeout": self.timeout, "on_failure": self.on_failure}
+        return ShownField(("verify",), "", _format_value(facts))
+
+
 def planned_fields(run: Any) -> dict[str, tuple[ShownField, ...]]:
     """The fields that each row of a Run's plan changes, by address; OddAnswerError.
 
-    Of an object that is created all that it gets. Nothing for a run whose plan is not kept.
+    Of an object that is created all that it gets; of a release also the run that verifies it.
+    Nothing for a run whose plan is not kept.
     """
     plan = read_value(Mapping[str, Any] | None, fields_of_kind(Run, run).get("plan"), "plan")
     if plan is None:
         return {}
     changes = read_value(tuple[_Change, ...], plan.get("resource_changes"), "plan")
-    return {change.address: tuple(_iter_fields(change)) for change in changes}
+    verifications = read_value(tuple[_Verification, ...], plan.get("verifications"), "plan")
+    run_of = {one.address: [one.shown_field] for one in verifications}
+    return {
+        change.address: (*_iter_fields(change), *run_of.get(change.address, ()))
+        for change in changes
+    }
 
 
 def _iter_fields(change: _Change) -> Iterator[ShownField]:

@@ -127,14 +127,19 @@ def test_an_approval_of_now_is_none_of_later(applying_site):
     assert site.writes == []
 
 
-def test_an_approval_ends_where_the_check_was_for_something_else(applying_site):
-    """It never waits for the mode approve."""
-    site = applying_site
+def ask_amid_a_check(site):
+    """Ask for an apply of all rows while a slow check runs, and for no other check."""
     site.interval = "1h"
     rows = begin(site, storages=0)
     site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
     site.act("reconcile", target="acme/dev")
     site.act("apply", target="acme/dev", rows=list(rows.values()))
+
+
+def test_an_approval_ends_where_the_check_was_for_something_else(applying_site):
+    """It never waits for the mode approve."""
+    site = applying_site
+    ask_amid_a_check(site)
     site.act("reconcile", target="acme/dev")
     wait_until(
         lambda: list_audit(site, "end approval"), SECONDS, f"the approval ends\n{site.read_log()}"
@@ -150,11 +155,7 @@ def test_an_approval_ends_where_the_check_was_for_something_else(applying_site):
 def test_an_approval_of_now_does_not_count_where_the_mode_is_another_by_the_check(applying_site):
     """Something else made it due, so that no check is for the apply that was asked for."""
     site = applying_site
-    site.interval = "1h"
-    rows = begin(site, storages=0)
-    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
-    site.act("reconcile", target="acme/dev")
-    site.act("apply", target="acme/dev", rows=list(rows.values()))
+    ask_amid_a_check(site)
     site.act("reconcile", target="acme/dev")
     site.use_rule(f"{APPROVE}, approvals: 2")
     site.set_faults()
@@ -169,11 +170,7 @@ def test_an_approval_of_now_does_not_count_where_the_mode_is_another_by_the_chec
 def test_an_approval_of_now_is_none_of_another_commit_and_mode_after_a_restart(applying_site):
     """The controller stops before the check."""
     site = applying_site
-    site.interval = "1h"
-    rows = begin(site, storages=0)
-    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 700}})
-    site.act("reconcile", target="acme/dev")
-    site.act("apply", target="acme/dev", rows=list(rows.values()))
+    ask_amid_a_check(site)
     site.stop()
     site.set_faults()
     site.rule, site.storages = APPROVE, 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
+from unit.views import plan_samples
 
-from synapse_apply.controller.planned_rows import HeldRow, HoldReason
-from synapse_apply.controller.rows import TargetCondition, TargetName, TargetRow
+from synapse_apply.controller.planned_rows import HeldRow, HoldReason, PlannedRow, RowAction
+from synapse_apply.controller.rows import RunOutcome, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.controller_store import ControllerStore
+from synapse_apply.model.plan import Change
 
 from .conftest import ServedPage, read_text, serve_page
 
@@ -25,13 +27,28 @@ GUARD = people.HELD[2]
 
 def hold(store: ControllerStore, number: int, digest: str, summary: str = "2 deletes") -> None:
     """A guard that waits at a target: it says all that it does in its row."""
-    name = TargetName("acme", f"tenant-{number:03}")
-    target = TargetRow(name, state=TargetCondition.HELD, mode=Mode.APPROVE, hold_count=1)
     row = replace(GUARD.row, digest=digest)
-    held = HeldRow(replace(row, summary=summary), HoldReason.GUARD, "at most 1 delete")
+    put_holds(
+        store,
+        number,
+        [HeldRow(replace(row, summary=summary), HoldReason.GUARD, "at most 1 delete")],
+    )
+
+
+def put_holds(
+    store: ControllerStore, number: int, held_rows: Sequence[HeldRow], change: Change | None = None
+) -> None:
+    """Rows that wait at a target, of a plan with one change."""
+    name = TargetName("acme", f"tenant-{number:03}")
+    plan_json = samples.format_plan(plan_samples.plan(change)) if change else ""
+    run = samples.build_run(11, name, RunOutcome.CHANGES, id=f"RUN{number}", plan_json=plan_json)
+    holds = [replace(one, run=run.id) for one in people.build_holds(held_rows, name)]
     with store.write() as writer:
-        writer.put(target)
-        writer.replace_holds(name, people.build_holds([held], name))
+        writer.put(
+            TargetRow(name, state=TargetCondition.HELD, mode=Mode.APPROVE, hold_count=len(holds))
+        )
+        writer.put(run)
+        writer.replace_holds(name, holds)
 
 
 def digest_of(number: int) -> str:
@@ -84,6 +101,34 @@ def test_equal_rows_of_many_targets_are_decided_on_by_one_click(page, verb):
     ]
 
 
+def test_rows_that_run_a_release_with_other_parameters_are_not_equal(page):
+    """What is run is shown, and decided on by itself."""
+    for number, quality in enumerate((0.9, 0.9, 0.1)):
+        run = replace(plan_samples.RUN, body={"parameters": {"quality": quality}})
+        change = replace(plan_samples.CREATE_AND_VERIFY, verification=run)
+        digest, address = digest_of(number), str(change.address)
+        row = PlannedRow(digest, address, RowAction.CREATE, also=(RowAction.VERIFY,))
+        put_holds(page.store, number, [HeldRow(row, HoldReason.APPROVAL)], change)
+    html = page.get("/approvals", **people.SRE).text
+    _, rows = read_form(html)
+    group_of = [row.split()[0] for number in range(3) for row in rows if digest_of(number) in row]
+    assert (group_of[0] == group_of[1], group_of[1] == group_of[2]) == (True, False)
+    assert [read_text(html).count(f'"quality": {one}') for one in (0.9, 0.1)] == [1, 1]
+
+
+def test_rows_of_a_target_with_very_many_are_decided_on_from_the_first_on(page):
+    """The form has no more rows than a request may have; a guard names what it counts."""
+    rows = [replace(GUARD.row, digest=digest_of(number), summary="x") for number in range(2500)]
+    put_holds(page.store, 0, [HeldRow(row, HoldReason.GUARD, "stops") for row in rows])
+    html = page.get("/approvals", **people.SRE).text
+    groups, shown = read_form(html)
+    assert "More rows may await approval" in read_text(html)
+    assert "<li>storage/old</li>" in html
+    fields = [("group", groups[0]), *(("row", row) for row in shown)]
+    assert page.post_form("/approvals/approve", fields, people.SRE).status_code == 303
+    assert page.loop.people.calls[0][3] == digest_of(0)
+
+
 def test_who_may_not_approve_sees_no_row_and_decides_on_none(page):
     """Nor does a form of another page, one without a choice, or one that was written by hand."""
     mina, path = people.list_proxy_headers("mina"), "/approvals/approve"
@@ -94,6 +139,10 @@ def test_who_may_not_approve_sees_no_row_and_decides_on_none(page):
     assert page.post_form(path, [("group", "1"), row], evil).status_code == 403
     for fields in ([row], [("group", "1")], [("group", "2"), row], [("group", "1"), ("row", "x")]):
         assert page.post_form(path, fields, people.SRE).status_code == 400
+    others = ("apply", "pause", "reconcile", "resume", "rollback")
+    assert {page.post_form(f"/approvals/{one}", [], people.SRE).status_code for one in others} == {
+        405
+    }
     refused = page.post_form("/approvals/reject", [("group", "1"), row], people.SRE)
     assert (refused.status_code, "The reason is missing" in refused.text) == (400, True)
     assert page.loop.people.calls == []
