@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -93,21 +93,31 @@ LARGE_CHARACTERS, MOST_LARGE_CHARACTERS = 64 * 1024, 1024**3
 
 
 class LargeDocuments:
-    """The sizes of large plans and reports that this process has recorded, by source and run."""
+    """The sizes of large plans and reports of a source that this process has recorded, by run.
+
+    People decide by the newest of each target: others go first.
+    """
 
     def __init__(self) -> None:
-        self._sizes: dict[str, dict[str, int]] = {}
+        self._former: dict[str, int] = {}
+        self._newest: dict[TargetName, tuple[str, int]] = {}
+        self._total = 0
 
-    def add_and_take_superfluous(self, source: str, run: RunRow) -> Iterator[str]:
-        """Count those of a run; gives the oldest runs whose documents are to go."""
+    def add_and_take_superfluous(self, run: RunRow) -> Iterator[str]:
+        """Count those of a new run; gives the oldest runs whose documents are to go."""
+        if before := self._newest.pop(run.target, None):
+            self._former[before[0]] = before[1]
         size = len(run.plan_json) + len(run.report_json)
-        if size < LARGE_CHARACTERS:
-            return
-        sizes = self._sizes.setdefault(source, {})
-        sizes[run.id] = size
-        while len(sizes) > 1 and sum(sizes.values()) > MOST_LARGE_CHARACTERS:
-            oldest = next(iter(sizes))
-            del sizes[oldest]
+        if size >= LARGE_CHARACTERS:
+            self._newest[run.target] = run.id, size
+            self._total += size
+        while self._total > MOST_LARGE_CHARACTERS and len(self._former) + len(self._newest) > 1:
+            if self._former:
+                oldest = next(iter(self._former))
+                size = self._former.pop(oldest)
+            else:
+                oldest, size = self._newest.pop(next(iter(self._newest)))
+            self._total -= size
             yield oldest
 
 
@@ -137,7 +147,7 @@ class LoopParts:
         self.is_closing = False
         self.postponed_count = 0
         self.outages = RepeatedLines()
-        self.large_documents = LargeDocuments()
+        self.large_documents: dict[str, LargeDocuments] = defaultdict(LargeDocuments)
         self._commits = CommitCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()

@@ -83,8 +83,8 @@ class RunRecord:
             writer.count_repeated_look(last.id, run.ended_at)
         else:
             writer.put(run_row)
-            documents = parts.large_documents
-            for old_run in documents.add_and_take_superfluous(row.name.source, run_row):
+            documents = parts.large_documents[row.name.source]
+            for old_run in documents.add_and_take_superfluous(run_row):
                 writer.empty_documents(old_run)
         holds_before = holds = parts.store.list_holds(row.name)
         # A run that failed before it had a plan says nothing of its rows.

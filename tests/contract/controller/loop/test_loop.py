@@ -94,6 +94,23 @@ def test_large_plans_of_a_source_do_not_fill_the_disk(world, monkeypatch):
     assert {run.counts.add for run in runs} == {1}
 
 
+def test_the_plan_by_which_people_decide_is_not_the_first_to_go(world, monkeypatch):
+    """Of a target that waits it is kept, whatever many commits of others make."""
+    monkeypatch.setattr(parts, "MOST_LARGE_CHARACTERS", 250_000)
+    large = replace(CHANGES, plan_json="x" * 100_000)
+    world.workers.results["acme/prod"] = large
+    loop = world.begin()
+    for number in range(1, 5):
+        world.workers.results["acme/dev"] = replace(large, result_digest=f"{number}")
+        world.repository.push(f"c{number + 1}", dev=f"d{number + 1}")
+        world.settle(loop, after=61)
+    prod, dev = (
+        [len(world.store.find_run(run.id).plan_json) for run in world.store.newest_runs(name, 9)]
+        for name in (PROD, TargetName("acme", "dev"))
+    )
+    assert (prod, dev[:2]) == ([100_000], [100_000, 0])
+
+
 def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world):
     """The targets stay at the revision before; the next commit is fine again."""
     world.run_once()
