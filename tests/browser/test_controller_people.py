@@ -16,7 +16,14 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS
 
 from synapse_apply.controller.page.addresses import build_run_path
-from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome
+from synapse_apply.controller.rows import (
+    BegunApply,
+    RunCause,
+    RunOutcome,
+    TargetCondition,
+    TargetName,
+)
+from synapse_apply.controller.settings import Mode, TargetRule
 
 from .axe import list_violations
 from .conftest import list_person_headers
@@ -47,7 +54,7 @@ def list_paths(site: ServedPage) -> list[str]:
     """Pages with forms, and those on what people did."""
     apply = site.store.newest_runs(people.STAGING, 2)[1]
     lab, braked = "/targets/vision/lab", "/targets/acme/prod-us"
-    return [HELD, lab, braked, build_run_path(apply.id), "/audit"]
+    return [HELD, lab, braked, build_run_path(apply.id), "/approvals", "/audit"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -131,6 +138,36 @@ def test_after_an_act_the_page_follows_each_second(opened, site):
         with page.expect_event("requestfinished", lambda one: is_page(one.url)):
             page.clock.run_for(1000)
         assert len(asked) == count
+
+
+def test_equal_rows_of_many_targets_are_decided_on_by_one_click(opened, site):
+    """Those that are chosen; without one, or without a reason, nothing is sent."""
+    prod = replace(people.HELD[2], row=replace(people.HELD[2].row, digest="row1:" + "f6" * 32))
+    name = TargetName("acme", "prod-eu")
+    target = site.store.find_target(name)
+    assert target is not None
+    rules = (TargetRule("*", Mode.APPROVE, approvals=2, not_author=True),)
+    sources = {one: replace(of, rules=rules) for one, of in people.SETTINGS.sources.items()}
+    site.loop.settings = replace(people.SETTINGS, sources=sources)
+    with site.store.write() as writer:
+        writer.put(replace(target, state=TargetCondition.HELD, hold_count=1))
+        writer.replace_holds(name, people.build_holds([prod], name))
+    page = opened("/approvals")
+    page.get_by_role("button", name="Approve").click()
+    page.get_by_role("button", name="Select all").click()
+    boxes = page.get_by_role("checkbox")
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(boxes.count())
+    page.get_by_role("button", name="Select all").click()
+    page.locator(".held li", has_text="2 targets").get_by_role("checkbox").check()
+    page.get_by_role("button", name="Reject").click()
+    assert page.locator(".decide [name=reason]:invalid").count() == 1
+    assert site.loop.people.calls == []
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".notice.done")).to_contain_text("Approved.")
+    assert sorted(site.loop.people.calls) == [
+        ("approve", "proxy:ann", "acme/prod-eu", prod.row.digest),
+        ("approve", "proxy:ann", "acme/staging", DIGESTS[2]),
+    ]
 
 
 def test_nothing_is_sent_without_a_row_or_a_reason(opened, site):

@@ -54,13 +54,13 @@
   offerAll();
   document.addEventListener("click", (event) => {
     if (!event.target.closest(".held-form .all")) return;
-    const boxes = [...event.target.form.querySelectorAll("[name=row]:enabled")];
+    const boxes = [...event.target.form.querySelectorAll("[type=checkbox]:enabled")];
     const chosen = boxes.some((box) => !box.checked);
     for (const box of boxes) box.checked = chosen;
   });
 
   document.addEventListener("submit", (event) => {
-    const boxes = [...event.target.querySelectorAll("[name=row]")];
+    const boxes = [...event.target.querySelectorAll("[type=checkbox]")];
     if (!boxes.length || boxes.some((box) => box.checked)) return;
     event.preventDefault();
     boxes[0].setCustomValidity("Select at least one row.");
