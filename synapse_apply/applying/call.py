@@ -772,7 +772,7 @@ def _outcomes_of(
     run: Run, step: Step, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
     """Run some work, report its progress, and return its outcomes with their duration."""
-    started_at = run.seconds()
+    started_at, began_at = run.seconds(), run.ledger.clock.utc_now()
     for created in step.all_created:
         run.progress.report_start(created.address, created.change.action.value)
     outcomes: tuple[Outcome, ...] = ()
@@ -787,7 +787,7 @@ def _outcomes_of(
     except NotStarted as stop:
         not_started = stop
     seconds = run.seconds() - started_at
-    outcomes = tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
+    outcomes = tuple(replace(one, began_at=began_at, seconds=seconds) for one in outcomes)
     by_address = {outcome.address: outcome for outcome in outcomes}
     for created in step.all_created:
         outcome = by_address.get(created.address) or created.outcome(Result.SKIPPED)

@@ -342,6 +342,30 @@ class BegunApply:
 
 
 @frozen
+class CallProgress:
+    """A row that a running apply has begun: `number` of the `total` that it may do.
+
+    `result` is "" and `seconds` 0 until its calls have ended.
+    """
+
+    number: int
+    total: int
+    address: str
+    action: str
+    began_at: float
+    result: str = ""
+    seconds: float = 0.0
+
+
+@frozen
+class ApplyLog:
+    """The newest rows of an apply that runs, in the order of their begin."""
+
+    run: str
+    calls: tuple[CallProgress, ...] = ()
+
+
+@frozen
 class Rollback:
     """Where a person has rolled a target back to, and what that ends with.
 

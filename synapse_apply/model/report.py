@@ -35,8 +35,9 @@ UNRECORDED = "unrecorded"
 class Outcome(WithCommands):
     """The result of one change.
 
-    `seconds` is the duration of its calls. `diagnostics` say why it failed, was skipped or is
-    unknown, or are warnings (such as of a field that the server did not store). `recovery_file`
+    `began_at` (RFC 3339 UTC) is when its calls began, "" where none did, and `seconds` their
+    duration. `diagnostics` say why it failed, was skipped or is unknown, or are warnings (such as
+    of a field that the server did not store). `recovery_file`
     is set where the call has ended and could not be recorded: the file that has it, "" when
     not even that could be written. `is_conflict`: the backend answered 409, and would again.
     `is_untellable`: unknown, and no later run of this API can look it up. `effect` is what the
@@ -56,6 +57,7 @@ class Outcome(WithCommands):
     is_conflict: bool = False
     is_untellable: bool = False
     effect: str = ""
+    began_at: str = ""
 
     @property
     def progress_result(self) -> str:

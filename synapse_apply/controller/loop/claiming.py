@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
@@ -11,7 +11,9 @@ from synapse_apply.controller.loop.credentials import choose_pin, find_closed_cr
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LoopParts
 from synapse_apply.controller.ports import Durations, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
+    ApplyLog,
     BegunApply,
+    CallProgress,
     RunOutcome,
     RunRow,
     RunVerb,
@@ -192,6 +194,16 @@ def record_begin_of_apply(
         writer.append_audit(begun.began_at, parts.who, "begin apply", str(name), detail)
 
 
+def tell_progress(
+    parts: LoopParts, claimed: ClaimedTarget, run: str, calls: Sequence[CallProgress]
+) -> None:
+    """Write what an apply has begun, for the pages of all processes, while the claim is its own."""
+    name = claimed.row.name
+    with parts.write() as writer:
+        if writer.is_claim_own(name, parts.holder, claimed.epoch):
+            writer.replace_apply_log(name, ApplyLog(run, tuple(calls)))
+
+
 def record_lost_apply_if_any(parts: LoopParts, writer: StoreWriter, row: TargetRow) -> TargetRow:
     """Write the run row of an apply whose process ended before it did; the target without it.
 
@@ -202,6 +214,7 @@ def record_lost_apply_if_any(parts: LoopParts, writer: StoreWriter, row: TargetR
         return row
     now, after = parts.clock.read_wall(), replace(row, begun_apply=None)
     writer.put(after)
+    writer.delete_apply_log(row.name)
     writer.put(
         RunRow(
             id=begun.run,

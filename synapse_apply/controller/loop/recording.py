@@ -62,6 +62,8 @@ class RunRecord:
                 parts.log("info", event, target=name, reason=reason)
             else:
                 self._write_run(writer, row)
+            if row.begun_apply:
+                writer.delete_apply_log(name)
             writer.release_claim(name, parts.holder, self._claimed.epoch)
             writer.count_change(name.source)
 

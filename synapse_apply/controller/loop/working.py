@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from synapse_apply.controller.loop import deciding
 from synapse_apply.controller.loop.claiming import (
@@ -16,6 +17,7 @@ from synapse_apply.controller.loop.claiming import (
     record_begin_of_apply,
     release_claim,
     reread_claimed,
+    tell_progress,
 )
 from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.owners import settle_owners
@@ -195,9 +197,11 @@ def apply_by_worker(
     cause, now = RunCause.APPROVED if approvers else row.due_cause, parts.clock.read_wall()
     begun = BegunApply(run_id, row.wanted_commit, cause, now, approvers, tuple(used))
     record_begin_of_apply(parts, row.name, claimed.epoch, begun)
+    tell = partial(tell_progress, parts, claimed, run_id)
     return ask_worker(
-        parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(order, reader.read_permit)
-    )
+        parts, RunVerb.APPLY, run_id, row,
+        lambda: parts.workers.apply(order, reader.read_permit, tell),
+    )  # fmt: skip
 
 
 class PermitReader:

@@ -19,6 +19,7 @@ from synapse_apply.controller.ports import (
     TargetPage,
 )
 from synapse_apply.controller.rows import (
+    ApplyLog,
     ApprovalRow,
     AuditRow,
     HoldRow,
@@ -115,6 +116,9 @@ class RestrictedStore:
     def list_labels(self) -> Mapping[TargetName, Mapping[str, str]]:
         labels = self._store.list_labels()
         return {name: of_one for name, of_one in labels.items() if self.can_read_target(name)}
+
+    def find_apply_log(self, name: TargetName) -> ApplyLog | None:
+        return self._read_of_target(name, self._store.find_apply_log, None)
 
     def target_counts(self, source: str = "") -> Mapping[TargetCondition, int]:
         return self._store.target_counts(source, self._filter_patterns)

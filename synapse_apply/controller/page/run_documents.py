@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -121,6 +122,7 @@ class ReportedCall:
     message: str = ""
     hint: str = ""
     seconds: float = 0.0
+    began_at: float = 0.0
 
     @property
     def tone(self) -> str:
@@ -161,7 +163,15 @@ def _shown_calls(document: dict[str, Any]) -> Iterator[ReportedCall]:
                 " ".join(filter(None, (finding["summary"], finding["detail"]))),
                 finding["hint"],
                 _seconds(outcome["seconds"]),
+                _wall_time(outcome["began_at"]),
             )
+
+
+def _wall_time(text: str) -> float:
+    """Seconds since the epoch; 0 where it is no time."""
+    with suppress(ValueError, OverflowError):
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    return 0.0
 
 
 def _seconds(text: str) -> float:

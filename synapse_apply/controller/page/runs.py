@@ -73,6 +73,9 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     heads = {row.name: row.head for row in store.list_configured_sources()}
     newest = _run_view(visitor, target.last_run) if target.last_run else None
     history = store.newest_runs(name, SHOWN_RUNS)
+    # Of a killed controller's apply nothing goes on until the target is claimed again.
+    begun = target.begun_apply if target.is_claimed(visitor.now) else None
+    log = store.find_apply_log(name) if begun else None
     view = {
         "target": target,
         "newest": newest,
@@ -81,8 +84,8 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "head": heads.get(name.source, ""),
         "commits": _commits_to_apply(visitor, target),
         "activity": _describe_activity(target, visitor.now),
-        # Of a killed controller's apply nothing goes on until the target is claimed again.
-        "applying": target.begun_apply if target.is_claimed(visitor.now) else None,
+        "applying": begun,
+        "log": log.calls if log and begun and log.run == begun.run else (),
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],

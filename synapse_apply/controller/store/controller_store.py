@@ -19,6 +19,7 @@ from synapse_apply.controller.ports import (
     TargetPage,
 )
 from synapse_apply.controller.rows import (
+    ApplyLog,
     ApprovalRow,
     AuditRow,
     HoldRow,
@@ -56,6 +57,7 @@ from synapse_apply.controller.store.store_schema import (
     HOLDS,
     LEASES,
     MESSAGES,
+    META_APPLY,
     META_CONFIGURATION_FINDINGS,
     META_LABELS,
     OWNERS,
@@ -82,6 +84,7 @@ T = TypeVar("T")
 _THINGS_AT_ONCE = 500
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
+_APPLY_LOG_CODER = build_coder(ApplyLog)
 _ORDERS = {
     TargetOrder.CONDITION: "ORDER BY state_rank, source, target",
     TargetOrder.NAME: "ORDER BY source, target",
@@ -595,6 +598,12 @@ class ControllerStore:
             for key, text in rows
             for target, labels in json.loads(text).items()
         }
+
+    def find_apply_log(self, name: TargetName) -> ApplyLog | None:
+        """What the apply of a target has begun, while it runs."""
+        statement, key = "SELECT value FROM meta WHERE key = ?", f"{META_APPLY}{name}"
+        cells = self._in_read(lambda reader: reader.execute(statement, [key]).fetchone())
+        return _APPLY_LOG_CODER.decode(json.loads(cells[0])) if cells else None
 
     def _select_rows(
         self,

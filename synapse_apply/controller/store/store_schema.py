@@ -74,6 +74,8 @@ META_CONTROLLER = "controller"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
 # Before the name of a source: the labels of its targets at its head, by target.
 META_LABELS = "labels "
+# Before the name of a target: what its apply has begun, while it runs.
+META_APPLY = "apply "
 META_OF_THIS_FORMAT = {
     META_FORMAT: str(STORE_FORMAT),
     META_OLDEST_WRITER: str(OLDEST_WRITING_FORMAT),

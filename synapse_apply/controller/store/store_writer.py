@@ -14,6 +14,7 @@ from typing import Any
 
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
+    ApplyLog,
     ApprovalRow,
     AuditRow,
     HoldRow,
@@ -34,6 +35,7 @@ from synapse_apply.controller.store.store_schema import (
     HOLDS,
     LEASES,
     MESSAGES,
+    META_APPLY,
     META_CONFIGURATION_FINDINGS,
     META_CONTROLLER,
     META_LABELS,
@@ -424,6 +426,14 @@ class StoreWriter:
         """Replace what `list_labels` gives of a source: the labels of each of its targets."""
         text = format_canonical_json({name: dict(of_target) for name, of_target in labels.items()})
         self._replace_meta(f"{META_LABELS}{source}", text)
+
+    def replace_apply_log(self, name: TargetName, log: ApplyLog) -> None:
+        """Replace what `find_apply_log` gives of a target."""
+        text = format_canonical_json(build_coder(ApplyLog).encode(log))
+        self._replace_meta(f"{META_APPLY}{name}", text)
+
+    def delete_apply_log(self, name: TargetName) -> None:
+        self._connection.execute_write("DELETE FROM meta WHERE key = ?", [f"{META_APPLY}{name}"])
 
     def _replace_meta(self, key: str, text: str) -> None:
         self._connection.execute_write(

@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from contextlib import suppress
+from threading import Lock
 
 from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import CallProgress
 from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
 from synapse_apply.controller.worker.apply import apply_permitted_rows
-from synapse_apply.controller.worker.exchange import Order, encode_result
+from synapse_apply.controller.worker.exchange import Order, encode_progress, encode_result
 from synapse_apply.controller.worker.incoming import IncomingLines, RelayedPermit
 from synapse_apply.controller.worker.look import look_at_target, read_targets_as_ordered
 from synapse_apply.files.commit_memory import remember_commits
@@ -31,7 +34,7 @@ _OWN_VARIABLES = (
 def main() -> None:
     """Answer until standard input ends."""
     # The pipe of answers; whatever else is printed goes nowhere.
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = Answers(os.dup(1))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
@@ -44,13 +47,29 @@ def main() -> None:
     incoming = IncomingLines(permit)
     incoming.start()
     for order in incoming.iter_orders():
-        answer = encode_result(_work(order, permit))
+        answer = encode_result(_work(order, permit, answers))
         incoming.note_apply_end()
         answers.write(answer)
-        answers.flush()
 
 
-def _work(order: Order, permit: RelayedPermit) -> RunResult:
+class Answers:
+    """The pipe to the controller: one line at a time, from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file, self._lock = os.fdopen(descriptor, "wb"), Lock()
+
+    def write(self, line: bytes) -> None:
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+
+    def tell(self, progress: CallProgress) -> None:
+        """Say what the apply does; where nobody reads it, its calls end as they would."""
+        with suppress(OSError):
+            self.write(encode_progress(progress))
+
+
+def _work(order: Order, permit: RelayedPermit, answers: Answers) -> RunResult:
     # So that messages name files from the project's folder on.
     os.chdir(order.folder)
     names = {*order.variables, *_OWN_VARIABLES}
@@ -61,7 +80,7 @@ def _work(order: Order, permit: RelayedPermit) -> RunResult:
         return read_targets_as_ordered(order)
     if order.terms is None:
         return look_at_target(order, environ)
-    return apply_permitted_rows(order, order.terms, environ, permit)
+    return apply_permitted_rows(order, order.terms, environ, permit, answers.tell)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from threading import Lock
 
+from synapse_apply import ApplyObserver
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Judgement, RowAction
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.rows import CallCounts, CallProgress, RunOutcome
 from synapse_apply.controller.rules.judging import MOVED_SUMMARY, judge_rows
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.look import (
@@ -86,13 +89,41 @@ class RowsUnderLock:
         )
 
 
+class ToldRows(ApplyObserver):
+    """Tells of each row as its calls begin and end."""
+
+    def __init__(self, rows: RowsUnderLock, tell: Callable[[CallProgress], None]) -> None:
+        self._rows, self._tell, self._lock = rows, tell, Lock()
+        self._begun: dict[tuple[Address, str], CallProgress] = {}
+
+    def report_start(self, address: Address, verb: str) -> None:
+        total = len(self._rows.judgement.permitted_rows)
+        with self._lock:
+            numbers = {one: call.number for (one, _), call in self._begun.items()}
+            number = numbers.get(address, len(numbers) + 1)
+            call = CallProgress(number, max(total, number), str(address), verb, time.time())
+            self._begun[address, verb] = call
+        self._tell(call)
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        del remote_id
+        if call := self._begun.get((address, verb)):
+            self._tell(replace(call, result=result, seconds=max(seconds, 0.0)))
+
+
 def apply_permitted_rows(
-    order: Order, terms: ApplyTerms, environ: Mapping[str, str], permit: CallPermit
+    order: Order,
+    terms: ApplyTerms,
+    environ: Mapping[str, str],
+    permit: CallPermit,
+    tell: Callable[[CallProgress], None] = lambda _progress: None,
 ) -> RunResult:
     """Do what the order permits of a target's plan, under its lock; raises nothing.
 
     `environ` are all variables that the target can name. Where another run has the lock, nothing
-    is done (`held_up_by_run`).
+    is done (`held_up_by_run`). `tell` hears of each row as it begins and ends.
     """
     rows = RowsUnderLock(terms, order.binding, str(order.target))
     try:
@@ -107,6 +138,7 @@ def apply_permitted_rows(
                 operation=order.operation,
                 permit=permit,
                 prune=order.prune,
+                observer=ToldRows(rows, tell),
             )
             return ended_apply(rows, applied)
     except LockHeld as held:

@@ -6,14 +6,14 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import RunOutcome
+from synapse_apply.controller.rows import CallProgress, RunOutcome
 from synapse_apply.controller.worker import exchange
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -111,6 +111,7 @@ class Child:
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
             self._require_within_limits(conversation)
+            conversation.tell_progress()
             # News are sent unless the child reads nothing now, or has ended.
             if self._can_send_within(0.0) and (news := conversation.take_news_line_or_empty()):
                 # One line fits whole, so that it never waits in its middle.
@@ -124,6 +125,9 @@ class Child:
                 raise _NoAnswer("The worker ended before it had answered.")
             if len(line) > exchange.MAX_LINE_BYTES:
                 raise _NoAnswer("The worker's answer was too long.")
+            while line.startswith(exchange.PROGRESS_START) and b"\n" in line:
+                told, _, line = line.partition(b"\n")
+                conversation.take_progress(bytes(told))
         return bytes(line)
 
     def _require_within_limits(self, conversation: Conversation) -> None:
@@ -150,6 +154,8 @@ class Child:
 
 # A permit lasts 10 s at most, so that four in a row may come late.
 _PERMIT_SECONDS = 2.0
+# How often others are told what an apply does, and the newest of how many rows.
+_TOLD_SECONDS, MAX_TOLD_CALLS = 1.0, 40
 # As long as a call may take, but for uploads.
 LAST_CALLS_SECONDS = 60.0
 _OPEN_CALLS = "The next run looks up the outcome of each open call, and sends nothing twice."
@@ -170,10 +176,12 @@ class Conversation:
         order: exchange.Order,
         read_permit: Callable[[], Permit] | None = None,
         last_calls: float = LAST_CALLS_SECONDS,
+        tell: Callable[[Sequence[CallProgress]], None] | None = None,
     ) -> None:
         """Its time begins now. `last_calls` is how long what has begun may take then, in seconds.
 
-        `read_permit` is as in WorkerPool.apply; where it raises, the worker hears nothing.
+        `read_permit` and `tell` are as in WorkerPool.apply. Where the first raises, the worker
+        hears nothing; where the second does, it is called again.
         """
         self._order = order
         self._last_calls = last_calls
@@ -185,6 +193,9 @@ class Conversation:
         self._is_late = False
         self._ends_at: float | None = None
         self._news_at = 0.0
+        self._tell = tell
+        self._calls: dict[tuple[str, str], CallProgress] = {}
+        self._tell_at, self._has_news = 0.0, False
 
     def stop(self, reason: str, ends_at: float) -> None:
         """Let no call begin any more, and end it at a time of `time.monotonic`; for any thread."""
@@ -232,6 +243,28 @@ class Conversation:
             return b""
         self._is_stop_told = True
         return exchange.encode_permit(Permit(0.0, self._stop_reasons[0]))
+
+    def take_progress(self, line: bytes) -> None:
+        """Remember what an apply does; WrongShapeError for a line that no worker of ours writes."""
+        progress = exchange.decode_progress(line)
+        if self._read_permit is None:
+            raise WrongShapeError("a check applies nothing")
+        calls = self._calls
+        calls[progress.address, progress.action] = progress
+        if len(calls) > MAX_TOLD_CALLS:
+            ended = (one for one, call in calls.items() if call.result)
+            del calls[next(ended, next(iter(calls)))]
+        self._has_news = True
+
+    def tell_progress(self) -> None:
+        """Tell others what the apply does, unless they were told within the last second."""
+        now = time.monotonic()
+        if self._tell is None or not self._has_news or now < self._tell_at:
+            return
+        self._tell_at = now + _TOLD_SECONDS
+        with suppress(Exception):
+            self._tell(tuple(self._calls.values()))
+            self._has_news = False
 
     def decode_answer(self, line: bytes) -> RunResult:
         """The result that a line says; WrongShapeError for one that no worker of ours writes.

@@ -15,7 +15,13 @@ from typing import Any
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Claim, PlannedRow, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome, TargetName
+from synapse_apply.controller.rows import (
+    CallCounts,
+    CallProgress,
+    RunningJobsSeen,
+    RunOutcome,
+    TargetName,
+)
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import InputError
@@ -23,7 +29,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import WrongShapeError
 
 MAX_LINE_BYTES = 96 * 1024 * 1024
-_ORDER, _PERMIT = "order", "permit"
+_ORDER, _PERMIT, _PROGRESS = "order", "permit", "progress"
+PROGRESS_START = f'{{"{_PROGRESS}": '.encode()
 _DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
 
 # So that a permit is always written at once, whatever letters its reason has.
@@ -99,6 +106,25 @@ def decode_order_or_permit(line: bytes) -> Order | Permit:
         case {"permit": [int() | float() as until, str() as reason]} if math.isfinite(until):
             return Permit(float(until), reason)
     raise WrongShapeError("this is neither an order nor a permit")
+
+
+def encode_progress(progress: CallProgress) -> bytes:
+    """The line of what an apply does now, before that of its result."""
+    return _encode_line({_PROGRESS: build_coder(CallProgress).encode(progress)})
+
+
+def decode_progress(line: bytes) -> CallProgress:
+    """What an apply does now; WrongShapeError for what is not ours."""
+    progress: CallProgress = build_coder(CallProgress).decode(_decode_json(line)[_PROGRESS])
+    if not (
+        0 < progress.number <= progress.total <= MAX_ROWS
+        and 0 < len(progress.address) <= MAX_NAME_CHARACTERS
+        and max(len(progress.action), len(progress.result)) <= MAX_JOB_TEXT_CHARACTERS
+        and math.isfinite(progress.began_at)
+        and 0 <= progress.seconds < math.inf
+    ):
+        raise WrongShapeError("a value is not one that a running apply has")
+    return progress
 
 
 def encode_result(result: RunResult) -> bytes:

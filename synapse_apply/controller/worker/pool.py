@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import CallProgress, TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.access import (
@@ -156,17 +156,30 @@ class WorkerPool:
         """
         return self._wait_and_work(order, None)
 
-    def apply(self, order: Order, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(
+        self,
+        order: Order,
+        read_permit: Callable[[], Permit],
+        tell: Callable[[Sequence[CallProgress]], None] | None = None,
+    ) -> RunResult:
         """Apply a target, as `look` looks at it.
+
+        `tell` is called on the calling thread, too, with the newest rows that the apply has begun,
+        at most once a second.
 
         `read_permit` is called on the calling thread, every two seconds until the child ends or
         there is no permit. Without one no call begins; what has begun ends and is recorded. An
         apply that takes longer than the timeout begins no further call, and is killed a minute
         later (RunOutcome.TIMEOUT, with what was done where it could still tell).
         """
-        return self._wait_and_work(order, read_permit)
+        return self._wait_and_work(order, read_permit, tell)
 
-    def _wait_and_work(self, order: Order, read_permit: Callable[[], Permit] | None) -> RunResult:
+    def _wait_and_work(
+        self,
+        order: Order,
+        read_permit: Callable[[], Permit] | None,
+        tell: Callable[[Sequence[CallProgress]], None] | None = None,
+    ) -> RunResult:
         name = order.target
         with self._changed:
             self._waiting.append(order)
@@ -207,7 +220,7 @@ class WorkerPool:
                 hosts=rule.hosts if rule is not None else (),
                 opened=source.may_read.opened,
             )
-            conversation = Conversation(order, read_permit, self._last_calls_seconds)
+            conversation = Conversation(order, read_permit, self._last_calls_seconds, tell)
             return self._converse(child, order, conversation)
         except SynapseApplyError as problem:
             return _not_started("; ".join(f.summary for f in problem.diagnostics))

@@ -150,6 +150,7 @@ def report_document(report: Report) -> JsonDocument:
                 "id": outcome.remote_id or None,
                 "request_id": outcome.request_id or None,
                 "unrecorded_in": outcome.recovery_file or None,
+                "began_at": outcome.began_at or None,
                 "seconds": round(max(0.0, outcome.seconds), 3),
             }
             for outcome in report.outcomes

@@ -9,6 +9,8 @@ import pytest
 
 from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetOrder, TargetPage
 from synapse_apply.controller.rows import (
+    ApplyLog,
+    CallProgress,
     ChangeCounts,
     MessageRow,
     RevisionEnd,
@@ -166,6 +168,22 @@ def test_labels_of_a_source_are_replaced_as_a_whole(store):
         writer.replace_labels("acme", {"dev": {"tier": "%_"}})
     dev, other = TargetName("acme", "dev"), TargetName("beta", "dev")
     assert store.list_labels() == {dev: {"tier": "%_"}, other: {}}
+
+
+def test_what_an_apply_does_is_kept_while_it_runs(store):
+    dev, other = TargetName("acme", "dev"), TargetName("acme", "dev%")
+    first, second = (
+        ApplyLog("r1", (CallProgress(1, 2, "storage/\0\U0001f4a5", "create", 5.0, word),))
+        for word in ("", "done")
+    )
+    with store.write() as writer:
+        writer.replace_apply_log(dev, first)
+        writer.replace_apply_log(dev, second)
+    assert (store.find_apply_log(dev), store.find_apply_log(other)) == (second, None)
+    with store.write() as writer:
+        writer.delete_apply_log(other)
+        writer.delete_apply_log(dev)
+    assert store.find_apply_log(dev) is None
 
 
 def test_targets_are_sorted_by_times(store):

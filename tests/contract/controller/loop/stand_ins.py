@@ -246,7 +246,9 @@ class StandInWorkers:
             with self._lock:
                 self.running[name] -= 1
 
-    def apply(self, request: Order, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(
+        self, request: Order, read_permit: Callable[[], Permit], _tell: object = None
+    ) -> RunResult:
         name = str(request.target)
         self.applies.append(request)
         answer = self.applied.get(name)

@@ -27,6 +27,9 @@ from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.page.sessions import SESSION_SECONDS, make_session
 from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import (
+    ApplyLog,
+    BegunApply,
+    CallProgress,
     MessageRow,
     PauseRow,
     RunCause,
@@ -222,6 +225,32 @@ def test_everybody_sees_their_targets_and_no_others(held_page):
         run = held_page.store.newest_runs(samples.TargetName("vision", "lab"), 1)[0]
         assert held_page.get(f"/runs/{run.id}", **headers).status_code == 404
         assert "unknown" in held_page.get("/badge/vision/lab.svg", **headers).text
+
+
+def test_what_an_apply_does_is_for_who_reads_its_target(tmp_path):
+    """Only while the run that says it holds the target."""
+    name, address = TargetName("acme", "prod-us"), "storage/only-of-this-apply"
+
+    def fill(store: SqliteControllerStore) -> None:
+        people.fill_held(store)
+        target = store.find_target(name)
+        assert target is not None
+        begun = BegunApply("01JDP", samples.HEAD_COMMIT, RunCause.APPROVED, samples.NOW - 3)
+        call = CallProgress(1, 2, address, "create", samples.NOW - 2)
+        with store.write() as writer:
+            writer.put(replace(target, begun_apply=begun))
+            writer.claim(name, "one", samples.NOW + 9, samples.NOW)
+            writer.replace_apply_log(name, ApplyLog(begun.run, (call,)))
+
+    with serve_page(tmp_path, fill, people.SETTINGS) as page:
+        seen = page.get(f"/targets/{name}", **list_proxy_headers("mina")).text
+        assert f"{address} 1 of 2 create running" in read_text(seen)
+        for person in ("lee", "jonas", "nobody"):
+            for path in (f"/targets/{name}", "/", "/targets/acme/staging", "/audit"):
+                assert address not in page.get(path, **list_proxy_headers(person)).text
+        with page.store.write() as writer:
+            writer.replace_apply_log(name, ApplyLog("an earlier one"))
+        assert "1 of 2" not in page.get(f"/targets/{name}", **SRE).text
 
 
 def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page):

@@ -27,7 +27,10 @@ from synapse_apply.controller.planned_rows import (
     RowCause,
 )
 from synapse_apply.controller.rows import (
+    ApplyLog,
     ApprovalRow,
+    BegunApply,
+    CallProgress,
     ChangeCounts,
     HoldRow,
     PauseRow,
@@ -37,6 +40,7 @@ from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    RunCause,
     RunningJob,
     RunningJobsSeen,
     RunOutcome,
@@ -113,6 +117,8 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         for severity in Severity
     ]
     plan_json = samples.format_plan(stuffed(text))
+    begun = BegunApply("r", commit, RunCause.APPROVED, 1.0, (text,))
+    calls = (CallProgress(1, 2, text, text, 1.0, text), CallProgress(2, 2, text, text, 2.0))
     run = samples.build_run(0, name, RunOutcome.CHANGES, id=commit[:80], findings=tuple(found),
                             commit=commit, plan_json=plan_json)  # fmt: skip
     failed = replace(run, id="z" + commit[:80], outcome=RunOutcome.PLAN_ERROR, plan_json="")
@@ -130,6 +136,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         writer.put(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
+                      begun_apply=begun, holder=text, lease_until=samples.NOW + 9,
                       restored=tuple(
                           RestoredField(text, text, (1.0, 2.0, 3.0 + number), text, number == 1, number)
                           for number in range(3)
@@ -138,6 +145,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
                       running_jobs=RunningJobsSeen((RunningJob(text, text, text, 3.0, 1.0),),
                                                    is_cut=True, unread_reason=text, seen_at=1.0))
         )  # fmt: skip
+        writer.replace_apply_log(name, ApplyLog("r", calls))
         status = StatusText(StatusState.FAILURE, text, text)
         context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"
         writer.put(StatusRow(name.source, commit, context, status, status, refusal=text))

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from waiting import hold
 from synapse_apply import EmbeddedServer, OpenTarget, open_target
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import CallProgress, TargetName
 from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
@@ -129,9 +129,10 @@ targets:
         terms: ApplyTerms = EVERYTHING,
         timeout: float = 60.0,
         pool: WorkerPool | None = None,
+        tell: Callable[[Sequence[CallProgress]], None] | None = None,
     ) -> RunResult:
         return (pool or self.pool).apply(
-            self.build_request(terms, timeout), read_permit or permit_for_long
+            self.build_request(terms, timeout), read_permit or permit_for_long, tell
         )
 
     def build_request(self, terms: ApplyTerms = EVERYTHING, timeout: float = 60.0) -> Order:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from waiting import finish
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
+from synapse_apply.controller.rows import CallCounts, CallProgress, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child
 from synapse_apply.model.job import JobStatus
@@ -372,6 +372,32 @@ def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(declare, thre
     site.put_faults()
     wait_until_unlocked(site)
     check_all_is_done_once(site, 3)
+
+
+def test_what_an_apply_does_is_told_while_it_does_it(declare, threads):
+    """Each row with its number as it begins; a listener that fails is told again."""
+    site, told = declare(3), list[Sequence[CallProgress]]()
+
+    def tell(calls: Sequence[CallProgress]) -> None:
+        told.append(calls)
+        if len(told) == 1:
+            raise OSError
+
+    before = time.time()
+    with site.hold_answers():
+        applying = threads.submit(site.apply, tell=tell)
+        wait_until(lambda: told and len(told[-1]) == 3 and len(told) > 1, 60, "three have begun")
+        begun = told[-1]
+    assert [(call.number, call.total, call.result) for call in begun] == [
+        (number, 3, "") for number in (1, 2, 3)
+    ]
+    assert all(before <= call.began_at <= time.time() for call in begun)
+    assert applying.result(60).outcome is RunOutcome.APPLIED
+    assert len({call.address for call in begun}) == 3
+    assert {call.action for call in begun} == {"create"}
+    told.clear()
+    assert site.apply(tell=told.append).outcome is RunOutcome.IN_SYNC
+    assert told == []
 
 
 def test_a_worker_that_takes_too_much_memory_is_ended(declare, monkeypatch):

@@ -102,7 +102,9 @@ class WorkersInSimulatedTime:
         self.asked.append(str(order.target))
         return self._pool.look(order)
 
-    def apply(self, order: Order, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(
+        self, order: Order, read_permit: Callable[[], Permit], _tell: object = None
+    ) -> RunResult:
         def read_real_permit() -> Permit:
             permit = read_permit()
             until = time.monotonic() + permit.until - self._world.clock.counter

@@ -16,11 +16,14 @@ from synapse_apply.controller.planned_rows import (
     RowCause,
 )
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
+from synapse_apply.controller.rows import CallCounts, CallProgress, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
+    PROGRESS_START,
     decode_order_or_permit,
+    decode_progress,
     decode_result,
     encode_permit,
+    encode_progress,
     encode_result,
 )
 from synapse_apply.model.diagnostic import Position, warning_finding
@@ -161,6 +164,38 @@ def test_an_apply_of_another_shape_is_refused(changes):
     line = json.dumps({**json.loads(encode_result(APPLIED)), **changes}).encode()
     with pytest.raises(WrongShapeError):
         decode_result(line, TERMS)
+
+
+PROGRESS = CallProgress(2, 3, "storage/a", "create", 5.0, "done", 0.5)
+
+
+def test_progress_is_told_in_a_line_that_no_result_has():
+    line = encode_progress(PROGRESS)
+    assert line.startswith(PROGRESS_START)
+    assert decode_progress(line) == PROGRESS
+    assert not encode_result(APPLIED).startswith(PROGRESS_START)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"number": 0},
+        {"number": 4},
+        {"total": 30_000},
+        {"address": ""},
+        {"address": "x" * 5000},
+        {"action": "x" * 200},
+        {"result": "x" * 200},
+        {"began_at": float("nan")},
+        {"seconds": -1},
+        {"seconds": float("inf")},
+        {"seconds": "1"},
+    ],
+)
+def test_progress_of_another_shape_is_refused(changes):
+    document = json.loads(encode_progress(PROGRESS))["progress"]
+    with pytest.raises(WrongShapeError):
+        decode_progress(json.dumps({"progress": {**document, **changes}}).encode())
 
 
 LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
