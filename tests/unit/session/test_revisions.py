@@ -10,25 +10,28 @@ from git_repositories import commit
 from installed import ROOT, copied
 from unit.packages.trees import write
 
-from synapse_apply import Invocation
-from synapse_apply.workspace.configuration import (
-    DeclaredTarget,
-    load_valid_project_or_defaults,
-    read_declared_target,
-)
+from synapse_apply import Invocation, open_target, open_targets, validate
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
 
 
-def said(found: DeclaredTarget) -> list[tuple[object, ...]]:
-    """All that is declared, without where it stands."""
+def list_declared(folder: Path, ref: str) -> list[tuple[object, ...]]:
+    """All that each target declares, without where it stands."""
+    has_targets = "\ntargets:" in (folder / "synapse-apply.yaml").read_text(encoding="utf-8")
+    names = ["*"] if has_targets else ["embedded"]
     return [
         (
+            target.name,
             replace(one, position=None, positions={}, source=None, package=None),
             one.package.digest if one.package else None,
         )
-        for _, one in sorted(found.desired.items())
+        for target in open_targets(names, folder=folder, ref=ref)
+        for _, one in sorted(target.read_manifests().items())
     ]
+
+
+def list_findings(folder: Path, ref: str) -> list[str]:
+    return [one.summary for one in validate(Invocation(folder, as_of=ref)).diagnostics]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -39,14 +42,8 @@ def test_a_commit_reads_as_its_checkout(
     folder = copied(example, tmp_path)
     commit(folder)
     monkeypatch.chdir(folder)
-    project = load_valid_project_or_defaults(Invocation(folder))
-    for target in project.targets.values():
-        here = read_declared_target(Invocation(folder), project, target)
-        there = read_declared_target(Invocation(folder, as_of="HEAD"), project, target)
-        assert said(there) == said(here)
-        assert [one.summary for one in there.diagnostics] == [
-            one.summary for one in here.diagnostics
-        ]
+    assert list_declared(folder, "HEAD") == list_declared(folder, "")
+    assert list_findings(folder, "HEAD") == list_findings(folder, "")
 
 
 ONE = "apiVersion: synapse-apply/v1\nkind: Storage\nmetadata: {name: NAME}\nspec: {name: NAME, \
@@ -65,14 +62,11 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     write(tmp_path, {"synapse-apply.yaml": "apiVersion: synapse-apply/v1\nkind: Project\n"})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = load_valid_project_or_defaults(Invocation(tmp_path))
-    target = project.targets["embedded"]
-    here = read_declared_target(Invocation(tmp_path), project, target)
-    there = read_declared_target(Invocation(tmp_path, as_of="HEAD"), project, target)
-    assert said(there) == said(here)
-    assert len(here.desired) == 6
-    assert here.diagnostics == there.diagnostics == ()
-    places = sorted(str(one.position) for one in there.desired.values())
+    assert list_declared(tmp_path, "HEAD") == list_declared(tmp_path, "")
+    assert list_findings(tmp_path, "HEAD") == list_findings(tmp_path, "") == []
+    with open_target("embedded", folder=tmp_path, ref="HEAD") as target:
+        places = sorted(str(one.position) for one in target.read_manifests().values())
+    assert len(places) == 6
     assert places[0] == "HEAD:a.yaml:1:1"
     assert "HEAD:sub/deep/er/i.yaml:1:1" in places
 
@@ -88,10 +82,8 @@ def test_an_inventory_among_listed_manifests_is_passed_over(
     write(tmp_path, {"inventory.yaml": rows, **broken})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = load_valid_project_or_defaults(Invocation(tmp_path))
-    target = project.targets["embedded"]
-    for as_of in ("", "HEAD"):
-        found = read_declared_target(Invocation(tmp_path, as_of=as_of), project, target)
+    for ref in ("", "HEAD"):
+        found = validate(Invocation(tmp_path, as_of=ref))
         told = {str(one.position).rpartition("/")[2] for one in found.diagnostics}
         assert {name.split(":")[-3] for name in told} == broken.keys()
-        assert [str(address) for address in found.desired] == ["storage/a"]
+        assert found.counts == {"embedded": 1}
