@@ -146,3 +146,12 @@ def test_history_tells_both(differing):
     accept(differing, "--undo")
     runs = differing.run("state", "history", "--json", code=0).document["runs"]
     assert [run["calls"][0]["verb"] for run in runs[:2]] == ["undo accept", "accept"]
+
+
+def test_what_cannot_be_accepted_is_said(ready, server):
+    """Not declared, not recorded, not live: each in words of its own."""
+    assert "not declared" in ready.run("state", "accept", "storage/none", code=1).err
+    assert "not recorded" in accept(ready, "--auto-approve", code=1).err
+    ready.apply()
+    server.call("DELETE", "_emulator/objects/storage/1/")
+    assert "not live" in accept(ready, "--auto-approve", code=1).err

@@ -173,6 +173,7 @@ def test_an_inventory_with_a_wrong_row_imports_nothing(applied):
     ran = applied.run("import", "-f", "inventory.yaml", code=1)
     assert "no plugin with id 77" in ran.err
     assert "what/ever" in ran.err
+    assert "storage, plugin, release" in ran.err
     assert "storage/raw-data" not in applied.run("state", "show", code=0).out
 
 

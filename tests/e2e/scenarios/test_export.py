@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import TOKEN, Server, Workplace
+from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from in_process import run
 from laws import effort
 
@@ -177,6 +177,39 @@ def test_plugins_are_found_by_code_by_job_and_by_release(serve, bare):
     ran = place.run("export", "--ids", "release=1,2,77", "--out", "c", "--force", code=3)
     assert "release id 77: it does not exist" in ran.out
     assert (place.root / "c/releases/code-0@1.10.yaml").exists()
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+def test_both_versions_of_the_api_export_the_same(serve, bare, api):
+    """v2 lists plugins, so that nothing needs to be named; of a range of ids some may be missing."""
+    server = serve()
+    for code, versions in (("yolo", ("1.10.0", "1.9.0")), ("sam", ("1.10.0",))):
+        body = {"name": code, "code": code, "category": "neural_net"}
+        made = server.call("POST", "plugins/", body)
+        for version in versions:
+            release = {"plugin": made["id"], "version": version}
+            server.call("POST", "plugin_releases/", release)
+    storages(server, 1)
+    place = bare(server)
+    place.write("synapse-apply.yaml", project(server.url, api=api))
+    place.write("codes.txt", "yolo\nsam\n")
+    place.write("sam.txt", "sam\n")
+
+    def exported(*options: str) -> list[str]:
+        ran = place.run("export", "--json", "--force", *options, code=0)
+        return [row["address"] for row in ran.document["exported"]]
+
+    named = ("--codes", "codes.txt") if api == "v1" else ()
+    newest = ["plugin/sam", "plugin/yolo", "release/sam@1.10.0", "release/yolo@1.10.0"]
+    assert exported(*named) == [*newest, "storage/no"]
+    every = exported(*named, "--releases", "all")
+    assert every == [*newest, "release/yolo@1.9.0", "storage/no"]
+    assert exported("--codes", "sam.txt", "--only", "plugin") == ["plugin/sam"]
+    if api == "v1":
+        by_id = ("--ids", "plugin=1,7-8,9", "--releases", "none", "--only", "plugin")
+        document = place.run("export", "--json", "--force", *by_id, code=3).document
+        assert [row["address"] for row in document["exported"]] == ["plugin/yolo"]
+        assert [row["what"] for row in document["not_exported"]] == ["plugin id 9"]
 
 
 def test_what_a_manifest_cannot_hold_is_told(serve, bare):
