@@ -25,6 +25,7 @@ WRONG = [
     ["import"],
     ["import", "plugin/yolo"],
     ["init", "bucket", "x"],
+    ["init", "plugin", ""],
     ["state", "init", "--lineage", "nonsense"],
     ["state", "backup", "--to", "{file: state.url}"],
     ["state", "backup", "--to", "{env: NAME, file: x}"],
