@@ -306,7 +306,7 @@ def _iter_open_call_warnings(
                 names = {str(path[0]) for path in (*intent.fields, *intent.before)}
                 again = f"set {format_short_list(sorted(names))} again"
             yield warning_finding(
-                "An earlier call is sent again",
+                "Apply repeats an earlier call",
                 (
                     f"The outcome of {intent.verb} of {intent.address}, sent at "
                     f"{intent.sent_at}, is not known yet. An apply sends "

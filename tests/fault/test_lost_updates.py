@@ -319,7 +319,7 @@ def test_the_same_may_be_sent_again_at_once(make_site: MakeSite) -> None:
     killed(site, site.server, "before")
     second = site.apply()
     assert second.code == 0
-    (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
+    (said,) = [d for d in second.plan.diagnostics if d.summary == "Apply repeats an earlier call"]
     assert "sends the same declared fields again" in said.detail
     assert live(site.server) == "ten"
     assert results(site)[:2] == ["done", "settled: cannot be told"]

@@ -243,7 +243,7 @@ def test_sending_the_same_again_promises_no_more_than_it_does(make_site: MakeSit
     site = begun(make_site)
     killed(site, site.server, "before")
     second = site.apply()
-    (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
+    (said,) = [d for d in second.plan.diagnostics if d.summary == "Apply repeats an earlier call"]
     assert "difference" not in said.detail
     assert "An apply sends the same declared fields again" in said.detail
     beside = "may still revert other fields that somebody changed since"
