@@ -514,6 +514,8 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
     yield f"  {name}: {row.summary or row.action}"
     for field in fields:
         values = [_cut_value(value) for value in (field.before, field.after) if value]
+        if field.path == ("package",):
+            values = [_REST_OF_PACKAGE.sub("...", value) for value in values]
         yield f"      {format_quoted_path(field.path)}: {' -> '.join(values)}"
     yield f"    reason: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
@@ -603,6 +605,7 @@ def _describe_wave_or_dash(wave: Wave) -> str:
     return "; ".join(parts) or "-"
 
 
+_REST_OF_PACKAGE = re.compile(r"(?<=:[0-9a-f]{12})[0-9a-f]{52}\Z")
 # The rest of a row's digest, and of a commit's id.
 _REST = re.compile(r"(?<=\brow1:[0-9a-f]{12})[0-9a-f]{52}\b|(?<=\b[0-9a-f]{12})[0-9a-f]{28}\b")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -25,7 +24,6 @@ from synapse_apply.views.grammar import format_byte_size
 
 # For which a look or an apply is due at once; the other causes are those of a later time.
 _CAUSES_OF_NOW = frozenset({RunCause.ASKED, RunCause.PUSH, RunCause.APPROVED, RunCause.APPLIED})
-_PACKAGE_DIGEST = re.compile(r"(:[0-9a-f]{12})[0-9a-f]{52}\Z")
 _SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
 
 
@@ -137,7 +135,7 @@ def planned_fields(run: Any) -> dict[str, tuple[ShownField, ...]]:
     if plan is None:
         return {}
     changes = read_value(tuple[_Change, ...], plan.get("resource_changes"), "plan")
-    verifications = read_value(tuple[_Verification, ...], plan.get("verifications"), "plan")
+    verifications = read_value(tuple[_Verification, ...], plan.get("verifications", []), "plan")
     run_of = {one.address: [one.shown_field] for one in verifications}
     return {
         change.address: (*_iter_fields(change), *run_of.get(change.address, ()))
@@ -148,7 +146,7 @@ def planned_fields(run: Any) -> dict[str, tuple[ShownField, ...]]:
 def _iter_fields(change: _Change) -> Iterator[ShownField]:
     if package := change.package:
         files, size = format_count_and_noun(package.files, "file"), format_byte_size(package.size)
-        parts = (package.source, files, size, _PACKAGE_DIGEST.sub(r"\1...", package.digest))
+        parts = (package.source, files, size, package.digest)
         yield ShownField(("package",), "", ", ".join(filter(None, parts)))
     both = change.change
     if both.get("before") is None and both.get("after") is not None:

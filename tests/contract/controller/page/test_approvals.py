@@ -116,6 +116,18 @@ def test_rows_that_run_a_release_with_other_parameters_are_not_equal(page):
     assert [read_text(html).count(f'"quality": {one}') for one in (0.9, 0.1)] == [1, 1]
 
 
+def test_rows_that_upload_other_packages_are_not_equal(page):
+    """Also where their digests begin alike, as whoever makes both can have it."""
+    start = plan_samples.CREATE_RELEASE
+    for number, end in enumerate("aab"):
+        package = {**start.extras["package"], "digest": f"pkg1:sha256:{'0' * 63}{end}"}
+        change = replace(start, extras={**start.extras, "package": package})
+        row = PlannedRow(digest_of(number), str(change.address), RowAction.CREATE)
+        put_holds(page.store, number, [HeldRow(row, HoldReason.APPROVAL)], change)
+    _, rows = read_form(page.get("/approvals", **people.SRE).text)
+    assert len({row.split()[0] for row in rows if any(digest_of(n) in row for n in range(3))}) == 2
+
+
 def test_rows_of_a_target_with_very_many_are_decided_on_from_the_first_on(page):
     """The form has no more rows than a request may have; a guard names what it counts."""
     rows = [replace(GUARD.row, digest=digest_of(number), summary="x") for number in range(2500)]
