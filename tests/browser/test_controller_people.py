@@ -17,7 +17,9 @@ from unit.controller.page.people_samples import DIGESTS
 
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.rows import (
+    ApplyLog,
     BegunApply,
+    CallProgress,
     RunCause,
     RunOutcome,
     TargetCondition,
@@ -50,8 +52,26 @@ def opened(site: ServedPage, opens: Opened) -> Opened:
     return open_path
 
 
+def tell_apply(site: ServedPage, name: TargetName, *results: str) -> None:
+    """An apply of a target runs, and has begun a row for each of these results ("": not ended)."""
+    target = site.store.find_target(name)
+    assert target is not None
+    begun = BegunApply("01JDP", samples.HEAD_COMMIT, RunCause.APPROVED, samples.NOW - 30)
+    calls = tuple(
+        CallProgress(
+            number, 1240, f"storage/{number}{'-long' * 10}", "create", samples.NOW - 9, one
+        )
+        for number, one in enumerate(results, 1)
+    )
+    with site.store.write() as writer:
+        writer.put(replace(target, begun_apply=begun))
+        writer.claim(name, "one", samples.NOW + 60, samples.NOW)
+        writer.replace_apply_log(name, ApplyLog(begun.run, calls))
+
+
 def list_paths(site: ServedPage) -> list[str]:
     """Pages with forms, and those on what people did."""
+    tell_apply(site, TargetName("acme", "prod-us"), "done", "failed", "unknown", "skipped", "")
     apply = site.store.newest_runs(people.STAGING, 2)[1]
     lab, braked = "/targets/vision/lab", "/targets/acme/prod-us"
     return [HELD, lab, braked, build_run_path(apply.id), "/approvals", "/audit"]
@@ -123,6 +143,27 @@ def test_the_result_of_an_act_comes_by_itself(opened, site):
             expect(page.get_by_text("A newer check has another result.")).to_be_visible()
             expect(page.get_by_label("create plugin/yolo")).to_be_checked()
         expect(shown).to_have_count(0 if is_filled else 1)
+
+
+def test_the_rows_of_an_apply_appear_as_they_begin_and_end(opened, site):
+    """On the page that is open; they are gone with the apply."""
+    tell_apply(site, people.STAGING, "")
+    page = opened(HELD)
+    page.clock.install()
+    rows = page.locator("[data-live=log] tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("running")
+    page.mouse.move(0, 0)
+    tell_apply(site, people.STAGING, "done", "")
+    page.clock.run_for(2_000)
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("1 of 1,240")
+    expect(rows.first).to_contain_text("done")
+    with site.store.write() as writer:
+        writer.delete_apply_log(people.STAGING)
+    page.clock.run_for(2_000)
+    expect(rows).to_have_count(0)
+    expect(page.get_by_text("The apply as it runs")).to_be_hidden()
 
 
 def test_after_an_act_the_page_follows_each_second(opened, site):
