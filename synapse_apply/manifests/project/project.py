@@ -156,7 +156,7 @@ def read_project_or_findings(
     listed = read_listed_targets(document, display_name, reader)
     placed = ListedPositions(positions, listed.targets)
     findings = list(listed.findings)
-    if listed.targets and not findings:
+    if listed.targets:
         findings.extend(placed.place_findings(listed_schema_findings(listed.targets, placed)))
     if findings:
         return None, tuple(findings)

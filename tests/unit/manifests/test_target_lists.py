@@ -124,6 +124,14 @@ def test_a_mistake_in_every_row_is_told_of_a_hundred(tmp_path: Path) -> None:
     assert "tenants.yaml:2:4 Unknown value: `targets.x1.on_drift`" in findings[1]
 
 
+def test_every_mistake_of_a_row_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tenants.yaml").write_text("- {name: a, tirr: gold, code: 42}\n", encoding="utf-8")
+    text = 'targets_from: {file: tenants.yaml, template: {tenant: "${row.code}"}}\n'
+    findings = "\n".join(read_findings(tmp_path, text))
+    assert "tenants.yaml:1:13 Unknown key" in findings
+    assert "tenants.yaml:1:25 Wrong type: `targets.a.tenant`" in findings
+
+
 def test_a_pinned_list_gives_the_settings(tmp_path: Path) -> None:
     """A row that a change alters or adds has no say over url and token; variables are its own."""
     changed_rows = ROWS.replace("token: B", "token: EVIL").replace("size: 5", "size: 7")
