@@ -597,7 +597,7 @@ def _describe_wave_or_dash(wave: Wave) -> str:
         f"{count} {say(state)}" for state, count in wave.target_states.items() if state != _SHOWN
     ]
     if wave.failed_count and wave.max_failures is not None:
-        parts.append(f"{wave.failed_count} failed, at most {wave.max_failures} may")
+        parts.append(f"{wave.failed_count} failed, {wave.max_failures} allowed")
     if wave.approved_by:
         parts.append(f"approved by {wave.approved_by}")
     if wave.closed_by:
