@@ -406,7 +406,7 @@ class Decider:
             self.resource,
             Action.UPDATE if diff.changes else Action.NO_OP,
             diff.changes,
-            notes=(*diff.notes, *(sent if diff.changes else ()), *held),
+            notes=(*diff.notes, *(sent if diff.changes and not refused else ()), *held),
             held=tuple(diff.held_drift),
             accepted=tuple(diff.accepted),
             rebase=not diff.changes and (diff.rebase or is_outdated),

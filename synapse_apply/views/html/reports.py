@@ -475,10 +475,9 @@ def _steps_after_plan(plan: Plan) -> Iterator[str]:
             "This plan did not ask the backend. Merge the change, or plan with the backend: "
             + plan_command
         )
-    elif plan.has_changes and not plan.guards and plan.is_applyable:
-        adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
-        command = _command("apply --adopt" if adopts else "apply", target)
-        yield f"Review the rows below, then apply: {command}"
+    elif command := plans.next_apply(plan):
+        copyable = render_copyable_command(command.format_command_line())
+        yield f"Review the rows below, then apply: {copyable}"
 
 
 def _steps_after_apply(report: Report) -> Iterator[str]:

@@ -82,7 +82,7 @@ def render_plan_markdown(
     ]
     sections = _sized_sections(plan_sections(plan), budget)
     see = Command("plan", target=base.target[:MAX_NAME_LENGTH])
-    return _fit(heading, sections, budget, see, run_url, plan.id)
+    return _fit(heading, sections, budget, see, run_url, plan.id, plans.next_apply(plan))
 
 
 def render_report_markdown(
@@ -178,12 +178,14 @@ def _fit(
     see: Command,
     run_url: str,
     plan_id: str = "",
+    next_step: Command | None = None,
 ) -> str:
     """The document within its budget.
 
-    Its last line has the plan, a link to the run, and for hidden entries the command that shows
-    all.
+    Its last lines have the command that applies it, the plan, a link to the run, and for hidden
+    entries the command that shows all.
     """
+    apply = f"To apply: {code_span(next_step.format_command_line())}" if next_step else ""
     run = link("this run", run_url) if run_url else ""
 
     def footer(hidden_count: int) -> str:
@@ -192,7 +194,8 @@ def _fit(
         facts = [f"Plan {code_span(plan_id)}"] if plan_id else []
         facts += [run] if run and not hidden_count else []
         facts_text = f"<sub>{', '.join(facts)}</sub>" if facts else ""
-        return " ".join(filter(None, (note if hidden_count else "", facts_text)))
+        last_line = " ".join(filter(None, (note if hidden_count else "", facts_text)))
+        return "\n\n".join(filter(None, (apply, last_line)))
 
     return fit_sections_to_budget("\n\n".join(heading), sections, footer, budget)
 

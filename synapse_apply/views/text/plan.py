@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Verification
 from synapse_apply.model.packages import KEPT_KEY, Replacement, parse_replacement
@@ -13,7 +14,12 @@ from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import WithheldSecret, flatten
 from synapse_apply.views import grammar
-from synapse_apply.views.redaction import shown_fields, sorted_json, wanted_fields
+from synapse_apply.views.redaction import (
+    hide_sensitive,
+    shown_fields,
+    sorted_json,
+    wanted_fields,
+)
 from synapse_apply.views.sanitize import (
     escape_ci_commands,
     quote_string,
@@ -127,6 +133,14 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
             "by a server dry run"
         )
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
+
+
+def next_apply(plan: Plan) -> Command | None:
+    """The command that applies what a plan shows; None where there is nothing, or an obstacle."""
+    if not (plan.has_changes and plan.is_applyable):
+        return None
+    adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
+    return Command("apply --adopt" if adopts else "apply", target=plan.base.target)
 
 
 def plan_totals(plan: Plan, style: Style) -> str:
@@ -260,7 +274,10 @@ class ChangeRenderer(RowLayout):
         )
 
     def render_notes(self, change: Change) -> list[str]:
-        """A row for each note of a change; the address is added unless a note begins with it."""
+        """A row for each note of a change, then the drift that is kept.
+
+        The address is added unless a note begins with it.
+        """
         name = sanitize(change.address)
         lines = []
         for note in change.notes:
@@ -268,7 +285,9 @@ class ChangeRenderer(RowLayout):
             text = first_line if first_line.startswith(name) else f"{name}: {first_line}"
             lines.append(f"  {self.style.format_symbol_and_space('.')}{text}")
             lines += [f"      {line}".rstrip() for line in continuation]
-        return lines
+        kept_fields = build_field_tree(hide_sensitive(change, change.held))
+        kept = self.visible_rows(kept_fields, BLOCK_INDENT + 2)
+        return [*lines, "      live -> declared:", *kept] if kept else lines
 
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""

@@ -190,6 +190,8 @@ def test_a_step_of_github_actions(cli: Run, project: Path) -> None:
     found = outputs((project / "github_output").read_text())
     assert (found["add"], found["refused"], found["exit_code"]) == ("3", "0", "2")
     assert found["has_changes"] == "true"
+    planned_summary = (project / "github_step_summary").read_text()
+    assert "\n\nTo apply: `synapse-apply apply -t " in planned_summary
     cli("apply", "--auto-approve", "--report", "github", **environ)
     summary = (project / "github_step_summary").read_text()
     assert summary.startswith("# Before\n")

@@ -32,6 +32,7 @@ def test_nothing_is_sent_for_it(holding: Workplace, server: Server) -> None:
         assert "No changes. Apply keeps the changes made outside Git (on_drift: hold).\n" in ran.out
         assert "drift --write plugin/yolo" in ran.out
         assert "apply --only plugin/yolo --revert-drift" in ran.out
+        assert '~ description = "By hand" -> "' in ran.out
         holding.apply()
     assert server.writes == before
     assert plugin(server)["description"] == "By hand"
