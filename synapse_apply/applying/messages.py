@@ -91,7 +91,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "skipped": _error("Not tried", "{reason}.", "Apply again after you have resolved this."),
     "untold package": _error(
-        "It is not known whose package is published",
+        "It is unknown whose package is published",
         "A {verb} cannot be undone, so the {verb} of {address} was not sent.",
         "The next plan lists the ways out.",
     ),
@@ -140,7 +140,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "Verify with an action that runs as a job (`method: job` in config.yaml).",
     ),
     "run stopped": _error(
-        "The result of the verification is not known",
+        "The verification result is unknown",
         "The run was started, but had no result when this command was stopped. {published}",
         "Apply again: the next run starts the verification once more.",
     ),
@@ -151,7 +151,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "job missing": _error(
         "The verification cannot be followed",
-        "Job {job} no longer exists, and its result is not known.",
+        "Job {job} no longer exists, and its result is unknown.",
         "Apply again to start another.",
     ),
     "job unreadable": _error(

@@ -65,9 +65,9 @@ from synapse_apply.model.values import (
 )
 
 _PUBLISHED_OUTSIDE = "the live package differs: somebody published another package outside Git"
-_SECRETS_UNTOLD = "it is not known whether its secrets arrived, so the next apply sends them again"
+_SECRETS_UNTOLD = "it is unknown whether its secrets arrived, so the next apply sends them again"
 _SECRETS_OF_TWO_KEYS = (
-    "it is not known whether its secrets arrived, so the next apply sends those whose declared "
+    "it is unknown whether its secrets arrived, so the next apply sends those whose declared "
     "value differs"
 )
 

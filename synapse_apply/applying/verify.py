@@ -84,7 +84,7 @@ class _Verifying:
             return self._follow(self._due.job, fresh=False)
         # Nothing showed what the create of this apply has published.
         if self._record.is_package_untold and self._step.change.action is not Action.NO_OP:
-            untold = "it is not known whose package is published"
+            untold = "it is unknown whose package is published"
             return self._result(RunStatus.SKIPPED, messages.skipped(self._step, untold))
         resolve, api = self._step.binding.resolve_run_owner, self._run.backend.api
         if resolve is not None:

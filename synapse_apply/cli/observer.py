@@ -159,7 +159,7 @@ class StoppableProgress:
         self.signal_number, self._signal_at = number, now
         deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
         _write_to_stderr(
-            f"\nStopping: running calls finish{deadline_text}. A second signal stops at once.\n"
+            f"\nStopping: running calls finish{deadline_text}. A second signal stops immediately.\n"
         )
         # With 0 seconds this sets no timer.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
@@ -223,7 +223,7 @@ def build_wait_callback(
     def wait_and_show(seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
         calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
         deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
-        purpose = f"until the effect of {calls} shows or is no longer possible"
+        purpose = f"until {calls} has taken effect or can no longer take effect"
         if all(call.state is IntentState.UNKNOWN for call in open_calls):
             purpose = f"until {calls} can no longer act"
         purpose = sanitize(f"{purpose}: {format_short_list(deeds)}")

@@ -167,7 +167,7 @@ def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) 
     )
     @option(
         "--project FILE",
-        "The project file; by default synapse-apply.yaml here or in a folder above.",
+        "The project file (default: synapse-apply.yaml here or in a parent folder).",
         type=click.Path(dir_okay=False, path_type=Path),
     )
     @functools.wraps(body)
@@ -180,7 +180,7 @@ def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) 
         name = single_target({"target": target})
         if target and not name and not takes_several_targets:
             command = format_command_name(click.get_current_context())
-            raise click.UsageError(f"`{command}` needs one target: name it with -t NAME.")
+            raise click.UsageError(f"`{command}` needs one target: specify it with -t NAME.")
         if not target or name:
             parameters.pop("keep_going", None)
         invocation_options = {
@@ -237,7 +237,7 @@ _SELECTION = combine(
     ),
     option(
         "--exclude NAME",
-        "Leave out these resources, named as for --only. Repeatable.",
+        "Exclude these resources, selected as for --only. Repeatable.",
         multiple=True,
         shell_complete=typed.complete_selections,
     ),
@@ -280,14 +280,14 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
     # Of a command that works on several targets, too: its body is called for each.
     "targets": combine(
         _target_option(
-            f"{_TARGET_HELP} For several targets, give a quoted pattern such as 'prod-*' or a "
+            f"{_TARGET_HELP} For several targets, use a quoted pattern such as 'prod-*' or a "
             "label KEY=VALUE. Join conditions with commas to require all of them. Repeatable."
         ),
         functools.partial(_give_invocation, takes_several_targets=True),
     ),
     "project_from": option(
         "--project-from git:REF",
-        "Read all settings of the project file at this Git ref. Manifests, variables and "
+        "Read all settings in the project file at this Git ref. Manifests, variables and "
         "overlays still come from the checkout.",
         callback=parse_git_ref,
     ),
@@ -331,7 +331,7 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         type=typed.NumberType(min=0),
     ),
     "wait": option(
-        "--wait", "Wait until the effect of each earlier call shows or the call can no longer act."
+        "--wait", "Wait until each earlier call has taken effect or can no longer take effect."
     ),
     "follow": combine(
         option("-f, --follow", "Show the job's log until the job ends.", is_eager=True),
@@ -362,7 +362,8 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         ),
         option(
             "--recreate",
-            "Recreate missing objects even if the backend cannot confirm that they are gone.",
+            "Recreate missing objects even if the backend cannot confirm that they no longer "
+            "exist.",
         ),
         option(
             "--no-verify",

@@ -125,10 +125,10 @@ OPTIONS = (
     ("-C, --chdir FOLDER", "work in this folder"),
     (
         "--project FILE",
-        ("the project file; by default synapse-apply.yaml here or in a folder above"),
+        ("the project file (default: synapse-apply.yaml here or in a parent folder)"),
     ),
     ("--color auto|always|never", "when to print colours; auto is only on a terminal"),
-    ("--parallelism N", "how many calls run at the same time; 10 by default"),
+    ("--parallelism N", "how many calls run at the same time (default: 10)"),
     ("-h, --help", "show the help; for `plan` and `apply` only the most used options"),
     ("--help-all", "show the complete help"),
 )
@@ -163,6 +163,9 @@ ENVIRONMENT = (
     ("SYNAPSE_APPLY_IN_AUTOMATION", "if set, print no hints about what to do next"),
     ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; logs contain no secrets"),
     ("SYNAPSE_APPLY_LOG_PATH", "append logs to this file instead of stderr"),
-    ("TRACEPARENT", "the trace of a run: sent to the backend, logged, and kept in the history"),
+    (
+        "TRACEPARENT",
+        "the W3C trace context of a run: sent to the backend, logged, and recorded in the history",
+    ),
     ("NO_COLOR, FORCE_COLOR", "turn colours off or on"),
 )

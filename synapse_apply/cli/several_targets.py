@@ -225,7 +225,9 @@ class TargetsReports:
         if any(file == "-" for _, file in requests):
             console = take_stdout(console)
         if ("html", "-") in requests:
-            raise click.UsageError("HTML for several targets is one page per target: name a file.")
+            raise click.UsageError(
+                "HTML for several targets is one page per target: specify a file."
+            )
         against = parameters.get("against") or ""
         reports, misplaced = Reports(
             requests, console, invocation, command, against=against

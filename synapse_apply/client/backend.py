@@ -83,7 +83,7 @@ class BackendClient(IntegrationClientMixin):
         )
         if all(tokens) and tokens[0] != tokens[1]:
             raise InputError.from_summary(
-                "Two different tokens are given",
+                "Two different tokens are set",
                 "api_token and access_token are two names for the same setting.",
                 "give only one of them",
             )

@@ -50,7 +50,7 @@ class RunOutcome(Enum):
     APPLIED = "applied"
     """All rows that were permitted are done."""
     APPLY_FAILED = "apply_failed"
-    """A row that was permitted is not done, or it is not known whether it is."""
+    """A row that was permitted is not done, or it is unknown whether it is."""
     APPLY_STOPPED = "apply_stopped"
     """The permit ended in the middle: a window, a pause, the end of the controller."""
 

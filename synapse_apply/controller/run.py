@@ -325,7 +325,7 @@ def serve_worker(setup: ControllerSetup) -> None:
             "A worker needs a shared store",
             f"{setup.file} has no `store`, and the SQLite store of a data folder serves only one "
             "process.",
-            "Name a PostgreSQL database in it: `store: {url: {env: CONTROLLER_STORE}}`.",
+            "Add a PostgreSQL database to it: `store: {url: {env: CONTROLLER_STORE}}`.",
         )
     with (
         controller.open_loop() as loop,
@@ -418,7 +418,7 @@ def accept_push(store: ControllerStore, source: str, commit: str, reason: str) -
             "The controller does not hold this commit",
             f"Its source {source} holds {held}."
             if held
-            else f"It holds no commit of a source {source}.",
+            else f"It holds no commit of source {source}.",
             Text(Command("controller status"), " shows which sources hold a commit, and why."),
         )
     with store.write() as writer:

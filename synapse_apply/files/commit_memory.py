@@ -48,7 +48,7 @@ class Recent(Generic[V]):
         self._lock = Lock()
 
     def find(self, key: Hashable) -> V | None:
-        """The value of a key, None where it is not known."""
+        """The value of a key, None where it is unknown."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

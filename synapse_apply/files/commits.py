@@ -117,8 +117,7 @@ class GitCommit:
             raise InputError.from_summary(
                 "The project is in a Git submodule",
                 f"Commits of {outer} choose the repository that would resolve {self.ref}.",
-                "Run the command in a clone that no commit chose, or name the full id of the "
-                "commit.",
+                "Run the command in a clone that no commit chose, or use the full commit id.",
             )
 
     def require_same_way(self) -> None:
@@ -338,7 +337,7 @@ def _find(root: Path, ref: str) -> tuple[Repository, str]:
     # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
         raise InputError.from_summary(
-            "Git ref not allowed", f"{ref!r} is not a ref.", "Name a tag, a branch or a commit."
+            "Git ref not allowed", f"{ref!r} is not a ref.", "Specify a tag, a branch or a commit."
         )
     repository, known = require_repository(root), commit_memory().commits
 
@@ -425,7 +424,7 @@ def _no_folder_error(
             return InputError.from_summary(
                 "Not a folder at that Git ref",
                 f"{full_path} at {ref} is a file.",
-                "Name the plugin's folder.",
+                "Specify the plugin's folder.",
             )
     if "not a tree object" in error_text or "Not a valid object name" in error_text:
         return InputError.from_summary(

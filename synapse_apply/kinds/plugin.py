@@ -161,7 +161,7 @@ _CATEGORY_RULE = f"one of {', '.join(CATEGORIES)}"
 _FIRST_RELEASE_ADVICE = (
     "`source`, `data_type` and `file` are the input of the plugin's first release, which this "
     "backend requires with the plugin: create both on API v2 (`api: {plugin: v2, release: v2}` "
-    "of the target in the project file), or create the plugin in Synapse and import it."
+    "for the target in the project file), or create the plugin in Synapse and import it."
 )
 
 V1 = ApiBinding(

@@ -185,7 +185,7 @@ V1 = ApiBinding(
 
 V2_READ_ONLY = (
     "This backend's API v2 is read-only: use API v1 for plugins and releases, with "
-    "`api: {plugin: v1, release: v1}` of the target in the project file."
+    "`api: {plugin: v1, release: v1}` for the target in the project file."
 )
 # The fields of a release in v2; the server reads config and the rest from the package.
 LOCKED_FIELD = "locked"

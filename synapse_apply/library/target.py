@@ -338,7 +338,7 @@ class OpenTarget:
         self._connection.require_open()
         paths = connection.require_paths("files", files, self._invocation.directory)
         if not paths:
-            raise InputError.from_summary("files is empty", "Name at least one file.")
+            raise InputError.from_summary("files is empty", "Specify at least one file.")
         return ApprovedPlans.read(paths, reviewed=True)
 
     def apply_saved(

@@ -96,7 +96,7 @@ class PackageQuery:
                 "Somebody else publishes this release",
                 f"{release.address} declares `source: published`, so its files are not in this "
                 "project.",
-                "Name a release with `source:` or `file:`.",
+                "Choose a release with `source:` or `file:`.",
                 address=str(release.address),
                 position=release.find_position(()),
             )
@@ -303,7 +303,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
     if matches:
         matches_text = ", ".join(str(resource.address) for resource in matches)
         raise InputError.from_summary(
-            "Which release?", f"{name} may be {matches_text}.", "Give the complete address."
+            "Which release?", f"{name} may be {matches_text}.", "Specify the complete address."
         )
     missing_path_text = f"{path} does not exist, and " if path is not None else ""
     suggestion = suggest_words(name, [str(address) for address in releases])
@@ -311,7 +311,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
         "There is no such package" if path is not None else "There is no such release",
         f"{name}: {missing_path_text}no manifest declares a release of this name.",
         suggestion[:1].upper() + suggestion[1:]
-        or "Name a folder, a zip, or release/PLUGIN@VERSION.",
+        or "Specify a folder, a zip, or release/PLUGIN@VERSION.",
     )
 
 

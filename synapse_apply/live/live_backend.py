@@ -81,7 +81,7 @@ class LiveBackend(TargetSession):
                 f"{text} is not recorded in the state of target {self.target.name}.",
                 Text(
                     Command("state show"),
-                    " lists the recorded addresses. Or give the id, as id=123.",
+                    " lists the recorded addresses. Or specify the id as id=123.",
                 ),
             )
         return None
@@ -134,7 +134,7 @@ class LiveBackend(TargetSession):
             raise InputError.from_summary(
                 f"Several {name}s have this name",
                 f"{text!r} is the name of ids {', '.join(ids)}.",
-                f"Give the id, as id={ids[0]}.",
+                f"Specify the id as id={ids[0]}.",
             )
         raise InputError.from_summary(
             f"There is no such {name}",
@@ -160,14 +160,14 @@ class LiveBackend(TargetSession):
         if kind.series_field and "@" not in text:
             owner = kind.series_field
             return Text(
-                f"Give CODE@VERSION, such as {text}@1.0.0, or the id, as id=123. ",
+                f"Specify CODE@VERSION, such as {text}@1.0.0, or the id as id=123. ",
                 Command(f"get {kind.kind.lower()}s --{owner}", text),
                 f" lists the releases of a {owner}.",
             )
         if Lookup.COMPLETE in self.select_binding(prefix).lookup.values():
             return "Check the name, the target, its token and its tenant."
         return (
-            "Give the id, as id=123: this API finds a plugin by its code only if the plugin "
+            "Specify the id as id=123: this API finds a plugin by its code only if the plugin "
             "has releases."
         )
 
@@ -238,7 +238,7 @@ def build_malformed_id_error(
     return InputError.from_summary(
         f"This is not the id of a {kind_name}",
         f"{object_id!r}: {failure}.",
-        hint or "Give the id as Synapse shows it, as id=123.",
+        hint or "Specify the id that Synapse shows, as id=123.",
     )
 
 

@@ -394,7 +394,7 @@ def iter_duplicate_warnings(
         yield warning_finding(
             "A second live object has the same natural key",
             f"{address} is recorded with id {record.remote_id}, and id {', '.join(others)} also "
-            f"has {name or 'the same identity'}. It is not known which of them is in use.",
+            f"has {name or 'the same identity'}. It is unknown which of them is in use.",
             Text(
                 "Find out which object is yours, and delete the other in Synapse. If yours is "
                 f"id {others[0]}, ",

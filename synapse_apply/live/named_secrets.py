@@ -179,7 +179,7 @@ def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) 
         f"Mark it as a secret again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}."
     )
     if is_marked:
-        name_it = "Mark the key under `providers` of the project file as `secret: true`."
+        name_it = "Mark the key under `providers` in the project file as `secret: true`."
     return warning_finding(
         "A recorded secret is no longer marked as secret",
         f"{resource.address}: {names} is recorded as a secret, but the manifest has a plain "

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from synapse_apply.stores.sql import SqlStore
 
 _UNRECORDED_NOTE = (
-    "The state may not record its objects yet: no unrecorded object counts as an import, and no "
+    "The state may not record its objects yet: no unrecorded object is treated as an import, and "
+    "no "
     "open call as lost."
 )
 

@@ -92,7 +92,7 @@ class CommittedFolder:
                 warning_finding(
                     "Listed manifests that are not in that Git ref",
                     f"`{text}` is not in {self.name}, so it declared nothing there",
-                    "check that it was added later: its current resources count as no longer "
+                    "check that it was added later: its current resources are treated as no longer "
                     "declared",
                     position=position,
                 )
@@ -127,7 +127,8 @@ class CommittedFolder:
         return error_finding(
             "Manifests that cannot be read at a Git ref",
             f"{fault.path} in {self.name} {fault.reason}",
-            "its resources would count as removed. Replace the link or submodule with the files",
+            "its resources would be treated as removed. Replace the link or submodule with the "
+            "files",
         )
 
     def read_documents(self, path: str) -> ReadResult:

@@ -489,7 +489,7 @@ def _ignored_settings(project: Project, rules: Project, revision: str) -> Iterat
     if not positions and project.file:
         positions = [Position(format_display_path(project.file, str(Path.cwd())), 1, 1)]
     yield warning_finding(
-        "Changed settings of the project file are ignored",
+        "Changed settings in the project file are ignored",
         f"{names}: the plan uses the settings of {revision}, not the settings in this checkout.",
         "The new settings apply after the merge. Manifests, variables and overlays come from "
         "this checkout.",

@@ -224,7 +224,7 @@ def describe_failure(failure: RemoteError) -> str:
 _ADVICE_BY_STATUS = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
-    403: "This token does not have the right: check token and tenant, or ask the tenant's owner.",
+    403: "This token does not have permission: check token and tenant, or ask the tenant's owner.",
     404: "It does not exist, or this token cannot see it: check the id, url, token and tenant.",
     409: "It exists already, or its state forbids the call: check it in Synapse first.",
     413: "The package is too large for this backend.",
@@ -237,8 +237,8 @@ _TOKEN_ADVICE = Text(
 
 
 FOREIGN_ANSWER_ADVICE = (
-    "Check the target's url: another server or a proxy may answer there. If it is right, "
-    "report this answer to whoever runs the backend."
+    "Check the target's url: a different server or a proxy may answer there. If the url is right, "
+    "report this answer to the backend's operator."
 )
 
 

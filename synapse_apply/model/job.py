@@ -313,7 +313,7 @@ class LastRun:
     """The last run that a record stores.
 
     `parameters` and `digest` are digests: of what was sent, and of the package that ran ("" where
-    it is not known). `at` is RFC 3339 UTC. `signature` is over all of it under the state key
+    it is unknown). `at` is RFC 3339 UTC. `signature` is over all of it under the state key
     (`secrets/signatures.py`); "" where no key was at hand, and in records of earlier versions.
     """
 

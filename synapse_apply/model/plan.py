@@ -22,7 +22,7 @@ from synapse_apply.model.state import BackendIdentity
 # The summary of the warning by which a plan tells that it may be old already.
 CONCURRENT_RUN_SUMMARY = "Another run is changing this target"
 # That of the warning of a release that a lost create or somebody else may have published.
-UNTOLD_PACKAGE_SUMMARY = "It is not known whose package is published"
+UNTOLD_PACKAGE_SUMMARY = "It is unknown whose package is published"
 # In `extras` of a change: somebody else manages the object, which is never written.
 EXTERNAL: Mapping[str, Any] = {"external": True}
 # How the summary of a freeze begins that has an end.
@@ -92,7 +92,7 @@ class FieldChange:
 class Refusal(WithCommands):
     """Something that cannot be done: why, and the ways out. `rule` names what refused.
 
-    `outcome_unknown` marks an earlier call of which it is not known whether it had an effect (exit
+    `outcome_unknown` marks an earlier call of which it is unknown whether it had an effect (exit
     7).
     """
 

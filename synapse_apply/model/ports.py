@@ -206,7 +206,7 @@ class Progress(Protocol):
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """Called when a resource's calls have ended; `remote_id` is "" where it is not known."""
+        """Called when a resource's calls have ended; `remote_id` is "" where it is unknown."""
         ...
 
     def report_wait(self, seconds: float, location: str) -> None:

@@ -94,7 +94,7 @@ class Mac:
 
     key_id: str
     digest: str
-    # In place of a digest: it is not known which value the server has.
+    # In place of a digest: it is unknown which value the server has.
     UNSEEN: ClassVar[str] = "unknown"
     place: str = field(default="", compare=False)
 

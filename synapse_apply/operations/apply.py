@@ -434,7 +434,7 @@ def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
         rules = {refusal.rule for change in plan.refused_changes for refusal in change.refusals}
         problem = (errors.Stale if rules & STALE_RULES else errors.Refused).from_summary(
             "Nothing was applied: some rows are refused",
-            f"{len(plan.refused_changes)} refused (see ! rows) and --all-or-nothing was given.",
+            f"{len(plan.refused_changes)} refused (see ! rows) and --all-or-nothing is set.",
             "Resolve the refused rows, or apply the rest without --all-or-nothing.",
         )
     else:

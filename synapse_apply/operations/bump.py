@@ -81,7 +81,8 @@ class Bump:
         """InputError unless it says either which part to raise, or the new version."""
         if bool(part) == bool(exact_version):
             raise InputError.from_summary(
-                "Which version comes next?", "Give either the part to raise or the exact version."
+                "Which version comes next?",
+                "Specify either the part to raise or the exact version.",
             )
         if part and part not in VERSION_PARTS:
             raise InputError.from_summary(
@@ -377,9 +378,9 @@ def _raise_version(release: Desired, part: str, requested_version: str = "") -> 
     }
     if not new_version:
         raise InputError.from_summary(
-            "The next version is not known",
+            "The next version is unknown",
             f"{version} is not a semantic version, so it has no next {part} version.",
-            "Give the next version with --to VERSION.",
+            "Specify the next version with --to VERSION.",
             **error_fields,
         )
     if not is_valid_version(new_version):

@@ -166,7 +166,7 @@ def require_address(argument: str, address: object) -> Address:
         pass
     raise errors.InputError.from_summary(
         f"{argument} must be an address",
-        f"Give a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
+        f"Pass a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
     )
 
 
@@ -202,7 +202,7 @@ def require_path(argument: str, path: Path | str, directory: Path) -> Path:
     """A path relative to a directory; InputError for what cannot be the path of a file."""
     if not isinstance(path, (str, Path)):
         raise errors.InputError.from_summary(
-            f"{argument} must be a path", f"Give a str or a Path, not {_describe_for_error(path)}."
+            f"{argument} must be a path", f"Pass a str or a Path, not {_describe_for_error(path)}."
         )
     if "\0" in str(path):
         raise errors.InputError.from_summary(

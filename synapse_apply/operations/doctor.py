@@ -447,7 +447,7 @@ _FAILED_READ_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         Forbidden,
         "The backend refuses this token",
-        "Check the tenant ({tenant}) and the rights of the token in {token}.",
+        "Check the tenant ({tenant}) and the permissions of the token in {token}.",
     ),
     (RateLimited, "The backend limits requests", "Try again later."),
     (RemoteTimeout, "The backend does not answer in time", "Check the url and the network."),
@@ -459,7 +459,7 @@ _FAILED_READ_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         ServerFault,
         "The backend reports a server error",
-        "Try again later, or ask the operator of the backend.",
+        "Try again later, or ask the backend's operator.",
     ),
     (
         RemoteError,
@@ -510,9 +510,9 @@ def check_capability(parts: Parts) -> Iterator[Row]:
             has_list = binding.probe_list(client)
         except RemoteError as failure:
             finding = error_finding(
-                "It is not known what this backend can do",
+                "It is unknown what this backend can do",
                 f"{failure}",
-                "Without an answer, no plan is possible. Ask the operator of the backend.",
+                "Without an answer, no plan is possible. Ask the backend's operator.",
                 request_id=failure.request_id,
             )
             yield CheckResult.from_finding("capability", finding, binding.list_capability)
@@ -562,12 +562,12 @@ def check_folder(parts: Parts) -> Iterator[Row]:
                 "The state cannot be written",
                 f"You cannot write to {folder}. In {OWN_FOLDER} there, apply keeps the state, its "
                 "key, and calls that it could not write to the state.",
-                "Make the folder writable, work in a copy of it, or set `state.url` of the "
-                "target to another place.",
+                "Make the folder writable, work in a copy of it, or set the target's `state.url` "
+                "to a different location.",
             )
             return
         yield warning_finding(
-            "The folder of the project is not writable",
+            "The project folder is not writable",
             f"You cannot write to {folder}. Calls that the tool cannot write to the state would go "
             "to the system's temporary folder, and the tool could not notice there that the state "
             "was set back.",
@@ -579,7 +579,7 @@ def check_folder(parts: Parts) -> Iterator[Row]:
         yield f"{folder}: yours, not a link, and ignored by Git"
     else:
         yield warning_finding(
-            "Git does not ignore the folder of states and keys",
+            "Git does not ignore the folder for states and keys",
             f"{folder / IGNORE_FILE} does not say that Git ignores all of it, so "
             "`git add -A` would take the state key.",
             "The next command that writes there repairs this. To repair it now: `echo '*' "
@@ -633,9 +633,9 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
         yield f"creates an object only once, and lists it; {left_text}"
         return
     yield warning_finding(
-        "Old objects of the state cannot be deleted",
+        "The state's old objects cannot be deleted",
         f"{folder.location}: {left_text}. They do no harm, but they take space.",
-        "Grant the right to delete in this folder (s3:DeleteObject). If a lock or a policy "
+        "Grant permission to delete in this folder (s3:DeleteObject). If a lock or a policy "
         "of the bucket forbids that, ignore this warning.",
     )
 

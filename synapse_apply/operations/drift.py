@@ -87,7 +87,7 @@ def _errors_of_calls_under_way(plan_result: PlanResult) -> Iterator[Diagnostic]:
         if resource is not None and resource.desired and resource.record:
             refusal = concurrent_call(call, "")
             yield error_finding(
-                "It is not known yet whether an object has drifted",
+                "It is still unknown whether an object has drifted",
                 f"{call.address}: {refusal.reason}.",
                 Text("Ways out: ", join_texts("; ", refusal.ways_out), "."),
                 position=resource.position(),

@@ -148,8 +148,8 @@ def clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, 
         error_finding(
             "The clocks are too far apart",
             f"{difference_text} The tool could decide too early that a create without an answer "
-            f"was not done, and repeat it: settle_after of the target allows for "
+            f"was not done, and repeat it: the target's settle_after allows for "
             f"{target.settle_after:g} s.",
-            f"{hint} If the server's clock is wrong, raise settle_after of the target.",
+            f"{hint} If the server's clock is wrong, raise the target's settle_after.",
         ),
     )

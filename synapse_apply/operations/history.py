@@ -129,7 +129,7 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
         f"{plan_id}: {', '.join(run.plan_id for run in matches[:5])}."
         if matches
         else f"{plan_id} is not in the audit of this state.",
-        "Give more characters of the id."
+        "Specify more characters of the id."
         if matches
         else Text(Command("state history"), " lists its plans."),
     )

@@ -473,7 +473,7 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
                 raise InputError.from_summary(
                     "This backend does not list jobs by the code of their plugin",
                     f"It also returned jobs of plugins other than {job_filter.plugin!r}.",
-                    "Give the plugin's id instead, such as --plugin id=123.",
+                    "Use the plugin's id instead, such as --plugin id=123.",
                 )
         seen_ids.add(job.id)
         yield job
@@ -614,7 +614,7 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         hint = "Stop it in Synapse, or set `api: v2` for the target and give the job's UUID."
         if jobs_of is not None:
             detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
-            hint = "Give the job's UUID, as Synapse shows it: API v2 accepts no other id."
+            hint = "Use the job's UUID, which Synapse shows: API v2 accepts no other id."
         raise InputError.from_summary(
             "API v1 cannot stop a job", f"{detail} Reporting `stopped` would not stop it.", hint
         )
@@ -650,7 +650,7 @@ def _audited(live_backend: LiveBackend, verb: str, job_id: str) -> Iterator[None
             if failure.status_code in _AGENT_FAILURES:
                 detail = f"The backend had trouble with the agent that runs it: {detail}"
         raise OutcomeUnknown.from_summary(
-            f"It is not known whether the job was {past}",
+            f"It is unknown whether the job was {past}",
             detail,
             Text("The tool does not send the call again. Check: ", Command("get job", job_id), "."),
             request_id=failure.request_id,
@@ -798,7 +798,7 @@ class _Run:
     def outcome_unknown(self, failure: RemoteError, since: datetime) -> OutcomeUnknown:
         self.audit("unknown")
         return OutcomeUnknown.from_summary(
-            "It is not known whether the run started",
+            "It is unknown whether the run started",
             describe_failure(failure),
             Text("The tool does not send the call again. ", self.search_hint(since)),
             request_id=failure.request_id,
@@ -821,7 +821,7 @@ class _Run:
     def refusal(self, failure: RemoteError) -> Exception:
         if isinstance(failure, NotFound):
             hint = Text(
-                "Give a plugin's code, its id as id=123, or a name that ",
+                "Specify a plugin's code, its id as id=123, or a name that ",
                 Command("state show"),
                 " shows.",
             )
@@ -833,7 +833,7 @@ class _Run:
             options = " and ".join(f"--{each}" for each in missing_names)
             summary = f"This backend requires {names}"
             advice = (
-                f"Give {options}; the package's config.yaml lists the actions, and Synapse "
+                f"Specify {options}; the package's config.yaml lists the actions, and Synapse "
                 "shows the agents."
             )
         elif failure.status_code in {400, 409, 422}:

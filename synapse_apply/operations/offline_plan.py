@@ -349,7 +349,7 @@ def _read_base(
                 "Nothing was compared",
                 f"The manifests at {commit} cannot be used, so everything is treated as new.",
                 "The manifests here are valid. If they fix the findings below, plans "
-                "compare again after you commit them. To compare now, name a valid commit: "
+                "compare again after you commit them. To compare now, specify a valid commit: "
                 "--against git:REF.",
             )
             findings = (

@@ -309,7 +309,7 @@ def _iter_open_call_warnings(
                 "Apply repeats an earlier call",
                 (
                     f"The outcome of {intent.verb} of {intent.address}, sent at "
-                    f"{intent.sent_at}, is not known yet. An apply sends "
+                    f"{intent.sent_at}, is still unknown. An apply sends "
                 )
                 + (
                     f"the same declared fields again. The earlier call may still {again}."

@@ -124,7 +124,7 @@ def _require_liftable_rule(name: str) -> str:
         reason = f"there is no such rule; {suggest_words(name.removeprefix('package:'), known)}"
     elif rule.id in SECRET_RULES:
         reason = (
-            "no option lifts a rule about secrets. `policy.allow_package_secrets` of the project "
+            "no option lifts a rule about secrets. `policy.allow_package_secrets` in the project "
             "file lets one finding pass, by its file and the package's digest, with a reason"
         )
     else:

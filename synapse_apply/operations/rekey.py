@@ -286,7 +286,7 @@ class Rekey:
                 kept_reasons.append(Text(f"{label}: its value has changed since; ", hint))
                 continue
             if is_same is None and path in self._untold[record.address]:
-                why = "without the former key, it is not known whether this is the manifest's value"
+                why = "without the former key, it is unknown whether this is the manifest's value"
                 way = (
                     settle_secrets(send_by, "apply --wait --resend-secrets --only")
                     if record.remote_id

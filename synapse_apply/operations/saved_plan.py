@@ -189,7 +189,7 @@ class SavedPlan:
                 warning_finding(
                     "The manifests changed since this plan was made",
                     "The manifests here are not the planned ones.",
-                    "Plan again, or give the same variables and files as for the plan.",
+                    "Plan again, or pass the same variables and files as for the plan.",
                 )
             )
         for change in self.plan.changes:
@@ -296,9 +296,9 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     for plan_id, files in group_files(each.plan.id for each in plans).items():
         if len(files) > 1:
             yield error_finding(
-                "A reviewed plan is given more than once",
+                "A reviewed plan is specified more than once",
                 f"{', '.join(files)}: plan {plan_id}.",
-                "Give each plan once, in the order in which they were merged.",
+                "Specify each plan once, in the order in which the plans were merged.",
             )
     groups = group_files(
         f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
@@ -427,7 +427,7 @@ class ApprovedPlans:
                             "The planned manifests or packages are no longer here",
                             f"They had no errors when {self.united_plan.file} was made, and "
                             "now have the errors below. Nothing was sent.",
-                            "Restore them, or give the same --var, --file and --ref as for the "
+                            "Restore them, or pass the same --var, --file and --ref as for the "
                             "plan; otherwise plan again.",
                         ),
                         *problem.diagnostics,
@@ -506,7 +506,7 @@ class ApprovedPlans:
                 "The manifests here are not the planned "
                 f"ones{f': see {differing_text}' if differing_text else ''}.",
                 Text(
-                    "Plan again, or, if you left out variables or files, give the same "
+                    "Plan again, or, if you left out variables or files, pass the same "
                     "--var, --file and --ref as for the plan. To apply the rows that are "
                     "still the same: ",
                     Command("apply --reviewed", saved_plan.file),
@@ -522,7 +522,7 @@ class ApprovedPlans:
             raise Stale.from_summary(
                 "An apply would move addresses that this plan does not move",
                 f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
-                "Plan again: `moved:` of the project file has changed since.",
+                "Plan again: `moved:` in the project file has changed since.",
                 position=new_moves[0].position,
             )
         narrowed = narrow_plan(saved_plan.plan, plan_result.plan, reviewed=self.reviewed, done=done)

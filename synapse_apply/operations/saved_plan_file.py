@@ -29,7 +29,7 @@ from synapse_apply.packages.sources import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
-_EXISTS, _RENAME_HINT = "it already exists", "Give another name, or remove it."
+_EXISTS, _RENAME_HINT = "it already exists", "Choose a different name, or remove the file."
 DAMAGED = "it is not a plan, or it is damaged"
 _PACKAGE_NAME = re.compile(r"packages/[0-9a-f]{64}\.zip")  # an entry of `plan --with-packages`
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.

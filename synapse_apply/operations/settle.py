@@ -373,7 +373,7 @@ def _record_under_lock(
                 "This file belongs to another state",
                 f"{path} belongs to lineage {ended_call.lineage}; this state has "
                 f"lineage {state.lineage}.",
-                "Name the target whose apply wrote it.",
+                "Specify the target whose apply wrote the file.",
             )
         is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
         settled = None if is_open else ended_call.settle_given_up(state, settle_after)

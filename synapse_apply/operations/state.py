@@ -158,13 +158,13 @@ class TargetState(PartOfTarget):
                 raise InputError.from_summary(
                     "A move cannot change the kind",
                     f"{old} cannot become {new}: they are of different kinds.",
-                    "Give two addresses of the same kind.",
+                    "Specify two addresses of the same kind.",
                 )
             if reason := explain_invalid_address(new):
                 raise InputError.from_summary(
                     "No manifest can have this address",
                     f"{new}: {reason}.",
-                    "Give the address that its manifest has.",
+                    "Use the address from its manifest.",
                 )
             with session.lock_state_of_own_project("state mv"):
                 state = session.store.read_state()
@@ -914,7 +914,7 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     lost = ""
     if not shared_key.is_found_by_commands:
         lost = (
-            f" No command looks there: put the key into {key_variable_of(target_name)}, or name "
+            f" No command looks there: put the key into {key_variable_of(target_name)}, or set "
             f"the file in the project file: targets.{target_name}.state.key: {{file: PATH}}."
         )
     yield (
@@ -1021,7 +1021,7 @@ def _require_restorable(
             "This backup belongs to another backend",
             f"{path} was made for {state_access.describe_identity(bound)}; target {target.name} is "
             f"{state_access.describe_identity(identity)}. Nothing was replaced.",
-            Text(f"Name a backup of target {target.name}. ", hint),
+            Text(f"Choose a backup of target {target.name}. ", hint),
             position=target.position,
         )
         findings.append(finding)
@@ -1031,7 +1031,7 @@ def _require_restorable(
             "This backup is not from the state that the project file pins",
             f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing "
             "was replaced.",
-            "Name a backup of that state. If this backup is the right one, correct the "
+            "Choose a backup of that state. If this backup is the right one, correct the "
             f"pin, targets.{target.name}.state.lineage.",
             position=target.position,
         )

@@ -107,7 +107,9 @@ def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagno
         )
     if change.verification is None and not change.is_refused:
         detail = f"A newer version than {address} is declared, and a run would use that version."
-        return warning_finding("Nothing to run", detail, "Name the newer version.", address=address)
+        return warning_finding(
+            "Nothing to run", detail, "Specify the newer version.", address=address
+        )
     return None
 
 

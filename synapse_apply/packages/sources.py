@@ -232,7 +232,7 @@ class SourceFiles:
             raise InputError.from_summary(
                 "Package in a closed folder",
                 f"{self.source.path} points to {path}, which may contain secrets.",
-                "Name the plugin's own folder.",
+                "Specify the plugin's own folder.",
             )
 
     def _closed_errors(self, places: Iterable[str]) -> Iterator[Diagnostic]:
@@ -252,7 +252,7 @@ class SourceFiles:
         raise InputError.from_summary(
             "Package outside the project",
             f"{self.source.path} is outside the project's folder.",
-            "Move it into the project, or list it under allow_files of the target.",
+            "Move it into the project, or list it under the target's allow_files.",
         )
 
 

@@ -185,7 +185,7 @@ NO_STATE_KEY_REASON = "there is no state key"
 UNTOLD_NOTE = "live value not known"
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own value, which may come from the package"
-UNTOLD = "who set it is not known"
+UNTOLD = "who set it is unknown"
 _NEVER = object()  # no call sent it
 
 

@@ -75,7 +75,7 @@ def _iter_errors_of_untold(
             if resource.is_unsearchable:
                 summary = "An object could not be looked up"
             elif refusal.hides_drift:
-                summary = "It is not known yet whether an object has drifted"
+                summary = "It is still unknown whether an object has drifted"
             else:
                 continue
             hint, address = Text(Command("plan"), " lists the ways out."), str(change.address)

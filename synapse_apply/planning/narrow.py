@@ -151,7 +151,7 @@ def _narrow_row(
         )
         if not now.is_refused and (not now.is_due or is_only_run_left):
             what = (
-                "it is not known whose package is published"
+                "it is unknown whose package is published"
                 if is_untold
                 else ("nothing is left to do")
             )

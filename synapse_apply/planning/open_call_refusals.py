@@ -353,8 +353,8 @@ def outcome_unknown_refusal(
         )
     return Refusal(
         "outcome-unknown",
-        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'}, and it is not "
-        "known whether the server acted on it",
+        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'}, and it is "
+        "unknown whether the server acted on it",
         ways_out,
         outcome_unknown=True,
     )

@@ -114,7 +114,7 @@ _REFUSALS: Mapping[str, _Case] = {
         ),
     ),
     "seal-untold": _Case(
-        "it is not known whose package is published, and a {verb} cannot be undone",
+        "it is unknown whose package is published, and a {verb} cannot be undone",
         (
             "{verify} compares the bytes if the backend offers a URL for them",
             "if the package is yours: remove {names} from Git, {ours}, and declare it again",
@@ -130,7 +130,7 @@ _REFUSALS: Mapping[str, _Case] = {
         ),
     ),
     "delete-untold": _Case(
-        "it is not known whose package is published, so it may be somebody else's",
+        "it is unknown whose package is published, so it may be somebody else's",
         (
             "{verify} compares the bytes if the backend offers a URL for them",
             "if the package is yours: declare it again, then {ours}",

@@ -67,7 +67,7 @@ def add_due_run(
         )
         due = due if is_requested else None
     elif is_untold or (due is None and _is_unverified(resource, change.action)):
-        why = "it is not known whose package is published" if is_untold else "it was adopted"
+        why = "it is unknown whose package is published" if is_untold else "it was adopted"
         run = Command("verify", resource.address)
         note = Text(f"{resource.address} is not verified: {why}, so it is run only by ", run)
         decision, due = decision.noted(note), None

@@ -44,8 +44,8 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             "Variable is closed to manifests",
             f"valueFrom may not read {name}: {why}, and a manifest could send it away",
             f"keep the secret in a variable with another name. To allow {name}, write its full "
-            "name, not a wildcard, to allow_env of the project file that --project-from (a "
-            "controller's pin) reads, or in may_read.allow_env of controller.yaml; allow_env of "
+            "name, not a wildcard, to allow_env in the project file that --project-from (a "
+            "controller's pin) reads, or in may_read.allow_env in controller.yaml; allow_env in "
             "the checkout itself does not",
             reason=f"{name} is closed to valueFrom: {why}",
         )
@@ -57,7 +57,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         f"{name} matches no pattern of allow_env: {', '.join(context.allow_env)}",
         f"add {name} to targets.{context.target}.allow_env",
         reason=f"{name} matches no pattern of the target's allow_env",
-        remedy=f"Add {name} to allow_env of the target in the project file.",
+        remedy=f"Add {name} to the target's allow_env in the project file.",
         names_target=True,
     )
 

@@ -63,7 +63,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
         "state or Git's data",
         "move it inside, or list it under allow_files in synapse-apply.yaml",
         reason=f"{name} is outside the project, or in a folder that manifests may not read",
-        remedy="Move the file into the project, or list it under allow_files of the target. "
+        remedy="Move the file into the project, or list it under the target's allow_files. "
         "Manifests can never read files of .synapse-apply, .synapse and .git.",
     )
 
@@ -83,7 +83,7 @@ def require_allowed_path(name: str, context: SourceContext) -> Path:
         raise_unavailable(
             FORBIDDEN,
             f"this project may not read the file {name} here",
-            "The operator of the controller lists such files in may_read.files of the source.",
+            "The controller's operator lists such files in the source's may_read.files.",
         )
     return path
 
@@ -154,7 +154,7 @@ def read_limited_bytes(path: Path, name: str) -> bytes:
         )
     if not is_file:
         raise_unavailable(
-            UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device."
+            UNUSABLE, f"{name} is not a file", "Use a file, not a folder or a device."
         )
     require_secret_size(content, name)
     return content

@@ -188,7 +188,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "open call": _Message(
         "A call is not settled yet",
-        "It is not known yet whether an earlier call ({verb} of {address}) was done.",
+        "It is still unknown whether an earlier call ({verb} of {address}) was done.",
         "{settle} looks up the object and settles the call.",
     ),
     "announced": _Message("The call is already announced", "{verb} of {of}: {id}."),
@@ -267,7 +267,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "settles the calls that were in progress.",
     ),
     "push unsettled": _Message(
-        "It is not known whether the state was written",
+        "It is unknown whether the state was written",
         "A push to {location} failed, and the repository could not be asked for the outcome. {git}",
         RUN_AGAIN_HINT,
     ),
@@ -285,7 +285,7 @@ _MESSAGES: Mapping[str, _Message] = {
         ),
     ),
     "no key": _Message(
-        "The key of the state is missing",
+        "The state key is missing",
         "What {location} holds is signed with a key that is missing here, so the tool can check "
         "nothing and writes nothing.",
         Text(
@@ -306,7 +306,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "Anyone with write access could have changed it. Get the key to check this.",
     ),
     "damaged snapshot": _Message(
-        "A snapshot of the state cannot be read",
+        "A state snapshot cannot be read",
         "{location}: {names}. The tool read the snapshot before it and all later links instead.",
         "Nothing is lost. Find the cause of the damage before it affects the next snapshot.",
     ),

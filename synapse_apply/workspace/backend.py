@@ -211,7 +211,7 @@ def prepare_secret_connection(origin: str, ca_file: str) -> HttpExchanger:
         raise SecretUnavailable.from_summary(
             "The certificate authority cannot be used",
             f"the file {ca_file} {problem}",
-            "Correct ca_file of the target: a file of certificates in PEM, relative to the project "
+            "Correct the target's ca_file: a file of certificates in PEM, relative to the project "
             "file.",
         )
     try:

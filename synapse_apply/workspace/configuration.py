@@ -153,7 +153,7 @@ class PackageSources:
         if files.is_absent_zip():
             uncommitted_warning = warning_finding(
                 "Package file not in that Git ref",
-                f"{source.path} is not in {source.short_ref}, so its content is not known.",
+                f"{source.path} is not in {source.short_ref}, so its content is unknown.",
                 "Published releases are compared only by their fields, and nothing can be "
                 "published.",
             )
@@ -379,7 +379,7 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
                     "No project file here",
                     f"{path} is in {ref} but not here, and the {FILE_NAME} in the folder above "
                     "belongs to another project.",
-                    "Name the right project file: --project FILE.",
+                    "Specify the right project file: --project FILE.",
                 )
         pinned = _require_pinned_project(pin, file)
         # Before what differs is told: a target that is new here has no settings yet.
@@ -552,8 +552,7 @@ def _iter_unwatched_packages(
                 "A controller does not read packages from a branch",
                 f"{declared.ref} can change without a commit that this target reads, and so "
                 "without a check, a wave or an approval.",
-                "Name a tag or the id of a commit. Without `ref`, the commit of the manifest "
-                "applies.",
+                "Use a tag or a commit id. Without `ref`, the commit of the manifest applies.",
                 position=source.position,
                 address=str(address),
             )

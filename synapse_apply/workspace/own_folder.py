@@ -76,7 +76,7 @@ def telling_os_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise StateError.from_summary(
-            "The folder of states and keys cannot be read",
+            "The folder for states and keys cannot be read",
             f"{problem.filename or folder}: {problem.strerror or problem}.",
             "Check the owner of the folder (`ls -la`): a run as another user, or with sudo, may "
             "have created it.",
@@ -99,7 +99,7 @@ def resolve_state_path(path: Path, root: Path) -> Path:
             raise StateError.from_summary(
                 "The state's path is a folder",
                 f"state.url names {path}.",
-                "Name a file in the folder as the target's state.url, such as NAME.db.",
+                "Set the target's state.url to a file in the folder, such as NAME.db.",
             )
         if opening.OWN_FOLDER in path.parts:
             opening.own_folder_exists(path.parent)
@@ -183,8 +183,8 @@ def _resolve_links(path: Path, root: Path) -> Path:
             raise opening.build_untrusted_error(
                 candidate,
                 "is a link in a checkout",
-                "A commit may have created the link. Name the file itself as the target's "
-                "state.url.",
+                "A commit may have created the link. Set the target's state.url to the file "
+                "itself.",
             )
         owner = candidate.lstat().st_uid
         if owner not in (os.geteuid(), 0):

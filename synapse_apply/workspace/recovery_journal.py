@@ -526,7 +526,7 @@ def _unusable(path: Path, reason: str) -> InputError:
     return InputError.from_summary(
         "This file is not a list of a run's calls",
         f"{path}: {reason}.",
-        "Name the file from the report of the run.",
+        "Specify the file that the run's report names.",
     )
 
 

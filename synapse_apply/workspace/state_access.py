@@ -220,7 +220,7 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
         text = str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
     except SecretUnavailable as failure:
         finding = failure.diagnostics[0]
-        detail = f"state.url of the target cannot be used: {finding.detail}."
+        detail = f"the target's state.url cannot be used: {finding.detail}."
         raise SecretUnavailable(finding.with_changes(detail=detail)) from None
     # A commit may name the variable of a token here, and messages have a state's path.
     known = ("./", "../", "sqlite:///", "file://")
@@ -231,7 +231,7 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
     if is_local_or_empty_url(text) and not is_told:
         raise InputError.from_summary(
             "Unknown kind of store for the state",
-            f"state.url of the target is {url.name}, whose value is neither a url nor a path.",
+            f"the target's state.url is {url.name}, whose value is neither a url nor a path.",
             "A path must end with .db, begin with ./, or have an existing folder.",
         )
     return text
@@ -378,8 +378,8 @@ def require_allowed_files(session: TargetSession) -> None:
                 "The state's file may not be used here",
                 f"state.url of target {target.name} names a file outside the project, which "
                 "this project may not read here.",
-                "Use a shared state: PostgreSQL, a bucket or Git. Or ask the operator of the "
-                "controller to list the file's folder in may_read.files of the source.",
+                "Use a shared state: PostgreSQL, a bucket or Git. Or ask the controller's operator "
+                "to list the file's folder in the source's may_read.files.",
                 position=target.position,
             )
 
@@ -421,7 +421,8 @@ def require_state_elsewhere(session: TargetSession) -> None:
         "applies. The controller reads commits and has no checkout.",
         Text(
             f"Give targets.{target.name} a `state.url` that both can reach: PostgreSQL, a "
-            "bucket, Git, or an absolute path in may_read.files of the controller's source. To "
+            "bucket, Git, or an absolute path in the controller's may_read.files for the source. "
+            "To "
             "copy an existing state, use ",
             Command("state backup --to URL", target=target.name),
             ".",

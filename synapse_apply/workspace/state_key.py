@@ -300,7 +300,7 @@ def shared_key_findings(
     if current_key is None:
         return (
             warning_finding(
-                "The key of this shared state is missing",
+                "The key for this shared state is missing",
                 f"The state of target {target.name} has key {shared_key_id}, and there is no "
                 f"key in {sources.describe_key_places()}. Secrets are not compared, and "
                 "signatures cannot be checked.",

@@ -189,7 +189,7 @@ def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Itera
                 f"Target {target.name} has its state key in the file of target {owner.name}"
                 f"{position}: when the key of one target changes, the other target is locked "
                 "out of its state.",
-                f"Name another file in targets.{target.name}.state.key.",
+                f"Use a different file in targets.{target.name}.state.key.",
                 position=target.position,
             )
             key_findings.append(finding)

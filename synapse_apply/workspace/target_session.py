@@ -225,7 +225,7 @@ class TargetSession(OfflineTarget):
     def _shared_place_id(self) -> str:
         """Under which name the place of a shared state is remembered; "" where it is not to be.
 
-        That is any other state, and one that is not verified: who wrote it is not known.
+        That is any other state, and one that is not verified: who wrote it is unknown.
         """
         if not self.is_state_shared or not self.store.is_verified:
             return ""

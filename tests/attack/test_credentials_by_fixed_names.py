@@ -413,5 +413,5 @@ def test_credentials_of_google_lead_to_no_other_server(
         json.dumps({"type": "service_account", "gcs_base_url": "https://other.example"})
     )
     said = " ".join(site.run("state show -t prod", 1, **{name: str(file)}).split())
-    assert "The credentials of the state's bucket name another server" in said
+    assert "The state bucket's credentials name a different server" in said
     assert f"{name} names {file}, in which gcs_base_url is not https://storage" in said

@@ -109,7 +109,7 @@ def test_a_host_that_is_not_listed_is_not_asked(
 def test_a_host_that_cannot_be_compared_is_refused(tmp_path: Path, url: str) -> None:
     """A socket, a service of a file, and what a reader of urls would take for the host `h`."""
     said = make_site(tmp_path, url).run("state show", 1, SYNAPSE_APPLY_HOSTS="h")
-    assert "The host of the state's database is not named" in said
+    assert "The state's database host is not set" in said
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_variable_names_no_host_that_is_not_listed(
     site = make_site(tmp_path, {"env": variable}, **{variable: url})
     said = site.run("state show", 1, SYNAPSE_APPLY_HOSTS="api.example,h")
     assert "The password of the state's database may not go to this host" in said or (
-        "The host of the state's database is not named" in said
+        "The state's database host is not set" in said
     )
     assert (listener.clients, listener.heard) == (0, b"")
 

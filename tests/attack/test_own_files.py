@@ -365,7 +365,7 @@ def test_a_folder_as_the_state_url_is_no_file_to_remove(site: Site) -> None:
     make_folder(site.place.root / "states")
     ran = site.place.run("plan", code=1)
     assert ran.err.startswith("Error: The state's path is a folder\n")
-    assert "Name a file in the folder as the target's state.url" in ran.err
+    assert "Set the target's state.url to a file in the folder" in ran.err
     assert "remove" not in ran.err
 
 

@@ -277,7 +277,7 @@ def test_a_plan_that_is_given_twice(place, monkeypatch):
     shutil.copy(place / "plain", place / "copy")
     code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "copy")
     assert code == 4, text
-    assert "A reviewed plan is given more than once" in text
+    assert "A reviewed plan is specified more than once" in text
     assert "plain, " in text
     assert list_recorded() == []
     code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "second")

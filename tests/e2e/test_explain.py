@@ -91,7 +91,7 @@ def test_the_command_tells_type_values_and_fields() -> None:
     assert "\n      One of: internal, external\n" in said
     assert "\n  config (list" not in said
     assert explained("release.spec.verify.timeout").startswith(
-        "release.spec.verify.timeout (number)\n  Seconds after which the run counts as failed"
+        "release.spec.verify.timeout (number)\n  Seconds after which the run fails"
     )
     assert "\n  Level: refused\n" in explained("package:version")
 

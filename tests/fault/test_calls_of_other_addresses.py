@@ -194,7 +194,7 @@ def test_what_is_renamed_to_the_address_of_an_open_create_is_not_forgotten(
     if way == "state mv":
         said = told(command(site, f"state mv storage/other {STORAGE} -t site", code=1))
         assert (
-            f"It is not known yet whether an earlier call (create of {STORAGE}) was done." in said
+            f"It is still unknown whether an earlier call (create of {STORAGE}) was done." in said
         )
     else:
         project = json.loads((site.root / "synapse-apply.yaml").read_text())

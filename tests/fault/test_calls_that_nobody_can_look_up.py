@@ -25,7 +25,7 @@ LOST: dict[str, dict[str, Any]] = {
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("deed", LOST)
 def test_the_apply_that_lost_it_says_what_to_do(make_site: MakeSite, deed: str) -> None:
-    """Another apply would only say that it is not known."""
+    """Another apply would only say that it is unknown."""
     site = make_site(groups=1)
     site.server.faults({"match": POST, "do": LOST[deed]})
     said = told(command(site, "apply --auto-approve -t site", code=7))

@@ -133,7 +133,7 @@ def test_a_lost_update_of_a_secret(
     codes = {"plan": 0}
     if is_rekeyed:
         said = rekey_without_the_former(site)
-        assert f"{PLUGIN} configuration.token: without the former key, it is not known" in said
+        assert f"{PLUGIN} configuration.token: without the former key, it is unknown" in said
         (way,) = PRINTED.findall(said.partition("Computed the digests")[0])
         typed = f"{way} --auto-approve"
         refused = 0 if case.is_sent_again else 7
@@ -285,7 +285,7 @@ def test_a_shown_secret_of_an_update_that_was_done_is_sent_where_it_differs(
     rekey_without_the_former(site)
     change_beside(server, {"description": "ten", "configuration": {"token": BETA}})
     said = told(command(site, "apply --auto-approve -t site"))
-    assert "was done; it is not known whether its secrets arrived, so the next apply sends" in said
+    assert "was done; it is unknown whether its secrets arrived, so the next apply sends" in said
     assert "those whose declared value differs" in said
     assert ("1 changed" in said) is (now != BETA)
     assert token(server) == now
@@ -379,7 +379,7 @@ def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
     if has_former:
         assert re.search(
             r"token.* may be what call \S+ of apply \S+ sent, which cannot be "
-            r"compared without the former state key; who set it is not known",
+            r"compared without the former state key; who set it is unknown",
             told(command(site, "plan -t site")),
         )
     typed = f"apply --wait --auto-approve --resend-secrets --revert-drift --only {PLUGIN}"

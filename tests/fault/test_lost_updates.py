@@ -138,10 +138,10 @@ def test_a_value_that_is_neither_cannot_be_told(make_site: MakeSite, outside: st
     site.server.faults()
     change_outside(site, site.server, outside)
     said = command(site, "state settle -t site --wait")
-    expected = "update was done" if outside == "ten" else "it is not known whether update was done"
+    expected = "update was done" if outside == "ten" else "it is unknown whether update was done"
     assert f"{PLUGIN}: {expected}" in said
     text = command(site, "plan -t site")
-    assert ("who set it is not known" in text) is (outside == "other")
+    assert ("who set it is unknown" in text) is (outside == "other")
     assert "outside" not in text
     assert site.apply().code == 0
     assert live(site.server) == "ten"
@@ -231,7 +231,7 @@ def test_who_sets_the_same_meanwhile_hides_no_late_call(make_site: MakeSite) -> 
     assert site.apply().code == 0
     change_outside(site, site.server, "ten")  # as the killed call does now, or somebody else
     said = command(site, "plan -t site") + command(site, "drift -t site")
-    assert said.count("who set it is not known") == 2
+    assert said.count("who set it is unknown") == 2
     assert "changed outside" not in said
     assert site.apply().code == 0
     assert live(site.server) == "ten"
@@ -250,7 +250,7 @@ def test_a_field_that_a_late_call_may_have_removed_is_not_told_as_changed_outsid
     assert site.apply().code == 0
     change_outside(site, site.server, "")
     said = command(site, "plan -t site")
-    assert "who set it is not known" in said
+    assert "who set it is unknown" in said
     assert "changed outside" not in said
     assert site.apply().code == 0
     assert live(site.server) == ""
@@ -264,12 +264,12 @@ def test_nothing_is_said_of_drift_while_a_call_may_act(make_site: MakeSite) -> N
     declare(site, "eleven")
     change_outside(site, site.server, "other")
     said = command(site, "drift -t site --detailed-exitcode", code=1)
-    assert "It is not known yet whether an object has drifted" in said
+    assert "It is still unknown whether an object has drifted" in said
     assert "No drift" not in said
     report = site.root / "drift.json"
     command(site, f"drift -t site --report codequality={report}", code=1)
     (found,) = json.loads(report.read_text())
-    assert "It is not known yet whether" in found["description"]
+    assert "It is still unknown whether" in found["description"]
     assert found["location"]["path"] == "manifests/group-0.yaml"
     # Sent again, and never told: other values wait, and who asks what is open is told so.
     declare(site, "ten")
@@ -358,7 +358,7 @@ def test_a_late_value_of_ours_is_told_as_ours(
     assert site.apply().code == 0
     assert live(site.server) == "eleven"
     change_outside(site, site.server, "ten")  # as the call may do now, or a person
-    untold = "who set it is not known"
+    untold = "who set it is unknown"
     said = command(site, "plan -t site") + command(site, "drift -t site")
     assert said.count(untold) == 2
     last = site.apply(ahead=ahead)
@@ -491,7 +491,7 @@ def test_a_secret_that_is_rolled_back_is_sent(
         said = command(rotated(hiding), "state settle -t site")
         assert f"{PLUGIN}: update was done (id " in said
         assert (
-            "; it is not known whether its secrets arrived, so the next apply sends them again"
+            "; it is unknown whether its secrets arrived, so the next apply sends them again"
             in said
         )
         said = command(hiding, "plan -t site")

@@ -99,7 +99,7 @@ def test_what_a_settled_call_sets_is_told_after_its_object_was_forgotten(
     for line in ("plan", "drift"):
         said = told(command(site, f"{line} -t site"))
         assert '"ten"' in said
-        assert "who set it is not known" in said, line
+        assert "who set it is unknown" in said, line
         assert "changed outside" not in said, line
 
 
@@ -293,7 +293,7 @@ def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(make_site: Mak
     assert site.apply().code == 0
     change_outside(site, site.server, "ten")
     said = command(site, "plan -t site")
-    assert "who set it is not known" in told(said)
+    assert "who set it is unknown" in told(said)
     assert (
         "No changes. Apply keeps the live values that differ from the manifests (on_drift: hold)."
     ) in said
@@ -317,7 +317,7 @@ def test_a_report_does_not_call_what_may_be_ours_changed_outside(
     for form in ("markdown", "html"):
         command(site, f"plan -t site --report {form}=report")
         said = told((site.root / "report").read_text())
-        assert "who set it is not known" in said
+        assert "who set it is unknown" in said
         assert "These objects are not as they were last applied. Apply restores" in said
         assert ("also not as last applied: see Drift" in said) is bool(also)
         assert "changed outside" not in said
@@ -389,7 +389,7 @@ def test_drift_judges_nothing_that_another_run_has_a_call_of(
         said = told(command(site, "drift -t site --detailed-exitcode", code=1))
         document = json.loads(command(site, "drift -t site --json", code=1))
     assert "No drift" not in said
-    assert "It is not known yet whether an object has drifted" in said
+    assert "It is still unknown whether an object has drifted" in said
     assert f"{PLUGIN}: update was sent at " in said
     assert "the run in progress has not recorded how the call ended" in said
     assert bool(re.search(rf"the call may act until {UTC}", said)) is (commit == "before")
@@ -466,7 +466,7 @@ def test_what_a_late_put_set_back_is_not_told_as_changed_outside(
     said = told(command(site, "plan -t site") + command(site, "drift -t site"))
     assert "outside" not in said
     assert (len(origins), len({*origins})) == (4, 1), origins
-    assert origins[0].endswith("who set it is not known")
+    assert origins[0].endswith("who set it is unknown")
     change_beside(site.server, {"author": "Eve"})
     assert "outside" in command(site, "drift -t site")
 
@@ -540,7 +540,7 @@ def test_a_secret_that_the_server_shows_is_not_told_as_not_known(
     server.faults({"match": update(hiding), "do": {"reset": "after"}})
     assert rotated(hiding).apply().code == 7
     server.faults()
-    assert "it is not known whether its secrets arrived" in command(
+    assert "it is unknown whether its secrets arrived" in command(
         rotated(hiding), "state settle -t site"
     )
     assert "live value not known" in command(hiding, "plan -t site")
@@ -995,7 +995,7 @@ def test_a_forgotten_address_is_told_as_it_is(make_site: MakeSite) -> None:
     assert "--wait" not in said
     assert "plan again" not in said
     said = told(command(site, "drift -t site", code=1))
-    assert "It is not known yet whether an object has drifted" in said
+    assert "It is still unknown whether an object has drifted" in said
     assert "No drift" not in said
     assert "sends the same fields again" not in command(site, "state settle -t site", code=7)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
@@ -1194,7 +1194,7 @@ def test_a_renamed_object_waits_for_its_call(make_site: MakeSite, *, moved: bool
     assert site.apply().code == 7
     assert live(site.server) == "nine"
     command(site, "state settle -t site --wait")
-    assert "It is not known yet whether" not in command(site, "drift -t site")
+    assert "It is still unknown whether" not in command(site, "drift -t site")
     if not moved:
         assert f"state mv {PLUGIN} plugin/renamed" in command(site, "plan -t site")
         command(site, f"state mv -t site {PLUGIN} plugin/renamed")
@@ -1270,7 +1270,7 @@ def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite,
     assert live(site.server) == "eleven"
     assert "done" in results(site)[1:3]
     change_outside(site, site.server, "ten")
-    assert "who set it is not known" in told(command(site, "plan -t site"))
+    assert "who set it is unknown" in told(command(site, "plan -t site"))
 
 
 def told_file(site: Site) -> Path:
@@ -1497,7 +1497,7 @@ def test_waiting_is_for_what_is_selected_and_what_it_needs(
 
 @on_api("v1", "v2")
 def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(make_site: MakeSite) -> None:
-    """Its answer came: nothing of it is not known."""
+    """Its answer came: nothing of it is unknown."""
     site = begun(make_site)
     state = site.root / ".synapse-apply" / "state" / "site.db"
     site.server.faults({"match": update(site), "do": {"hang": 0.3, "commit": "after"}})

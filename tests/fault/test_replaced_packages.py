@@ -248,7 +248,7 @@ def test_a_forgotten_release_is_imported_without_taking_the_new_package_for_publ
     (way,) = re.findall("`synapse-apply (import [^`]*)`", command(site, "plan -t site"))
     assert way == f"import {RELEASE} {remote_id} -t site"
     command(site, way)
-    untold = "It is not known whose package is published"
+    untold = "It is unknown whose package is published"
     for line in ("plan", "drift", "state show"):
         assert untold in command(site, f"{line} -t site"), line
     command(site, f"state accept {RELEASE} --auto-approve -t site")

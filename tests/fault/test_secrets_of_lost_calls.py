@@ -281,7 +281,7 @@ def test_blame_says_of_a_shown_secret_what_can_be_compared(
     origin, _, sentence = blamed(site)
     assert origin == "equal"
     whose = r"call \S+ of apply \S+" if end else r"call \S+"
-    assert re.fullmatch(rf"equals what {whose} sent; who set it is not known", sentence), sentence
+    assert re.fullmatch(rf"equals what {whose} sent; who set it is unknown", sentence), sentence
     change_beside(site.server, {"configuration": {"token": "third-s3cret"}})
     origin, _, sentence = blamed(site)
     assert ("of it is open" if end is None else "changed outside between") in sentence
@@ -306,4 +306,4 @@ def test_blame_says_of_a_hidden_secret_that_a_lost_call_may_have_set_it(
     mask.alter_answer = bytes
     origin, _, sentence = blamed(hiding)
     assert origin == "equal"
-    assert "who set it is not known" in sentence
+    assert "who set it is unknown" in sentence

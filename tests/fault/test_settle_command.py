@@ -45,7 +45,7 @@ def test_what_one_call_made_together_is_recorded_together(
     site = killed(make_site, server, PLUGIN, "after")
     said = command(site, "state settle -t site")
     assert "plugin/plugin-0: create was done (id " in said
-    assert "release/plugin-0@1.0.0: it is not known whether create was done (a release of" in said
+    assert "release/plugin-0@1.0.0: it is unknown whether create was done (a release of" in said
     assert "Settled: 2. Still open: 0." in said
     assert site.records() == {name: one for name, (one,) in server.ids().items()}
 

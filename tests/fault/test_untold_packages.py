@@ -17,9 +17,9 @@ from fault.test_unrecorded import one_file, state_of
 from profiles import PAGE, VENDOR
 
 RELEASE = "release/plugin-0@1.1.0"
-UNTOLD = "It is not known whose package is published"
+UNTOLD = "It is unknown whose package is published"
 SETTLED = (
-    f"{RELEASE}: it is not known whether create was done (a release of this version exists, but "
+    f"{RELEASE}: it is unknown whether create was done (a release of this version exists, but "
 )
 
 
@@ -108,7 +108,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     command(site, f"state accept {RELEASE} -t site", code=1)  # it asks, also without a difference
     assert findings(site, "plan")
     said = told(command(site, f"state accept {RELEASE} --auto-approve -t site"))
-    assert "no difference. Its published package now counts as yours." in said
+    assert "no difference. Its published package is now treated as yours." in said
     assert UNTOLD in said
     assert record(site).digest == digest
     for line in ("plan", "drift", "state show", f"show {RELEASE}"):
@@ -153,7 +153,7 @@ def test_a_release_is_not_locked_while_its_package_is_doubted(make_site: MakeSit
     assert f"so the lock of {RELEASE} was not sent." in said
     for line, code in (("plan", 0), ("apply --auto-approve", 5)):
         said = told(command(site, f"{line} -t site", code))
-        assert f"! {RELEASE} cannot be updated: it is not known whose package is published" in said
+        assert f"! {RELEASE} cannot be updated: it is unknown whose package is published" in said
         assert (
             f"remove locked from Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
         )
@@ -177,9 +177,7 @@ def test_a_release_is_not_deleted_while_its_package_is_doubted(make_site: MakeSi
     move_version(site, "1.1.0", "1.2.0")
     for line, code in (("plan", 0), ("apply --auto-approve", 5)):
         said = told(command(site, f"{line} --prune -t site", code))
-        assert (
-            f"! {RELEASE} cannot be destroyed: it is not known whose package is published" in said
-        )
+        assert f"! {RELEASE} cannot be destroyed: it is unknown whose package is published" in said
         assert f"declare it again, then `synapse-apply state accept {RELEASE} -t site`" in said
     assert versions(site.server) == {"1.1.0", "1.2.0"}
     move_version(site, "1.2.0", "1.1.0")
@@ -202,14 +200,14 @@ def test_a_release_is_not_run_while_its_package_is_doubted(
     if is_own_run:
         said = lose_upload(site, "/plugin_releases/", code=3)
         assert (
-            f"the verification of {RELEASE} was skipped: it is not known whose package is published"
+            f"the verification of {RELEASE} was skipped: it is unknown whose package is published"
         ) in said
     else:
         kill_amid(site, {"method": "POST", "path": "/plugin_releases/"}, commit="after")
     for line in ("plan", "apply --auto-approve"):
         said = told(command(site, f"{line} -t site"))
         assert (
-            f"{RELEASE} is not verified: it is not known whose package is published, so it is run "
+            f"{RELEASE} is not verified: it is unknown whose package is published, so it is run "
             f"only by `synapse-apply verify {RELEASE} -t site`"
         ) in said
     assert "Verified" not in said
@@ -418,5 +416,5 @@ def test_a_reviewed_create_of_an_untold_package_is_not_told_as_done(make_site: M
     site.apply()
     site.server.faults()
     said = told(command(site, "apply --reviewed reviewed.zip --auto-approve -t site"))
-    assert "create was planned, and it is not known whose package is published" in said
+    assert "create was planned, and it is unknown whose package is published" in said
     assert "nothing is left to do" not in said

@@ -102,7 +102,7 @@ _MAX_RANGE_SIZE = 1_000_000
 )
 @option(
     "--inventory FILE",
-    "Write addresses and ids to this file; by default inventory.yaml next to DIR.",
+    "Write addresses and ids to this file (default: inventory.yaml next to DIR).",
     type=click.Path(dir_okay=False, path_type=Path),
 )
 @click.option(
@@ -151,8 +151,8 @@ def export(
     Published releases become `source: published`. If a manifest cannot contain something, the
     command leaves it out and lists the reason.
 
-    If the backend does not list its plugins, name them with --codes, --ids or --from-jobs. The same
-    objects always give the same files, so you can compare an export with an earlier one.
+    If the backend does not list its plugins, specify them with --codes, --ids or --from-jobs. The
+    same objects always give the same files, so you can compare an export with an earlier one.
     """
     if "-" in {str(folder), str(selection["inventory"])}:
         raise click.UsageError(

@@ -32,13 +32,13 @@ add_file_argument = click.argument(
 # The default is that of controller/run.py, which is not imported for --help.
 add_data_option = option(
     "--data FOLDER",
-    "The controller's data folder; by default .synapse-apply/controller.",
+    "The controller's data folder (default: .synapse-apply/controller).",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".synapse-apply") / "controller",
 )
 add_url_option = option(
     "--url URL",
-    f"The address of a running controller; by default {_URL_VARIABLE}.",
+    f"The address of a running controller (default: {_URL_VARIABLE}).",
     default="",
     envvar=_URL_VARIABLE,
 )
@@ -102,7 +102,7 @@ add_row_option = option(
 )
 
 
-add_reason_option = option("--reason TEXT", "The reason; the page shows it.", required=True)
+add_reason_option = option("--reason TEXT", "The reason, shown on the page.", required=True)
 
 
 _pattern_options = options.combine(
@@ -126,7 +126,7 @@ def group() -> None:
 @manual_command(
     "run",
     examples={
-        "controller run": "Follow the sources of controller.yaml until you stop the controller.",
+        "controller run": "Follow the sources in controller.yaml until you stop the controller.",
         "controller run --demo": "Try a controller with a demo repository and demo backends.",
         "controller run --once": "Run one round, for cron.",
         "controller run /etc/acme.yaml --data /var/lib/acme": "Run as a service.",
@@ -282,7 +282,7 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 @add_url_option
 @click.argument("patterns", type=SELECTOR, nargs=-1, metavar="[SOURCE/TARGET]...")
 def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...]) -> int:
-    """List the targets of a controller. Targets that need a person come first.
+    """List the targets of a controller. Targets that need attention come first.
 
     Select targets by SOURCE/TARGET, a pattern of it, or a label KEY=VALUE. For each target, the
     command shows the live commit and the target revision. It reads the controller's store, even
@@ -317,7 +317,7 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
     },
     exits={
         "0": "requested; with --wait: checked, and nothing failed",
-        "1": "no target matches, you lack the right, or the controller does not answer",
+        "1": "no target matches, you lack permission, or the controller does not answer",
         "7": "the answer was lost, so the outcome is unknown",
         "1, 3, 5, 7": "with --wait: as for `plan` and `apply`; 1 also after the timeout",
     },
@@ -329,7 +329,9 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
 @option(
     "--wait", "Wait until the controller has finished, and print the result.", name="is_waiting"
 )
-@option("--timeout SPAN", "How long to wait in total (10m, 2h); 30m by default.", type=TIME_SPAN)
+@option(
+    "--timeout SPAN", "How long to wait in total, such as 10m or 2h (default: 30m).", type=TIME_SPAN
+)
 def reconcile(
     *,
     console: Console,
@@ -382,14 +384,16 @@ def reconcile(
     },
     exits={
         "0": "paused",
-        "1": "no target matches, you lack the right, or the controller does not answer",
+        "1": "no target matches, you lack permission, or the controller does not answer",
         "7": "the answer was lost, so the outcome is unknown",
     },
     environment=API_ENVIRONMENT,
 )
 @_pattern_options
-@option("--reason TEXT", "The reason; the page shows it.", required=True)
-@option("--for SPAN", "How long to pause (12h, 7d); 1d by default.", name="span", type=TIME_SPAN)
+@option("--reason TEXT", "The reason, shown on the page.", required=True)
+@option(
+    "--for SPAN", "How long to pause, such as 12h or 7d (default: 1d).", name="span", type=TIME_SPAN
+)
 @option("--until TIME", "When the pause ends: a date, or a date with a time.", type=DATE_TIME)
 def pause(
     *,
@@ -430,7 +434,8 @@ def pause(
     exits={
         "0": "resumed",
         "1": (
-            "there is no such pause, rollback or brake, you lack the right, or the controller does "
+            "there is no such pause, rollback or brake, you lack permission, or the controller "
+            "does "
             "not answer"
         ),
         "7": "the answer was lost, so the outcome is unknown",
@@ -439,7 +444,7 @@ def pause(
 )
 @_pattern_options
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
-    """End pauses that people have set. Name each pause by the pattern that it was set with.
+    """End pauses that people have set. Specify each pause by the pattern that it was set with.
 
     If there is no such pause, the command ends the rollbacks of the matching targets. If there are
     no rollbacks, it ends their brakes, and the controller restores the braked fields now. To end a
@@ -467,7 +472,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     },
     exits={
         "0": "rolled back",
-        "1": "the answer was not `yes`, you lack the right, or the controller does not answer",
+        "1": "the answer was not `yes`, you lack permission, or the controller does not answer",
         "4": "the plan has changed since it was shown",
         "5": "the controller may not apply the revision to the target",
         "7": "the answer was lost, so the outcome is unknown",
@@ -509,7 +514,7 @@ def rollback(
         "0": "approved, or no row awaits approval",
         "1": "no target matches, not confirmed, no permission, or the controller does not answer",
         "4": "a row no longer awaits approval, or has changed",
-        "5": "the row cannot be approved, or not by you (`not_author`)",
+        "5": "the row cannot be approved, or you cannot approve it (`not_author`)",
         "7": "the answer was lost, so the outcome is unknown",
     },
     environment=API_ENVIRONMENT,
@@ -518,15 +523,15 @@ def rollback(
 @add_url_option
 @_add_selector_argument
 @add_row_option
-@click.option("--reason", default="", metavar="TEXT", help="The reason; the page shows it.")
+@click.option("--reason", default="", metavar="TEXT", help="The reason, shown on the page.")
 def approve(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
     """Approve rows that await approval, of one target or of all that match a pattern or a label.
 
-    On a terminal, the command shows every row and then asks once. A non-interactive run names each
-    row by its digest, so that you approve only rows that you have reviewed. An approval ends when
-    the row changes, when it is used, and after seven days.
+    On a terminal, the command shows every row and then asks once. A non-interactive run specifies
+    each row by its digest, so that you approve only rows that you have reviewed. An approval ends
+    when the row changes, when it is used, and after seven days.
     """
     api, verb = cli.controller.open_controller_api(console, url), cli.verbs.APPROVE
     chosen = cli.controller.choose_rows_by_target(console, api, target, row_digests, verb)
@@ -699,8 +704,8 @@ def audit(
     """List who did what and when, newest first, and check that no row was changed or removed.
 
     Each row has a digest of itself and the row before it. The command computes the whole chain
-    again, also from a running controller. Only a digest from another place proves that the end is
-    complete: the controller logs its newest digest every hour.
+    again, also from a running controller. Only a digest from elsewhere proves that the newest rows
+    are complete: the controller logs its newest digest every hour.
     """
     selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
     if url := cli.controller.choose_controller_url(url):
@@ -729,7 +734,7 @@ def backup(*, console: Console, data: Path, file: Path) -> int:
     """Copy a controller's store to a new file, even while the controller runs.
 
     To restore it, stop the controller and put the file into its data folder as controller.db. For a
-    store in PostgreSQL (`store` of controller.yaml), use pg_dump.
+    store in PostgreSQL (`store` in controller.yaml), use pg_dump.
     """
     cli.run.write_store_backup(data, file)
     console.write_output(f"Wrote {file}.\n")
@@ -747,7 +752,7 @@ _ROLLOUT_VERBS = {
 @manual_command(
     "rollout",
     examples={
-        "controller rollout status": "List all rollouts; those that need a person come first.",
+        "controller rollout status": "List all rollouts; rollouts that need attention come first.",
         "controller rollout status fleet": "Show one rollout wave by wave.",
         "controller rollout status fleet --json": "Print a rollout with every target as JSON.",
         "controller rollout approve fleet": "Show the rows that await approval, and ask.",
@@ -765,10 +770,10 @@ _ROLLOUT_VERBS = {
     exits={
         "0": "printed, or the decision was made",
         "1": (
-            "the rollout does not exist, the answer was not `yes`, you lack the right, or the "
+            "the rollout does not exist, the answer was not `yes`, you lack permission, or the "
             "controller does not answer"
         ),
-        "4": "the rollout now has another revision or wave",
+        "4": "the rollout is now at a different revision or wave",
         "5": "the state of the rollout does not allow this decision",
         "7": "the answer was lost, so the outcome is unknown",
     },
@@ -791,7 +796,7 @@ _ROLLOUT_VERBS = {
     "With approve and skip: the wave that a person has reviewed. Needs --revision.",
     type=click.IntRange(min=1),
 )
-@option("--reason TEXT", "With skip and abort: the reason; the page shows it.", default="")
+@option("--reason TEXT", "With skip and abort: the reason, shown on the page.", default="")
 def rollout(
     *,
     console: Console,
@@ -816,8 +821,8 @@ def rollout(
       abort     stop rolling out a revision: targets that have it keep it, and
                 targets that are changing to it are paused until a later one
 
-    A decision applies to one revision, and for approve and skip to one wave. You need the right
-    `approve` for every target of the rollout, or of the wave.
+    A decision applies to one revision, and for approve and skip to one wave. You need the `approve`
+    right for every target of the rollout, or of the wave.
     """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
     if action == "status":
         if revision or wave or reason:

@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 )
 @option(
     "--data FOLDER",
-    "The folder of the data set; by default the project's.",
+    "The data set's folder (default: the project's data set).",
     type=click.Path(file_okay=False, path_type=Path),
 )
-@option("--token TEXT", "The token that clients must send; by default random.", default="")
+@option("--token TEXT", "The token that clients must send (default: a random token).", default="")
 @option("--any-token", "Accept any token from any client.", hidden=True)
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
@@ -81,15 +81,15 @@ def emulator(
 ) -> int:
     """Serve the embedded backend until you stop it: a real HTTP server with its data in a file.
 
-    Each run on target `embedded` starts the backend automatically. Serve it to use it from other
-    programs; target `embedded` then uses the same server. The command prints `listening on URL`
-    when it is ready. Without --token, the server requires a random token: `token` in endpoint.json
-    next to its data. Only you can read that file.
+    Each run on target `embedded` starts the backend automatically. Use this command to reach the
+    backend from other programs; target `embedded` then uses the same server. The command prints
+    `listening on URL` when it is ready. Without --token, the server requires a random token: the
+    `token` field of endpoint.json next to its data. Only you can read that file.
 
     With --reset, the command removes all objects of the project's embedded backend together with
     the state of target `embedded`: one without the other would lead to duplicate objects. It does
     not touch manifests, other targets or their states. The next start creates a new data set.
-    With --profile, the command creates it at once, with that profile.
+    With --profile, the command creates it immediately, with that profile.
     """
     if is_reset:
         if data is not None:

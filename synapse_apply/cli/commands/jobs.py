@@ -36,8 +36,8 @@ _RELEASE_PREFIX = "release/"
     },
     exits={
         "0": "the run started; with --follow: it completed",
-        "1": "the run did not start; with --follow: it failed, was stopped, or did not end in time",
-        "7": "it is not known whether the run started; the message says how to check",
+        "1": "the run did not start; with --follow: it failed, was stopped, or timed out",
+        "7": "it is unknown whether the run started; the message says how to check",
     },
 )
 @options.use("json", "target")
@@ -61,7 +61,7 @@ _RELEASE_PREFIX = "release/"
     callback=typed.parse_key_value_options,
 )
 @option("--action NAME", "The plugin's action to run.", default="")
-@option("--agent ID", "The agent to run it on.", type=int)
+@option("--agent ID", "The agent that runs the plugin.", type=int)
 @click.option("--version", default="", metavar="VERSION", hidden=True)  # as @VERSION
 @options.use("follow")
 def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
@@ -127,7 +127,7 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
 def group() -> None:
     """Follow the log of a job, or stop it. `get jobs` lists jobs, and `get job ID` shows one job.
 
-    A job is one run of a plugin. The commands understand the status values of both kinds of servers
+    A job is one run of a plugin. The commands accept the status values of both kinds of servers
     and show them as queued (PENDING), running, completed (SUCCEEDED), failed or stopped.
     """
 
@@ -140,10 +140,8 @@ def group() -> None:
         "jobs logs 789 --json": "Print one JSON object per line for a script.",
     },
     exits={
-        "0": "shown; with --follow: the job completed",
-        "1": (
-            "the job does not exist; with --follow: it failed, was stopped, or did not end in time"
-        ),
+        "0": "success; with --follow: the job completed",
+        "1": ("the job does not exist; with --follow: it failed, was stopped, or timed out"),
     },
 )
 @options.use("json_lines", "target")
@@ -162,7 +160,7 @@ def logs(
     """Show the log of a job, each line once and in order.
 
     With --follow, the command reads the log every second at first, and less often as the log grows.
-    It repeats a call that fails, without losing or repeating a line.
+    It retries a call that fails, without losing or repeating a line.
     """
     follower = cli.jobs.JobFollower(console, log_only=True)
     with options.open_target(invocation) as target:
@@ -189,7 +187,7 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
         "1": (
             "the job does not exist or has ended, the backend refused, or the answer was not `yes`"
         ),
-        "7": "it is not known whether the job was stopped",
+        "7": "it is unknown whether the job was stopped",
     },
 )
 @options.use("json", "target")

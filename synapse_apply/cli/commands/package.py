@@ -30,8 +30,8 @@ _add_package_options = options.combine(
 def group() -> None:
     """Inspect the package of a release before you publish it, and compare it afterwards.
 
-    Name a package by its folder, its zip, or the release that declares it. These commands need no
-    backend.
+    Specify a package by its folder, its zip, or the release that declares it. These commands need
+    no backend.
     """
 
 
@@ -63,8 +63,8 @@ def show(
 ) -> int:
     """Show which files go into a package, which are left out, and by which rule.
 
-    A rule is built in, or a line of an ignore file (`.synapseignore`, otherwise `.gitignore`). A
-    folder that is left out stands for everything below it.
+    A rule is built in, or a line in an ignore file (`.synapseignore`, otherwise `.gitignore`). If
+    a folder is left out, so is everything below it.
 
     The digest is `pkg1:sha256:` and the SHA-256 of paths, bytes and executable bits. The same files
     have the same digest on any machine, in a folder, at a Git ref or in a zip.
@@ -94,19 +94,20 @@ def show(
     },
     exits={
         "0": "written",
-        "1": "the package does not exist or the zip cannot be written; no partial zip remains",
+        "1": "the package does not exist or the zip cannot be written; no partial zip is left",
     },
 )
 @_add_package_options
 @option(
     "-o, --out FILE",
-    "Write the zip to this file; by default NAME-VERSION.zip here. An existing zip is replaced.",
+    "Write the zip to this file (default: NAME-VERSION.zip in the working folder). An existing "
+    "zip is replaced.",
     type=click.Path(path_type=Path),
 )
 def build(
     *, console: Console, invocation: Invocation, what: str, ref: str, out: Path | None
 ) -> int:
-    """Write the zip of a package, as the upload of a release sends it.
+    """Write a package as the zip that a release uploads.
 
     The zip is reproducible: the same files give the same bytes, with fixed times, order and modes.
     `package show` shows which files are left out, and why. The command repacks a zip that another
@@ -136,7 +137,7 @@ def build(
 @click.argument("release")
 @option(
     "--against RELEASE",
-    "Compare with this recorded release of the same plugin, given by address or version.",
+    "Compare with this recorded release of the same plugin, by address or version.",
     default="",
 )
 @option("--detailed-exitcode", "Exit with code 2 if files differ.")

@@ -38,12 +38,10 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
         "plan -t prod --detailed-exitcode": "In CI: exit code 2 means changes.",
         "plan --only storage --exclude team=vision": "Plan only some resources.",
         "plan --json > plan.json": (
-            "Write the plan for a program. The document is complete with every exit code."
+            "Write the plan as JSON. The document is complete with every exit code."
         ),
         "plan --out next.plan": "Save the plan. `apply next.plan` then applies exactly this plan.",
-        "plan -t prod --server-dry-run": (
-            "Find out what the backend would refuse, before you apply."
-        ),
+        "plan -t prod --server-dry-run": ("See what the backend would refuse, before you apply."),
         "plan --report markdown=plan.md": "Also write a comment for a pull request.",
         "plan --offline --against git:refs/remotes/origin/main": (
             "Plan a pull request from a fork without credentials or a backend."
@@ -211,10 +209,10 @@ def reject_beside_saved_plan(
     "apply",
     examples={
         "apply": "Show the plan, ask, and apply it.",
-        "apply -t prod --auto-approve": "In a deploy pipeline, without asking.",
+        "apply -t prod --auto-approve": "In a deploy pipeline, without asking for approval.",
         "apply --auto-approve --adopt": "Also adopt existing objects.",
         "apply --auto-approve --wait": (
-            "After a killed run: wait until no earlier call can still act."
+            "After a killed run: wait until no earlier call can still take effect."
         ),
         "apply --auto-approve --json > report.json": "Write one report document.",
         "apply --auto-approve --json-lines": "Print each event as one line of JSON.",
@@ -283,24 +281,24 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
 
     The command shows the plan and asks for approval. It checks everything before the first call. If
     a resource fails, the command skips what depends on it and continues with the rest. The first
-    Ctrl-C lets running calls finish (for at most 6 s in a non-interactive run) and prints a report.
-    The second Ctrl-C stops at once.
+    Ctrl-C lets running calls finish (for at most 6 s in a non-interactive run) and prints a
+    report. The second Ctrl-C stops immediately.
 
     The command first looks up the calls of a killed run whose outcome is unknown. While it is too
-    early to know, the command exits with code 7, or waits if you give --wait.
+    early to know, the command exits with code 7, or waits if you use --wait.
 
     With a saved PLAN (`plan --out`), the command applies exactly that plan, once, without asking.
     The plan names its target. Objects that have changed since are refused, and the rest is applied.
     The packages are read from the sources in the manifests and must still match the plan.
 
     With --reviewed, the command makes a new plan from this checkout, packages included. It applies
-    each row that equals a reviewed row, and refuses all other rows. You can give several reviewed
+    each row that equals a reviewed row, and refuses all other rows. You can pass several reviewed
     plans, oldest first. If two of them have a row for the same address, the later plan applies.
 
     With several targets, the command shows every plan before it asks once. It then applies the
     targets one after the other, in the order of -t and by name. Without --keep-going, nothing
-    starts if one plan cannot be applied, and no further target starts after a target that did not
-    end with 0.
+    starts if one plan cannot be applied, and no other target starts after a
+    target fails.
     """
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = cli.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
@@ -341,17 +339,17 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     "verify",
     examples={
         "verify release/yolo": "Run the declared release of plugin yolo.",
-        "verify release/yolo@1.1.0 --timeout 900": "Allow more time than the manifest does.",
+        "verify release/yolo@1.1.0 --timeout 900": "Allow more time than the manifest sets.",
         "verify release -t staging": "Verify every declared release that can run.",
         "verify release --bytes": "Compare the published bytes and run nothing.",
     },
     exits={
         "0": "all releases passed, or on_failure is warn",
         "1": "error before the first call: a release is not published, or there is nothing to run",
-        "3": "a run failed or did not end in time; with --bytes: the bytes differ or were not read",
+        "3": "a run failed or timed out; with --bytes: the bytes differ or were not read",
         "5": "refused: the row says why",
         "6": "the state is locked by another run",
-        "7": "it is not known whether a run started; the next run looks it up",
+        "7": "it is unknown whether a run started; the next run looks it up",
         "130, 143": "stopped by a signal; the job continues, and the next run follows it",
     },
 )
@@ -365,7 +363,7 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
 )
 @option(
     "--timeout SECONDS",
-    "How long a run may take; by default spec.verify.timeout.",
+    "How long a run may take (default: spec.verify.timeout).",
     type=typed.NumberType(min=0, min_open=True),
 )
 @option(
@@ -385,9 +383,10 @@ def verify(
     """Run releases as their spec.verify says, even if they passed before.
 
     A RELEASE is an address, release/PLUGIN or PLUGIN for the declared release, a kind, a label as
-    KEY=VALUE, or any of these with `*`. The command sends nothing else and does not ask. It records
-    the result: `apply` verifies only releases that have not passed yet. If an earlier run of a
-    release is still active, the command follows that job and starts no other.
+    KEY=VALUE, or any of these with `*`. The command sends nothing else and does not ask for
+    confirmation. It records the result: `apply` verifies only releases that have not passed yet.
+    If an earlier run of a release is still active, the command follows that job and starts no
+    other.
     """
     with options.open_target(invocation) as target:
         if only_bytes:
@@ -409,8 +408,8 @@ def verify(
         ),
     },
     exits={
-        "0": "checked; with --write: the live values are in the manifests",
-        "1": "error: something could not be checked, or not be written (then no file was changed)",
+        "0": "no drift; with --write: the live values are in the manifests",
+        "1": "error: something could not be checked or written (then no file was changed)",
         "2": "with --detailed-exitcode: there is drift",
     },
 )

@@ -129,7 +129,7 @@ def init(
         "explain storage": "Explain the manifest of a storage.",
         "explain release.spec.verify": "Explain a field and the fields below it.",
         "explain storage --provider smb": "Explain what this provider needs.",
-        "explain project.targets.NAME": "Explain a target of the project file.",
+        "explain project.targets.NAME": "Explain a target in the project file.",
         "explain package:version": "Explain a rule for packages.",
     },
     exits={"0": "explained", "1": "the kind, field, provider or rule does not exist"},

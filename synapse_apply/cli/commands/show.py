@@ -46,7 +46,7 @@ def show(
 ) -> int:
     """Show a resource as it is declared, as it was last applied, and as it is live.
 
-    The argument can also be the file of a plan that `plan --out FILE` saved. The command then shows
+    The argument can also be a plan file that `plan --out FILE` saved. The command then shows
     the plan as `plan` did: --json prints the document of `plan --json`, and --report writes the
     same reports. Any other argument is an address, release/PLUGIN, or a name that only one kind
     has. Secrets show as `(sensitive)`, with a note whether they match the declared value.
@@ -110,7 +110,7 @@ def _parse_expand_options(
         "get job 789 --expand logs,result": "Show a job with its log and its result.",
     },
     exits={
-        "0": "shown; an empty list counts as shown",
+        "0": "shown, even if the list is empty",
         "1": "the object does not exist or could not be read",
     },
 )
@@ -119,7 +119,7 @@ def _parse_expand_options(
 @click.argument("name", metavar="[NAME]", required=False)
 @option(
     "--plugin PLUGIN",
-    "With `releases` and `jobs`: only those of this plugin, given by its code, its "
+    "With `releases` and `jobs`: only those of this plugin, by its code, its "
     "recorded name, or id=123.",
 )
 @option(
@@ -233,9 +233,9 @@ def blame(*, console: Console, invocation: Invocation, address: str, field: str)
     """Show where each live value of an object comes from.
 
     For a value that an apply sent: the commit that declares it and its author, the call, its
-    request, the plan, who applied and who approved. For a change outside: between which times, and
-    how often it was restored this week; nobody can tell who made it. FIELD limits the output to
-    one field, or to the fields of a map. Secrets show as `(sensitive)`.
+    request, the plan, who applied and who approved. For a change outside Git: between which times
+    it happened, and how often it was restored this week; nobody can tell who made it. FIELD limits
+    the output to one field, or to the fields of a map. Secrets show as `(sensitive)`.
     """
     with options.open_target(invocation) as target:
         result = target.blame(address, field)
@@ -247,7 +247,7 @@ def blame(*, console: Console, invocation: Invocation, address: str, field: str)
     examples={
         "mcp -t staging": "Let an agent read target staging.",
         "mcp -C infra --project-from git:refs/remotes/origin/main": (
-            "Use the url, token and hosts of a branch that the agent cannot change."
+            "Use the url, token and hosts from a branch that the agent cannot change."
         ),
     },
     exits={"0": "the client closed the connection"},
@@ -257,8 +257,8 @@ def mcp(*, invocation: Invocation) -> int:
     """Let an AI agent read a target: serve plan, show, drift, explain, history and doctor over MCP.
 
     The command speaks the Model Context Protocol on stdin and stdout, for a client that starts it.
-    The tools only read: none changes a backend, takes a lock, or creates a state. Without -t, the
-    agent names a target of the project file in each call.
+    The tools only read: no tool changes a backend, takes a lock, or creates a state. Without -t,
+    the agent specifies a target from the project file in each call.
 
     Each answer is one block of JSON, marked as data and not as an instruction. It contains no
     secrets; see docs/mcp.md.

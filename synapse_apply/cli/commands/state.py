@@ -59,7 +59,7 @@ def group() -> None:
     },
     exits={
         "0": "created",
-        "1": "the state already exists, a pinned lineage forbids it, or a key is missing",
+        "1": "the state already exists, a pinned lineage does not allow it, or a key is missing",
     },
 )
 @options.use("json", "targets")
@@ -81,7 +81,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     """Create an empty state for one or several targets.
 
     A state records which live object belongs to which address. Without it, apply could create
-    duplicates of existing objects. So no command creates a state unasked, except for target
+    duplicates of existing objects. So no command creates a state automatically, except for target
     `embedded`.
 
     A state that several machines share is bound to a state key and to an id in the project file.
@@ -89,10 +89,10 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     configuration folder (~/.config/synapse-apply); a non-interactive run needs --key-file. Every
     machine and job needs the key.
 
-    The command also reads the backend's features if it can: a backend that lists its plugins lets
-    you adopt existing ones. The state is created in any case.
+    The command also reads the backend's features if it can: if the backend lists its plugins, you
+    can adopt existing plugins. The state is created in any case.
 
-    With several targets, the targets that already have a state keep it.
+    Targets that already have a state keep it.
     """
     with options.open_target(invocation) as target:
         if console.section is not None and target.state.exists():
@@ -125,8 +125,8 @@ def show(*, console: Console, invocation: Invocation, name: str | None, inventor
     """List the records of the state, or show one record. A state contains no secrets.
 
     The list shows address, id of the live object, API version and last write. It also shows calls
-    that are open or may still act, and files with calls that are missing from the state (`state
-    record` records them).
+    that are open or may still take effect, and files with calls that are missing from the state
+    (`state record` records them).
     """
     if inventory and name:
         raise click.UsageError("--inventory prints all records and takes no ADDRESS.")
@@ -200,9 +200,9 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     "key",
     examples={
         "state key -t prod": "Show the id of the key, where it is, and how a pipeline gets it.",
-        "state key copy prod.key -t prod": "On the next machine: use that key.",
+        "state key copy prod.key -t prod": "Use that key on another machine.",
     },
-    exits={"0": "shown, or copied", "1": "there is no key, or the state has another key"},
+    exits={"0": "shown, or copied", "1": "there is no key, or the state uses a different key"},
 )
 @options.use("json", "target")
 @click.argument("action", metavar="[show|copy]", type=click.Choice(["show", "copy"]),
@@ -237,7 +237,8 @@ def key(*, console: Console, invocation: Invocation, action: str, file: Path | N
 def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
     """Forget records. The live objects do not change.
 
-    Calls of these addresses that may still act stay open: apply refuses the address until then.
+    Calls for these addresses that may still take effect stay open: apply refuses the address until
+    they are settled.
 
     The next apply adopts an object that is still declared, if it can find the object. On API v1 it
     cannot find plugins: import the plugin again, or apply creates a duplicate.
@@ -309,13 +310,14 @@ def accept(
     reason: str,
     auto_approve: bool,
 ) -> int:
-    """Accept the live object with its current values: the declared values count as applied.
+    """Accept the live object with its current values: the declared values are treated as applied.
 
     Use it for changes that the API cannot make: change the object in Synapse and the manifest in
     Git, then accept. The command lists the remaining differences and asks before it accepts them.
-    From then on `plan`, `drift`, `doctor` and `show` report an accepted difference, and neither a
-    change nor drift, until the live or the declared value changes. If a create lost its answer,
-    nobody can tell whose package a release has: the command then records that the package is yours.
+    From then on `plan`, `drift`, `doctor` and `show` report an accepted difference instead of a
+    change or drift, until the live or the declared value changes. If the answer to a create was
+    lost, nobody can tell who published the release's package: the command then records that the
+    package is yours.
 
     With --until, the acceptance ends after that day (UTC), and plans show the difference again.
     `plan` and `doctor` warn a week before. Each `state accept` of the resource sets a new end.
@@ -350,13 +352,13 @@ def accept(
     examples={
         "state settle -t prod": "Look up every call whose outcome is unknown.",
         "state settle storage/raw-data": "Look up only the calls of this address.",
-        "state settle -t prod --wait": "After a killed run: wait until every outcome is certain.",
+        "state settle -t prod --wait": "After a killed run: wait until every outcome is known.",
         "state settle --json": "Print the outcome of each call for a script.",
         "state settle plugin/yolo --absent": "You checked that the plugin was not created.",
         "state settle release/yolo@1.1.0 --job 12": "You checked that job 12 is the run.",
     },
     exits={
-        "0": "no call is open any longer; with --absent or --job: the call is closed",
+        "0": "no call is open; with --absent or --job: the call is closed",
         "1": "error, or the address has no open call",
         "6": "the state is locked by another run",
         "7": "a call is still open; the output says what to do",
@@ -365,10 +367,13 @@ def accept(
 @options.use("json", "target", "variables")
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.use("wait")
-@option("--absent", "Do not look up the calls: you checked that none of them was done.")
+@option(
+    "--absent", "Close the calls as not done, after you checked that none of them had an effect."
+)
 @option(
     "--job ID",
-    "You checked that the run started, and that this is its job. The command reads the job.",
+    "Use this job as the result of the run, after you checked that the run started it. The "
+    "command reads the job.",
 )
 @options.use("lock_timeout")
 def settle(
@@ -383,10 +388,10 @@ def settle(
     """Look up calls whose outcome is unknown, and record how they ended. No object is changed.
 
     A killed run or a lost connection leaves calls open. `apply` looks them up on the backend before
-    anything else; this command does only that.
+    anything else; this command does nothing else.
 
-    A call was certainly not done only when it can no longer arrive. --wait waits for that time
-    without locking the state.
+    It is certain that a call had no effect only when it can no longer arrive. --wait waits until
+    then without locking the state.
 
     If the backend cannot tell, plan refuses the resource, and you say how the call ended: --absent
     if it was not done, or --job if it started a run, which the next apply follows. If the object
@@ -472,7 +477,7 @@ _SHUT_OUT_TEXT = (
     "rekey",
     examples={"state rekey -t prod": "Use this after you set a new SYNAPSE_APPLY_STATE_KEY."},
     exits={
-        "0": "done; the output names each digest that keeps its old key",
+        "0": "success; the output lists each digest that keeps its old key",
         "1": "error, or the answer was not `yes`; nothing was changed",
     },
     environment={
@@ -623,7 +628,7 @@ def backup(
 def restore(*, console: Console, invocation: Invocation, file: Path, auto_approve: bool) -> int:
     """Replace the state with a backup.
 
-    The backup must be of this target: of its url and tenant, and of the lineage that the project
+    The backup must be from this target: with its url, its tenant, and the lineage that the project
     file pins. The command keeps the replaced state and prints where: a file next to the state, or
     in .synapse-apply/state for a state in PostgreSQL. The state then does not know what was applied
     after the backup: run plan and review it carefully.
@@ -710,9 +715,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     "history",
     examples={
         "state history -t prod": "List the newest runs that changed something.",
-        "state history show 5f1c2d": (
-            "Show every call of one run, named by the beginning of its plan's id."
-        ),
+        "state history show 5f1c2d": ("Show every call of one run, by the start of its plan id."),
         "state history --limit 1 --json": "Print the newest run with its calls as JSON.",
     },
     exits={"0": "shown", "1": "the plan or the state does not exist"},
@@ -749,7 +752,7 @@ class _LockIdType(click.types.StringParamType):
 
 @manual_command(
     "unlock",
-    examples={"state unlock 7-3f2a9c -t prod": "Remove the lock of a run that is dead."},
+    examples={"state unlock 7-3f2a9c -t prod": "Remove the lock of a dead run."},
     exits={"0": "removed", "1": "there is no lock, or the lock has another id"},
 )
 @options.use("color", "target")
@@ -758,7 +761,8 @@ def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
     """Remove the lock of a dead run. The message about the lock and `doctor` show its ID.
 
     You rarely need this command: the tool notices a dead run of this machine at once, and a run of
-    another machine when its lease ends. If the run is still alive, it can write nothing afterwards.
+    another machine when its lease ends. If the run is still alive, it can no longer write to the
+    state.
     """
     with options.open_target(invocation) as target:
         target.state.unlock(lock_id)

@@ -55,7 +55,7 @@ def open_controller_api(console: Console, url: str) -> ControllerApi:
     UsageError where no URL is given, InputError for one that cannot be used.
     """
     if not url:
-        raise click.UsageError(f"Name the controller with --url URL or {URL_VARIABLE}.")
+        raise click.UsageError(f"Specify the controller with --url URL or {URL_VARIABLE}.")
     return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
 
 
@@ -252,7 +252,7 @@ def decide_on_rollout(
     """
     is_of_wave = "wave" in verb.subject.value
     if is_of_wave and bool(revision) != bool(wave):
-        raise click.UsageError("Give both --revision and --wave.")
+        raise click.UsageError("Specify both --revision and --wave.")
     api = open_controller_api(console, url)
     rollout = api.read_rollout(name).document
     # One that could be asked of it in several states is refused by the controller in the others.
@@ -557,7 +557,7 @@ def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> st
     """A table of rollouts, or a sentence where there is none."""
     if not rollouts:
         return (
-            "There is no rollout: `rollouts` of controller.yaml is empty, or you may not read any"
+            "There is no rollout: `rollouts` in controller.yaml is empty, or you may not read any"
             " target of a rollout.\n"
         )
     rows = [

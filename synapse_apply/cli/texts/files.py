@@ -145,7 +145,7 @@ def _format_difference(console: Console, difference: PackageDifference) -> str:
     if not difference.are_files_known:
         return (
             f"{address} differs from {base}.\nThe state records only the digest of that "
-            "package, so the differing files are not known.\n"
+            "package, so the differing files are unknown.\n"
         )
     counts = Counter(change.verb for change in difference.changes)
     count_text = ", ".join(f"{counts[verb]} {verb}" for verb in _VERB_SYMBOLS if counts[verb])

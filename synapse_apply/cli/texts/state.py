@@ -134,7 +134,7 @@ def format_accepted(accepted: AcceptableResource, until: str = "") -> str:
         f"{f', until the end of {until} (UTC)' if until else ''}.\n"
     )
     if accepted.record.is_package_untold:
-        text += "Its published package now counts as yours.\n"
+        text += "Its published package is now treated as yours.\n"
     return text
 
 
@@ -276,7 +276,7 @@ def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
                 "apply creates it again (with --recreate if no list proves that the object is gone)"
             )
         return (
-            f"  {intent.address}: it is not known whether {intent.verb} was done"
+            f"  {intent.address}: it is unknown whether {intent.verb} was done"
             f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n{ways_text}"
         )
     option = " with --prune" if intent.verb == "delete" else ""

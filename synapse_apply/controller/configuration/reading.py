@@ -43,7 +43,7 @@ def read_configuration(file: FilePath) -> ConfigurationReading:
             "The configuration cannot be read",
             f"{file}: {problem.strerror or problem}.",
             Text(
-                "Name the configuration file, or write one (docs/controller.md). To try the "
+                "Specify the configuration file, or create one (docs/controller.md). To try the "
                 "controller without a file: ",
                 Command("controller run --demo"),
                 ".",

@@ -100,7 +100,7 @@ class OwnSecretReader:
             raise SecretUnavailable.from_summary(
                 "A secret of the controller is missing",
                 f"{'variable' if name.kind == 'env' else 'file'} {name.name}: {reason}.",
-                "Provide it to the controller's process, or name another variable or file in "
+                "Provide it to the controller's process, or use a different variable or file in "
                 "controller.yaml.",
                 position=name.position,
             )

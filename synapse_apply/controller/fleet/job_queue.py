@@ -259,7 +259,7 @@ class JobQueue:
 
 def _unavailable(reason: str) -> StoreUnavailable:
     return StoreUnavailable.from_summary(
-        "The queue of targets does not answer",
+        "The target queue does not answer",
         f"It is in the database of the controller's store: {reason}.",
         "The controller retries automatically.",
     )

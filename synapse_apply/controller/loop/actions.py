@@ -353,7 +353,7 @@ class PeopleActions:
             if terms.approvals.keys() != {hold.row_digest for hold in holds}:
                 raise ActionRefused.from_summary(
                     "One approval is not enough",
-                    f"The rule of {name} needs the approvals of several people.",
+                    f"The rule for {name} requires approvals from several people.",
                     "Set `mode: approve` for it in controller.yaml.",
                 )
             for approval in given:
@@ -447,7 +447,7 @@ class PeopleActions:
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
         pause = longest_active_pause(find_target_rule(parts, name), (), name, now)
-        hint = "Name the exact scope of the pause."
+        hint = "Specify the exact scope of the pause."
         covering = [
             row
             for row in parts.store.list_pauses()
@@ -683,6 +683,6 @@ def normalize_reason(reason: str) -> str:
         raise ActionRefused.from_summary(
             "The reason is too long",
             f"It has {len(reason)} characters; the limit is {_MAX_REASON_LENGTH}.",
-            "Shorten it, or name a page that has the full reason.",
+            "Shorten it, or link a page that has the full reason.",
         )
     return " ".join("".join(c if c.isprintable() else " " for c in reason).split())

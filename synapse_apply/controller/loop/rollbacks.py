@@ -177,7 +177,7 @@ def choose_rollback(
             f"{revision} is not a commit that the controller has seen as the head of {name.source}."
             if not found
             else f"{revision}: {', '.join(commit[:12] for commit in found)}.",
-            "The page of the source lists its revisions.",
+            "The source's page lists its revisions.",
         )
     (commit,) = found
     try:

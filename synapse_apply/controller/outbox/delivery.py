@@ -29,12 +29,12 @@ from synapse_apply.model.values import Sensitive
 # One attempt: the loop tries again later, and what it counts is what the server was asked.
 _LIMITS = ExchangeLimits(total_timeout=10.0, backoff=Backoff(max_repeats=0))
 _HINTS = {
-    HttpFault.UNREACHABLE: "Check the address, and the network and proxy of the controller.",
+    HttpFault.UNREACHABLE: "Check the address, and the controller's network and proxy.",
     HttpFault.TIMEOUT: (
         "The controller retries automatically. Check whether the server is overloaded."
     ),
     HttpFault.UNTRUSTED: (
-        "Set REQUESTS_CA_BUNDLE of the controller to the server's certificate authority."
+        "Set the controller's REQUESTS_CA_BUNDLE to the server's certificate authority."
     ),
     HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",

@@ -77,7 +77,7 @@ _GATEWAY = _RefusalWords(
 _FORBIDDEN = _RefusalWords(
     "The token may not set commit statuses on {forge}",
     "{forge} answered {status} for {place}",
-    "Give the token the right to write commit statuses. The controller tries again with the next "
+    "Give the token permission to write commit statuses. The controller tries again with the next "
     "commit.",
     is_final=True,
 )
@@ -135,9 +135,9 @@ class _StatusSender:
     ) -> None:
         """InputError for an API URL or a token that cannot be used."""
         self._receiver = delivery.Receiver(
-            forge_name, Sensitive(forge.api_url), what_is_named="The api_url of commit_status"
+            forge_name, Sensitive(forge.api_url), what_is_named="The commit_status api_url"
         )
-        delivery.reveal_header_value(token, f"The token of commit_status for {forge_name}")
+        delivery.reveal_header_value(token, f"The commit_status token for {forge_name}")
         self._token = token
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}

@@ -129,7 +129,8 @@ def audit(visitor: Visitor) -> JsonDocument:
     parameters = visitor.parameters
     if not visitor.store.can_read_everything:
         raise forbidden(
-            "Permission denied", "To read the whole audit, you need the right to read every target."
+            "Permission denied",
+            "To read the whole audit, you need the `read` right for every target.",
         )
     after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)

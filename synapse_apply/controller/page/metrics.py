@@ -122,7 +122,7 @@ class _StoreCollector(Collector):
         yield _gauge("unsent", meaning, "what state", self._unsent_counts())
         yield from _iter_loop_metrics(self._health)
         version = [([__version__], 1)]
-        yield _gauge("build_info", "The version of the controller.", "version", version)
+        yield _gauge("build_info", "The controller's version.", "version", version)
 
     def _target_counts(self, sources: Sequence[SourceRow]) -> _Samples:
         for source in sources:

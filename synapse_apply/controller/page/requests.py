@@ -181,7 +181,7 @@ class Document:
             raise _bad_request(
                 "Invalid end of the pause",
                 "The pause must end in the future, within a year.",
-                "For a permanent pause, set `paused: {reason: ...}` of the target in "
+                "For a permanent pause, set `paused: {reason: ...}` for the target in "
                 "controller.yaml.",
             )
         return end

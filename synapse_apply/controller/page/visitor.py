@@ -168,7 +168,7 @@ class Visitor:
             )
         return forbidden(
             "Permission denied",
-            f"{self.identity} does not have the right `{right.value}` for {scope}.",
+            f"{self.identity} does not have the `{right.value}` right for {scope}.",
             "Ask the person who maintains `access.may` in controller.yaml.",
         )
 

@@ -53,7 +53,7 @@ _ROLLOUT_TARGETS_PER_PAGE = 1000
 _CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
 _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
-    HttpFault.TIMEOUT: "Try again. The log of the controller says what it does.",
+    HttpFault.TIMEOUT: "Try again. The controller's log says what it is doing.",
     HttpFault.UNTRUSTED: "Set REQUESTS_CA_BUNDLE to the server's certificate authority.",
     HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
@@ -389,7 +389,7 @@ def wait_until_settled(
             raise ControllerUnavailable.from_summary(
                 "Target not found",
                 f"{api.url} has no target {name}, or the token may not read it.",
-                "Give the token the right `read` for it, or do not wait.",
+                "Give the token the `read` right for the target, or do not use --wait.",
             )
         if target.is_settled:
             return target

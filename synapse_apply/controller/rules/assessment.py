@@ -147,7 +147,7 @@ class _Run:
         # Of which release nobody can say whose package is live, "" of none.
         untold = (one for one in result.findings if one.summary == UNTOLD_PACKAGE_SUMMARY)
         self.untold = next(
-            (f"{one.address}: it is not known whose package is published" for one in untold), ""
+            (f"{one.address}: it is unknown whose package is published" for one in untold), ""
         )
 
     def condition(self) -> TargetCondition:

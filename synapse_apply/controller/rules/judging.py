@@ -288,7 +288,7 @@ def second_name_result(owner: TargetRow, shown: str, *, is_own_source: bool) -> 
         Text(
             "If that target is gone permanently, or was renamed: ",
             Command(f"controller forget-rule {owner.name if is_named else 'SOURCE/TARGET'}"),
-            "" if is_named else ". The log of the controller has its name.",
+            "" if is_named else ". The controller's log has its name.",
         ),
     )
     digest = f"second name of {owner.name}"

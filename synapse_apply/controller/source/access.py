@@ -95,8 +95,8 @@ class SourceAccess:
         token = str(read_secret(credentials.token).reveal()).strip()
         if not token or not token.isascii() or not token.isprintable():
             raise InputError.from_summary(
-                "Invalid token of a source",
-                f"{credentials.token.name} of sources.{self.source.name} is empty, or has "
+                "Invalid source token",
+                f"{credentials.token.name} in sources.{self.source.name} is empty, or has "
                 "characters that a token cannot have.",
                 "Set it to the token only.",
                 position=credentials.token.position,
@@ -217,7 +217,7 @@ def _usable_protocol(source: Source) -> str:
 
 
 def _raise_unusable(
-    source: Source, reason: str, hint: str, summary: str = "Invalid url of a source"
+    source: Source, reason: str, hint: str, summary: str = "Invalid source url"
 ) -> NoReturn:
     raise InputError.from_summary(
         summary, f"sources.{source.name}.url {reason}.", hint, position=source.position
@@ -266,16 +266,17 @@ def source_folders(data_folder: Path, source: Source) -> SourceFolders:
     path = PurePosixPath(source.path)
     if not _NAME.fullmatch(source.name):
         raise InputError.from_summary(
-            "Invalid name of a source",
+            "Invalid source name",
             f"{source.name!r} cannot be the name of a folder.",
             "Use letters, digits, dots, dashes and underscores.",
             position=source.position,
         )
     if path.is_absolute() or ".." in path.parts or "\0" in source.path:
         raise InputError.from_summary(
-            "The path of a source leaves its repository",
+            "The source's path leaves its repository",
             f"sources.{source.name}.path is {source.path!r}.",
-            "Write the path of the folder of synapse-apply.yaml, from the top of the repository.",
+            "Write the path of the folder with synapse-apply.yaml, relative to the repository "
+            "root.",
             position=source.position,
         )
     empty_checkout = data_folder / "places" / source.name
@@ -329,7 +330,7 @@ def refs_meant_by(source: Source, ref: str) -> tuple[str, ...]:
         )
     if not _NAME_PATTERN.fullmatch(ref) or _NO_NAME_PATTERN.search(ref):
         raise InputError.from_summary(
-            "Invalid ref of a source",
+            "Invalid source ref",
             f"sources.{source.name}: {ref!r} is not the name of a branch or a tag.",
             "Write a branch, a tag, or a full ref such as refs/heads/main.",
             position=source.position,

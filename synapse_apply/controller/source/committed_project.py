@@ -130,7 +130,7 @@ class CommittedProject:
                 self._raise_no_project(commit)
             words = quote_git(result.error_text)
             raise SourceUnavailable.from_summary(
-                "A commit of a source cannot be read",
+                "The source's commit cannot be read",
                 f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
                 "The controller fetches it again automatically.",
             )

@@ -203,7 +203,7 @@ class GitMirror:
             people |= self._signatures.signers(commit, *excluded)
         if sum(map(len, people)) > _MAX_PEOPLE:
             raise SourceUnavailable.from_summary(
-                "The authors' names of a source are too long",
+                "The source's author names are too long",
                 f"{self._source.name}: up to {commit[:12]} they have more than {_MAX_PEOPLE:,} "
                 "characters, and the controller keeps no more.",
                 "Check who wrote the newest commits.",
@@ -299,7 +299,7 @@ class GitMirror:
                 self._fetch_refs(remote_ids)
         except OSError as problem:
             raise SourceUnavailable.from_summary(
-                "The mirror of a source cannot be written",
+                "The source's mirror cannot be written",
                 f"{self._source.name}: {problem.strerror}.",
                 "Check the free space and the permissions of the data folder.",
             ) from None
@@ -371,7 +371,7 @@ class GitMirror:
         ]
         if len(moved) > _MOST_MOVED_TAGS:
             raise SourceUnavailable.from_summary(
-                "Too many tags of a source have moved",
+                "Too many of the source's tags have moved",
                 f"{self._source.name}: {len(moved):,} tags have moved, and the controller keeps "
                 f"at most {_MOST_MOVED_TAGS:,}.",
                 f"To accept what the tags name now, remove {self._shown_mirror}.",
@@ -386,7 +386,7 @@ class GitMirror:
         there = [name for name in known or names if name in remote_ids]
         if len(there) > 1:
             raise SourceUnavailable.from_summary(
-                "The ref of a source is ambiguous",
+                "The source's ref is ambiguous",
                 f"{self._source.name}: there are {' and '.join(there)}, and the controller does "
                 "not know which of them it followed until now.",
                 "Write the full name of the intended ref.",
@@ -395,7 +395,7 @@ class GitMirror:
         if there:
             return there[0]
         raise SourceUnavailable.from_summary(
-            "The repository of a source has no such ref",
+            "The source's repository has no such ref",
             f"{self._source.name}: {known[0]}, which the controller followed until now, does not "
             "exist."
             if known
@@ -406,7 +406,7 @@ class GitMirror:
 
     def _build_unreadable_error(self, revision: str) -> SourceUnavailable:
         return SourceUnavailable.from_summary(
-            "A commit of a source cannot be read",
+            "The source's commit cannot be read",
             f"{self._source.name}: {revision[:12]} is not in the mirror.",
             "The controller fetches it again automatically. If it stays missing, remove "
             f"{self._shown_mirror}.",

@@ -175,7 +175,7 @@ class MirrorGit:
                 if re.search(pattern, result.error_text, re.IGNORECASE):
                     hint = meant
         raise SourceUnavailable.from_summary(
-            "The repository of a source cannot be read",
+            "The source's repository cannot be read",
             f"{source.name}: {url}. {reason}",
             hint,
             position=source.position,
@@ -253,7 +253,7 @@ _HINTS = (
         "Authentication failed|could not read Username|40[134]|Permission denied|not found",
         "Check the url, and that the source's credentials may read the repository.",
     ),
-    ("Host key verification", "The server's key is not in known_hosts of the source."),
+    ("Host key verification", "The server's key is not in the source's known_hosts."),
     (
         "fsck|bad object|badTree|index-pack",
         "Git rejects an object of the repository: `git fsck` in a clone names it.",

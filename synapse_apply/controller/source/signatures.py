@@ -162,16 +162,16 @@ class CommitSignatures:
         return InputError.from_summary(
             "A commit is not signed by an allowed key",
             f"{self._source.name}: {reason}.",
-            "The controller applies nothing of it. Sign it with a key from the files that `signed` "
-            "names, or add the signer's key to them.",
+            "The controller applies nothing of it. Sign it with a key from the files listed in "
+            "`signed`, or add the signer's key to them.",
             position=self._source.position,
         )
 
     def _unusable(self, reason: str) -> SourceUnavailable:
         return SourceUnavailable.from_summary(
-            "The signatures of a source cannot be verified",
+            "The source's signatures cannot be verified",
             f"{self._source.name}: {reason}",
-            "Check `signed` of the source, and the files that it names.",
+            "Check the source's `signed`, and the files that it lists.",
             position=self._source.position,
         )
 

@@ -168,8 +168,8 @@ class ControllerStore:
     def write(self) -> Iterator[StoreWriter]:
         """A transaction: all that is written in the block is committed at its end, or nothing.
 
-        Another thread's `write` waits for the end of the block. StoreUnavailable there: it is not
-        known whether all or nothing of it was committed. A shared store ends a block that stands
+        Another thread's `write` waits for the end of the block. StoreUnavailable there: it is
+        unknown whether all or nothing of it was committed. A shared store ends a block that stands
         still for some seconds. RuntimeError for a block within another one of this thread.
         """
         with (

@@ -133,7 +133,8 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
                 raise LockHeld.from_summary(
                     "Another controller uses this data folder",
                     f"{folder} is in use by {holder or 'another process'}.",
-                    "Stop that controller first, or give this one its own folder with --data.",
+                    "Stop that controller first, or set a separate folder for this controller "
+                    "with --data.",
                 )
             time.sleep(0.05)
         os.ftruncate(descriptor, 0)
@@ -211,7 +212,7 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
             raise ControllerStoreError.from_summary(
                 "The backup file already exists",
                 f"{target} exists, and was not replaced.",
-                "Name another file, or remove this one.",
+                "Choose a different file, or remove this file.",
             ) from None
         try:
             with closing(_connect(target, "rw")) as copy:

@@ -131,9 +131,9 @@ def build_file_location(path: Path) -> StoreLocation:
         str(path),
         _LocationWords(
             "folder (--data)",
-            "Name another folder with --data, or move the file away to start with an empty store.",
-            "Restore a backup, or move the file away: you then lose the history, but no object.",
-            "Name the folder that the controller runs with: --data FOLDER. If its configuration "
+            "Choose a different folder with --data, or move the file to start with an empty store.",
+            "Restore a backup, or move the file: you then lose the history, but no object.",
+            "Specify the controller's data folder: --data FOLDER. If its configuration "
             "has a `store`, it is in a database: ask the controller (--url), and back it up with "
             "pg_dump.",
         ),
@@ -145,7 +145,7 @@ def build_database_location(display_url: str) -> StoreLocation:
         display_url,
         _LocationWords(
             "schema (?schema=NAME in the store's url)",
-            "Name another schema in the store's url: ?schema=NAME.",
+            "Use a different schema in the store's url: ?schema=NAME.",
             "Restore a backup of pg_dump, or name an empty schema in the store's url "
             "(?schema=NAME): you then lose the history, but no object.",
             "The first controller that runs with it creates it. Check the store's url.",
@@ -155,7 +155,7 @@ def build_database_location(display_url: str) -> StoreLocation:
 
 def foreign_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
-        "This is not the store of a controller",
+        "This is not a controller's store",
         f"{location.name} {reason}. It was not changed.",
         location.words.foreign_hint,
     )
@@ -171,7 +171,7 @@ def damaged_store(location: StoreLocation, reason: str) -> ControllerStoreError:
 
 def missing_store(location: StoreLocation) -> StoreMissing:
     return StoreMissing.from_summary(
-        "The store of the controller does not exist",
+        "The controller's store does not exist",
         f"{location.name} does not exist.",
         location.words.missing_hint,
     )

@@ -293,13 +293,13 @@ class Conversation:
             return error_finding(
                 "The check took too long",
                 f"{late} so the controller ended it. It wrote nothing.",
-                "Check that the backend is reachable and answers. `timeout` of the controller is "
+                "Check that the backend is reachable and answers. The controller's `timeout` is "
                 "the limit.",
             )
         return error_finding(
             "The apply took too long",
             f"{late} so the controller began no further call. {_OPEN_CALLS}",
-            "The controller continues automatically. `timeout` of the controller is the limit.",
+            "The controller continues automatically. The controller's `timeout` is the limit.",
         )
 
 

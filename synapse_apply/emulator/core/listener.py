@@ -36,7 +36,8 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
         listening_socket.close()
         reason = getattr(error, "strerror", None) or error
         raise ServeError(
-            f"cannot listen on {host}:{port}: {reason}; give another --port (0 picks a free one)"
+            f"cannot listen on {host}:{port}: {reason}; use a different --port (0 picks a free "
+            "port)"
         ) from None
     return listening_socket
 

@@ -138,9 +138,7 @@ def _warn_of_absent_path(draft: Draft, path: FieldPath, pointer_path: FieldPath)
         if isinstance(value, dict) and is_early and (near := find_similar_word(str(part), value)):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
-            detail = (
-                f"`{text}` names a part of {above}, which is a list, and a list counts as one value"
-            )
+            detail = f"`{text}` is inside {above}, a list, and a list is treated as one value"
             hint = f"name `{format_json_pointer(path[:end])}`: the whole list is then secret"
         draft.warn(pointer_path, "Sensitive path names nothing", detail, hint)
         return
@@ -280,7 +278,7 @@ def _report_misplaced(draft: Draft, path: FieldPath, in_list: bool = False) -> N
             f"{format_json_pointer(tuple(names))}]}}"
         )
     if in_list:
-        detail = f"`{field_name}` is inside a list, and a list counts as one value"
+        detail = f"`{field_name}` is inside a list, and a list is treated as one value"
         if may_be_named:
             hint += ", and give the whole list by valueFrom with format: json"
     draft.report(("spec", *path), ONLY_FOR_SECRETS, detail, hint)

@@ -152,7 +152,7 @@ class _KindCheck:
         if target.unsupported_fields != "warning":
             severity = Severity.ERROR
             hint = (
-                "`unsupported_fields: warning` of the target omits them. An overlay with null "
+                "With `unsupported_fields: warning`, the target omits them. An overlay with null "
                 "omits them for one resource"
             )
         summary = "The API version lacks these fields"

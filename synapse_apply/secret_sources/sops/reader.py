@@ -325,7 +325,7 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
             FORBIDDEN,
             f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
             "A key may be on a server, which would then receive a credential. If the keys are "
-            f"yours, add them to {_BLOCK} of the target. Otherwise restore the file.",
+            f"yours, add them to the target's {_BLOCK}. Otherwise restore the file.",
         )
     return file
 

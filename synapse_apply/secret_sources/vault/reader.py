@@ -179,7 +179,7 @@ class VaultApi:
 
 # No message holds a token, a value or a word of the server: it may repeat what it was sent.
 _STANDBY_HINT = (
-    "Set vault.address of the target to the active node, or to a load balancer in front of it."
+    "Set the target's vault.address to the active node, or to a load balancer in front of it."
 )
 _STANDBY, _UNREACHABLE = "This Vault is a standby", "Vault cannot be reached"
 
@@ -196,18 +196,17 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     HttpFault.UNREACHABLE: _Words(
         _UNREACHABLE,
         "Vault at {vault} cannot be reached: {reason}",
-        "Check vault.address of the target, and the network and proxy of this machine.",
+        "Check the target's vault.address, and this machine's network and proxy.",
     ),
     HttpFault.TIMEOUT: _Words(
         "Vault does not answer in time",
         "Vault at {vault} does not answer in time",
-        "Try again. If the problem continues, ask the operator of this Vault whether it is "
-        "overloaded.",
+        "Try again. If the problem continues, ask this Vault's operator whether it is overloaded.",
     ),
     HttpFault.UNTRUSTED: _Words(
         "The connection to Vault is not trusted",
         "Vault at {vault} cannot be trusted: {reason}",
-        "Set vault.ca_file of the target to the file of this Vault's certificate authority. The "
+        "Set the target's vault.ca_file to the file of this Vault's certificate authority. The "
         "certificate must contain the host name of vault.address.",
     ),
     HttpFault.BROKEN: _Words(
@@ -218,12 +217,12 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     HttpFault.TOO_LARGE: _Words(
         "Vault's answer is too large",
         "the answer of {vault} is not a secret: {reason}",
-        "Check vault.address of the target: another server may answer there.",
+        "Check the target's vault.address: another server may answer there.",
     ),
     412: _Words(
         "Vault is not up to date yet",
         "the node at {vault} does not have the latest writes yet",
-        "Try again in a moment, or set vault.address of the target to the active node.",
+        "Try again in a moment, or set the target's vault.address to the active node.",
     ),
     429: _Words(
         "Vault accepts no more requests",
@@ -233,7 +232,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     472: _Words(
         _STANDBY,
         "the Vault at {vault} is a secondary for disaster recovery, which serves no secrets",
-        "Set vault.address of the target to the primary cluster.",
+        "Set the target's vault.address to the primary cluster.",
     ),
     473: _Words(
         _STANDBY, "the node at {vault} is a standby that does not serve this request", _STANDBY_HINT
@@ -241,12 +240,12 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     500: _Words(
         "Vault failed",
         "Vault at {vault} reported an internal error (500)",
-        "Ask the operator of this Vault: its log has the reason.",
+        "Ask this Vault's operator: its log has the reason.",
     ),
     501: _Words(
         "Vault is not initialised",
         "the Vault at {vault} is not initialised",
-        "Check vault.address of the target; a new Vault is set up with `vault operator init`.",
+        "Check the target's vault.address; a new Vault is set up with `vault operator init`.",
     ),
     "gateway": _Words(
         _UNREACHABLE,
@@ -256,13 +255,13 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "sealed": _Words(
         "Vault is sealed",
         "the Vault at {vault} is sealed",
-        "Ask the operator of this Vault to unseal it (`vault operator unseal`), then run the "
+        "Ask this Vault's operator to unseal it (`vault operator unseal`), then run the "
         "command again.",
     ),
     "other status": _Words(
         "Vault refuses the request",
         "Vault at {vault} answered {status}",
-        "Check vault.address and vault.namespace of the target.",
+        "Check the target's vault.address and vault.namespace.",
     ),
     "redirect": _Words(
         _STANDBY,
@@ -273,7 +272,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "foreign server": _Words(
         "This is not a Vault server",
         "the server at {vault} is not a Vault: {reason}",
-        "Check vault.address of the target: it is the URL without /v1 and without /ui.",
+        "Check the target's vault.address: it is the URL without /v1 and without /ui.",
     ),
     "malformed answer": _Words(
         "Vault's answer is malformed",
@@ -283,7 +282,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "namespace": _Words(
         "Vault has no such namespace",
         "Vault at {vault} has no namespace {namespace}",
-        "Correct vault.namespace of the target: the full path, as `vault namespace list` and the "
+        "Correct the target's vault.namespace: the full path, as `vault namespace list` and the "
         "address bar of its web page show it.",
     ),
     "denied": _Words(
@@ -297,7 +296,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
         "Vault does not accept the token",
         "Vault at {vault} does not accept {login}{in_namespace}",
         "It may have expired, or belong to another Vault or namespace: log in again "
-        "(`vault login`), or correct vault.token or vault.jwt of the target.",
+        "(`vault login`), or correct the target's vault.token or vault.jwt.",
     ),
     "no version": _Words(
         "Vault has no such version",
@@ -312,14 +311,14 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "destroyed": _Words(
         "A version of a secret is destroyed",
         "version {version} of {path} is destroyed",
-        "Name another version in the manifest, or write the secret again.",
+        "Use a different version in the manifest, or write the secret again.",
     ),
     # Which can be undone.
     "deleted": _Words(
         "A version of a secret is deleted",
         "version {version} of {path} is deleted",
         "`vault kv undelete -mount={path.mount} -versions={version} {path.name}` restores it. "
-        "Otherwise name another version.",
+        "Otherwise use a different version.",
     ),
     "no KV 2": _Words(
         "The mount is not KV version 2",
@@ -331,12 +330,12 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
         "Vault has no such mount",
         "no secrets engine is mounted at {path.mount}{in_namespace}",
         "Check the first part of the path and vault.namespace. If the path of the mount has a "
-        "slash, name the mount in vault.mounts of the target.",
+        "slash, name the mount in the target's vault.mounts.",
     ),
     "other mount": _Words(
         "The mount has another path",
         "the secrets engine of {path} is not mounted at {path.mount}",
-        "If the path of the mount has a slash, name the mount in vault.mounts of the target. "
+        "If the path of the mount has a slash, name the mount in the target's vault.mounts. "
         "`vault secrets list` lists the mounts.",
     ),
     "no key": _Words(
@@ -353,7 +352,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "no login": _Words(
         "No login for Vault",
         "no source of a token for Vault is available: {reasons}",
-        "Set one of them, or correct vault.token or vault.jwt of the target.",
+        "Set one of them, or correct the target's vault.token or vault.jwt.",
     ),
 }
 
@@ -390,10 +389,10 @@ class VaultProblems:
 
     def failed_login(self, login: VaultLogin, reason: str) -> SecretUnavailable:
         """Vault gives no token for the JWT."""
-        hint = "Check vault.token of the target."
+        hint = "Check the target's vault.token."
         if login.method == JWT_METHOD:
             hint = (
-                "Check vault.jwt and vault.namespace of the target against "
+                "Check the target's vault.jwt and vault.namespace against "
                 f"`vault read auth/{login.mount}/role/{login.role}`."
             )
         return self.error("failed login", login=login, reason=reason, hint=hint)

@@ -80,8 +80,8 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
         "Path is not allowed",
         f"{path} matches no pattern of vault.allow: {', '.join(settings.allowed_paths)}",
         f"add {path} to targets.{context.target}.vault.allow",
-        reason=f"{path} matches no pattern of vault.allow of the target",
-        remedy=f"Add {path} to vault.allow of the target in the project file.",
+        reason=f"{path} matches no pattern of the target's vault.allow",
+        remedy=f"Add {path} to the target's vault.allow in the project file.",
         names_target=True,
     )
 

@@ -128,14 +128,14 @@ def require_safe_endpoint(endpoint: str, origin: str) -> None:
     """
     if not _ENDPOINT_PATTERN.fullmatch(endpoint):
         raise InputError.from_summary(
-            "The endpoint of the state's bucket cannot be used",
+            "The state bucket's endpoint cannot be used",
             f"{origin} is not an https URL of a host.",
             "Write it as https://HOST or https://HOST:PORT.",
         )
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise InputError.from_summary(
-            "The endpoint of the state's bucket cannot be used",
+            "The state bucket's endpoint cannot be used",
             f"{origin} is a plain http URL, so others can read the traffic.",
             "Write https://. Plain http is allowed only for 127.0.0.1, ::1 and localhost.",
         )
@@ -317,7 +317,7 @@ def _require_google(environ: Mapping[str, str]) -> None:
         server = document.get("gcs_base_url") if isinstance(document, dict) else None
         if server not in {None, _GOOGLE_ENDPOINT}:
             raise InputError.from_summary(
-                "The credentials of the state's bucket name another server",
+                "The state bucket's credentials name a different server",
                 f"{name} names {environ[name]}, in which gcs_base_url is not {_GOOGLE_ENDPOINT}.",
                 "Remove gcs_base_url from the file.",
             )
@@ -382,7 +382,7 @@ def _azure_settings(
     account = location.account or _first_set(environ, _ACCOUNT_VARIABLES)
     if not account:
         raise InputError.from_summary(
-            "The storage account of the state is not named",
+            "The state's storage account is not set",
             f"{location.display_url} names only a container.",
             "Add ?account=NAME to state.url, or set AZURE_STORAGE_ACCOUNT_NAME.",
         )
@@ -471,7 +471,7 @@ _LOGIN_HINT = (
     'export-credentials --format env)"` sets the variables of a profile.'
 )
 LIST_RIGHT_NOTE = (
-    "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 "
+    "A state needs permission to read, write and list: without s3:ListBucket on the bucket, S3 "
     "answers 403 for an object that does not exist."
 )
 
@@ -596,24 +596,24 @@ def _start_of_name(name: str, location: str) -> str:
 # By rule: summary, detail and hint.
 _TEXTS: Mapping[str, tuple[str, str, str]] = {
     "no bucket": (
-        "The bucket of the state does not exist",
+        "The state's bucket does not exist",
         "{answer}",
         "Create the bucket, or correct state.url, including region and endpoint.",
     ),
     "skew": (
-        "The clock of this machine is wrong",
+        "This machine's clock is wrong",
         "{answer} Its clock and this machine's clock differ by more than the server allows.",
         "Set the clock (`timedatectl` shows whether it follows a time server).",
     ),
     "region": (
-        "The bucket of the state is in another region",
+        "The state's bucket is in a different region",
         "{answer}",
-        "Name its region: ?region={region} in state.url, or AWS_REGION.",
+        "Specify its region: ?region={region} in state.url, or AWS_REGION.",
     ),
-    "login": ("The bucket of the state needs other credentials", "{answer}", _LOGIN_HINT),
-    "denied": ("The bucket of the state refuses access", "{answer}", LIST_RIGHT_NOTE),
+    "login": ("The state's bucket needs different credentials", "{answer}", _LOGIN_HINT),
+    "denied": ("The state's bucket refuses access", "{answer}", LIST_RIGHT_NOTE),
     "fault": (
-        "The server of the state's bucket reported an error",
+        "The state bucket's server reported an error",
         "{answer}",
         f"Try again later. {NOTHING_LOST_NOTE}",
     ),
@@ -623,7 +623,7 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "Look up this answer in the store's manual.",
     ),
     "certificate": (
-        "The certificate of the bucket's server is not trusted",
+        "The bucket server's certificate is not trusted",
         "{answer}",
         (
             "If your own authority signed the certificate, set AWS_CA_BUNDLE to the authority's "

@@ -393,9 +393,10 @@ class GitLog(BatchLog):
         raise StateError.from_summary(
             "The Git repository rejected the state",
             f"A push to {self.location} was refused. {quote_git(error_text)}",
-            "You need the right to push: `permissions: contents: write` on GitHub; on GitLab "
+            "You need permission to push: `permissions: contents: write` on GitHub; on GitLab "
             "the project's setting that allows job tokens to push. A pull request from a fork "
-            f"has no such right. If the host rejects {self._location.ref} itself, use a branch "
+            f"has no such permission. If the host rejects {self._location.ref} itself, use a "
+            "branch "
             "without protection rules: ?ref=refs/heads/synapse-apply-state.",
         )
 

@@ -435,7 +435,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
                 "No Git repository found",
                 f"state.url names the remote {location.remote}, but {folder} is not in a Git "
                 "repository.",
-                "Run the command in a clone, or name the repository itself: url: git:https://HOST/PATH.",
+                "Run the command in a clone, or specify the repository itself: url: git:https://HOST/PATH.",
             )
         # The URL to which the checkout pushes, after its `insteadOf`; InputError if there is none.
         arguments = ("remote", "get-url", "--push", "--", location.remote)
@@ -446,7 +446,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
                 "Unknown Git remote",
                 f"state.url names the remote {location.remote}; the repository of "
                 f"{repository.top} has no remote with that name.",
-                "`git remote -v` lists its remotes. `git remote add NAME URL` adds one. Or name "
+                "`git remote -v` lists its remotes. `git remote add NAME URL` adds one. Or specify "
                 "the repository itself: url: git:https://HOST/PATH.",
             )
     protocol = _require_protocol_name(url, location.remote)
@@ -526,14 +526,14 @@ def _unusable_remote(remote: str, reason: str) -> InputError:
     return InputError.from_summary(
         "The Git remote cannot hold a state",
         f"The URL of the remote {remote} {reason}.",
-        "Use https, ssh or a local path: `git remote set-url NAME URL`, or name the repository "
+        "Use https, ssh or a local path: `git remote set-url NAME URL`, or specify the repository "
         "itself: url: git:https://HOST/PATH.",
     )
 
 
 def _unreachable(location: str, git_text: str) -> RemoteUnreachable:
     return RemoteUnreachable.from_summary(
-        "The Git repository of the state cannot be reached",
+        "The state's Git repository cannot be reached",
         f"Reading {location} failed. {quote_git(git_text)}",
         "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
         "must work. In a pipeline, the checkout must keep its credentials (actions/checkout "

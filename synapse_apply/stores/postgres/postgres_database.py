@@ -333,7 +333,7 @@ class PostgresDatabase(Database):
             )
         except StateError:
             raise StateError.from_summary(
-                "It is not known whether the last write was recorded",
+                "It is unknown whether the last write was recorded",
                 f"The connection to {self.location} broke during the commit, and the server did "
                 "not report the outcome.",
                 Text(

@@ -126,10 +126,10 @@ def _check_each_host(
     unnamed += [key for key, names in hosts.items() if not all(map(_is_host_or_empty, names))]
     if unnamed:
         raise InputError.from_summary(
-            "The host of the state's database is not named",
+            "The state's database host is not set",
             f"{location.display_url}: {unnamed[0]}= names no host, so it cannot be compared "
             "with the hosts that may receive a password.",
-            "Name the host, or put the url into a variable: state: {url: {env: NAME}}.",
+            "Specify the host, or put the url into a variable: state: {url: {env: NAME}}.",
         )
     for names in hosts.values():
         ports = parameters.get("port", "").split(",")
@@ -401,7 +401,7 @@ _STATEMENT_MESSAGES = {
         "The database is read-only",
         "",
         (
-            "Name the primary server. If you name several hosts, target_session_attrs=read-write "
+            "Use the primary server. If you list several hosts, target_session_attrs=read-write "
             "selects the primary."
         ),
     ),
@@ -452,7 +452,7 @@ def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic
         return error_finding(
             "The database refused the login",
             detail,
-            f"Check the user in the {location.owner}'s url, and its right to CONNECT.",
+            f"Check the user in the {location.owner}'s url, and its CONNECT privilege.",
         )
     return None
 

@@ -72,14 +72,15 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise url_error(
             f"{schema!r} is not a valid name for a schema",
-            "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
+            "Specify a schema with ?schema=NAME: letters, digits, _ . and -, not beginning with "
+            "pg_.",
             owner,
         )
     if len(schema) > MAX_NAME_LENGTH:
         raise url_error(
             f"the schema {schema} has {len(schema)} characters, PostgreSQL allows "
             f"{MAX_NAME_LENGTH}",
-            "Name a shorter one: ?schema=NAME.",
+            "Use a shorter name: ?schema=NAME.",
             owner,
         )
     # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.

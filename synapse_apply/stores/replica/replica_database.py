@@ -208,7 +208,7 @@ _MAX_ATTEMPTS = 50
 
 
 class _PendingBatch(NamedTuple):
-    """A batch of which it is not known whether it was appended behind `position`."""
+    """A batch of which it is unknown whether it was appended behind `position`."""
 
     batch: Batch
     position: str

@@ -255,7 +255,7 @@ class ForgeLinks:
         return render_anchor(f"{url}/commit/{commit}", html) if url else html
 
     def _url_of(self, commit: str) -> str:
-        """The URL of the repository; "" where it is not known, or cannot have such a commit."""
+        """The URL of the repository; "" where it is unknown, or cannot have such a commit."""
         # The commit may come from a saved plan, which could hold another text.
         is_linkable = self.repository and _COMMIT_ID.fullmatch(commit)
         return f"{self.repository.rstrip('/')}{self.separator}" if is_linkable else ""

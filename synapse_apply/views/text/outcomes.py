@@ -272,7 +272,7 @@ _STATUS_PHRASES = {
     RunStatus.TIMED_OUT: "was not verified in time",
     RunStatus.RUNNING: "is still being verified; the next run follows its job",
     RunStatus.UNKNOWN: (
-        "was not verified: it is not known whether its run was started or how it ended"
+        "was not verified: it is unknown whether its run was started or how it ended"
     ),
 }
 

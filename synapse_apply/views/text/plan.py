@@ -171,7 +171,7 @@ def _totals(plan: Plan, style: Style) -> str:
     lines = []
     if not plan.base.compared:
         against = sanitize(plan.base.against)
-        lines.append(f"Not compared with {against}: every declared resource counts as new.")
+        lines.append(f"Not compared with {against}: every declared resource is treated as new.")
     if plan.refused_changes:
         lines.append(findings.format_refused_count(len(plan.refused_changes)))
     if runs := [run for change in plan.changes_to_verify if (run := change.verification)]:

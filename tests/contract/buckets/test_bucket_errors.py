@@ -34,14 +34,14 @@ def refusal(use):
 
 
 ANSWERS = [
-    ((404, error("NoSuchBucket")), "The bucket of the state does not exist", "Create the bucket"),
+    ((404, error("NoSuchBucket")), "The state's bucket does not exist", "Create the bucket"),
     ((403, error("AccessDenied")), "refuses access", "s3:ListBucket"),
-    ((403, error("InvalidAccessKeyId")), "needs other credentials", "AWS_ACCESS_KEY_ID"),
-    ((400, error("ExpiredToken")), "needs other credentials", "export-credentials"),
-    ((403, error("RequestTimeTooSkewed")), "The clock of this machine is wrong", "timedatectl"),
-    ((301, error("PermanentRedirect")), "in another region", "?region=NAME"),
+    ((403, error("InvalidAccessKeyId")), "needs different credentials", "AWS_ACCESS_KEY_ID"),
+    ((400, error("ExpiredToken")), "needs different credentials", "export-credentials"),
+    ((403, error("RequestTimeTooSkewed")), "This machine's clock is wrong", "timedatectl"),
+    ((301, error("PermanentRedirect")), "in a different region", "?region=NAME"),
     ((400, error("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>")),
-     "in another region", "?region=eu-west-1"),
+     "in a different region", "?region=eu-west-1"),
     ((404, b"<html>quoted</html>"), "The endpoint is not an object store", "endpoint="),
     ((418, error("Quoted", "quoted")), "The state cannot be used", "418 Quoted"),
     # What was sent, in the place of a code.
@@ -99,7 +99,7 @@ def test_a_fault_of_the_store_is_met_again_before_it_is_told(spoiled, proxy):
     """It may pass; what is recorded is safe meanwhile."""
     proxy.choose = lambda _method, _path: (503, error("SlowDown"))
     words = refusal(lambda: spoiled.get_or_none_if_absent("links/1"))
-    assert "The server of the state's bucket reported an error" in words
+    assert "The state bucket's server reported an error" in words
     assert "503 SlowDown" in words
     assert "Everything recorded before is kept" in words
     assert proxy.count()["GET"] > 2
@@ -147,7 +147,7 @@ def test_without_credentials_it_is_said_where_they_are_looked_for(moto):
     """The client asks the machine's own service last, where there is one."""
     nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
     folder = open_folder_at(moto.url(), {"AWS_METADATA_ENDPOINT": nowhere})
-    assert "needs other credentials" in refusal(lambda: folder.get_or_none_if_absent("links/1"))
+    assert "needs different credentials" in refusal(lambda: folder.get_or_none_if_absent("links/1"))
     folder.close()
 
 
@@ -167,7 +167,7 @@ def test_a_certificate_that_nobody_trusts(tmp_path, moto):
         folder = open_folder_at(moto.url(port=port).replace("http:", "https:"), moto.environ)
         words = refusal(lambda: folder.get_or_none_if_absent("links/1"))
         folder.close()
-    assert "The certificate of the bucket's server is not trusted" in words
+    assert "The bucket server's certificate is not trusted" in words
     assert "AWS_CA_BUNDLE" in words
     folder = open_folder_at(moto.url().replace("http:", "https:"), moto.environ)
     assert "the server does not speak TLS" in refusal(
@@ -204,7 +204,7 @@ def test_a_bucket_that_is_not_there(moto: MotoServer):
         lambda: folder.get_or_none_if_absent("links/1"),
         lambda: folder.list_objects("links/"),
     ):
-        assert "The bucket of the state does not exist" in refusal(use)
+        assert "The state's bucket does not exist" in refusal(use)
     folder.close()
 
 

@@ -437,7 +437,7 @@ def test_tables_of_another_program_are_not_touched(open_store, postgres, url):
 
 
 def test_a_store_that_nobody_made_is_said_to_be_missing(open_store):
-    with pytest.raises(ControllerStoreError, match="store of the controller does not exist"):
+    with pytest.raises(ControllerStoreError, match="controller's store does not exist"):
         open_store().list_configured_sources()
 
 

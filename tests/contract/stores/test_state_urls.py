@@ -84,7 +84,7 @@ def test_a_variable_that_is_not_set_is_named(project):
     """And how to set it."""
     with pytest.raises(SynapseApplyError) as caught:
         open_store(project, target(SecretRef("env", "STATE_URL")), {})
-    assert "state.url of the target cannot be used: STATE_URL is not set" in str(
+    assert "the target's state.url cannot be used: STATE_URL is not set" in str(
         caught.value.diagnostics[0].detail
     )
 

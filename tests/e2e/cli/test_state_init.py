@@ -98,7 +98,7 @@ def test_a_list_that_is_forbidden_tells_nothing(tmp_path: Path) -> None:
     """403 is neither yes nor no."""
     with answering(answer_jobs_alone) as at:
         ran = place_for(tmp_path, at.url).run("state", "init", code=0)
-    assert "It is not known what this backend can do" in ran.out
+    assert "It is unknown what this backend can do" in ran.out
     assert UNKNOWN in ran.out
 
 

@@ -45,7 +45,7 @@ def check(folder: Path, text: str, options: str = "", code: int = 1, **environ: 
     [
         ("ref: main", f"ref: {'3858818' + 'a' * 33}", "cannot follow a commit"),
         ("ref: main", f"ref: '{'1' * 64}'", "cannot follow a commit"),
-        ("ref: main", "ref: HEAD", "Invalid ref of a source"),
+        ("ref: main", "ref: HEAD", "Invalid source ref"),
         ("acme/synapse,", "acme/..,", "Invalid repository"),
         ("https://git.example", "http://git.example", "plain http"),
         ("https://git.example", "https://git.example/..", "Invalid URL"),

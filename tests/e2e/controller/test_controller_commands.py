@@ -107,7 +107,7 @@ def test_check_says_all_that_is_wrong_and_where(site):
 
 def test_once_is_enough_for_cron(site):
     """One round, a table, the worst code; what is not due is not asked again."""
-    assert "store of the controller does not exist" in site.type("controller status", 1)
+    assert "controller's store does not exist" in site.type("controller status", 1)
     said = site.type("controller run --once", 1)
     assert re.search(r"^failing +acme/prod +- +[0-9a-f]{7} ", said, re.MULTILINE)
     assert 'summary="There is no state for this target"' in said
@@ -221,7 +221,8 @@ def test_two_people_approve_and_a_third_only_reads(site):
         # A second token of the same person.
         assert "1 more approval needed" in ask("job", f"approve acme/prod --row {rows[0]}")
         assert (
-            "does not have the right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
+            "does not have the `approve` right"
+            in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
         )
         assert "awaiting approval " in ask("eve", "status")
         ask("bob", f"approve acme/prod --row {rows[0]}")

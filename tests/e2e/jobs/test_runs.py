@@ -191,7 +191,7 @@ def test_a_lost_answer_is_never_sent_again(place: Place, do: dict[str, Any]) -> 
     fault(place, do)
     done = place.run("run", "yolo", code=7)
     assert done.stdout == ""
-    assert "It is not known whether the run started" in done.stderr
+    assert "It is unknown whether the run started" in done.stderr
     assert len(jobs(place)) == 1
     look = re.search(r"`synapse-apply (get jobs [^`]+)`", done.stderr)
     assert look

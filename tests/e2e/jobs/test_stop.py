@@ -107,7 +107,7 @@ def place_at(place: Place) -> Any:
         (405, 1, "This backend cannot stop jobs"),
         (502, 7, "The backend had trouble with the agent that runs it"),
         (503, 7, "The backend had trouble with the agent that runs it"),
-        (500, 7, "It is not known whether the job was stopped"),
+        (500, 7, "It is unknown whether the job was stopped"),
     ],
 )
 def test_a_refusal_in_words(place_at: Any, status: int, code: int, words: str) -> None:

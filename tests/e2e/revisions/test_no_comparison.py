@@ -55,7 +55,7 @@ def test_a_repair_passes_and_is_not_compared(fork: Repository, broken: str, tmp_
     reports = [f"--report={kind}={tmp_path / kind}" for kind in kinds]
     ran = fork.place.plan(*AGAINST, *reports, code=0)
     assert f"not compared with {at}, without asking the backend" in ran.out
-    assert f"\nNot compared with {at}: every declared resource counts as new.\n" in ran.out
+    assert f"\nNot compared with {at}: every declared resource is treated as new.\n" in ran.out
     assert "\nPlan: 3 to add, 0 to change, 0 to destroy.\n" in ran.out
     assert "Warning: Nothing was compared" in ran.text
     assert broken in ran.text

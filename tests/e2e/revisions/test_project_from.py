@@ -37,7 +37,7 @@ def test_the_token_goes_where_the_base_says(repo: Repository, command: list[str]
     settings(repo, url="http://127.0.0.1:9/steal", token={"env": "OTHER_TOKEN"}, tenant="evil")
     ran = repo.place.run(*command, "--project-from", "git:main", code=0)
     assert "No changes." in ran.out
-    assert "Changed settings of the project file are ignored" in ran.text
+    assert "Changed settings in the project file are ignored" in ran.text
     assert "targets.prod.url, targets.prod.tenant, targets.prod.token: " in ran.text
     assert "synapse-apply.yaml:" in ran.text
 

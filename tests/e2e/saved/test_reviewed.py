@@ -107,7 +107,7 @@ def test_one_apply_of_two_merges(both, server, order):
 def test_plans_that_are_no_single_apply(both, server):
     """Each in words of its own, before anything is asked of the backend."""
     ran = both.run("apply", "--reviewed", "pr", "--reviewed", "pr", code=4)
-    assert "Error: A reviewed plan is given more than once" in ran.err
+    assert "Error: A reviewed plan is specified more than once" in ran.err
     both.plan("--prune", "--out", "pruning", code=0)
     ran = both.run("apply", "--reviewed", "pr", "--reviewed", "pruning", code=4)
     assert "Error: These plans were made with different options" in ran.err

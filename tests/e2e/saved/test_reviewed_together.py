@@ -59,7 +59,7 @@ def test_all_that_is_in_the_way_is_told(two: Workplace) -> None:
     plan_each(two, "", "--prune --no-adopt")
     ran = apply_reviewed(two, "1", "2", "1")
     assert read_errors(ran) == [
-        "A reviewed plan is given more than once",
+        "A reviewed plan is specified more than once",
         "These plans were made with different options",
         "These plans were made with different options",
     ]

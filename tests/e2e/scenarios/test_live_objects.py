@@ -196,7 +196,7 @@ def test_an_id_that_nothing_can_have_is_called_so(applied: Workplace, kind: str)
 def test_a_release_without_a_version_is_told_how_to_name_one(applied: Workplace) -> None:
     """With the command that lists those there are."""
     err = applied.run("get", "release", "yolo", code=1).err
-    assert "Give CODE@VERSION, such as yolo@1.0.0" in err
+    assert "Specify CODE@VERSION, such as yolo@1.0.0" in err
     assert "`synapse-apply get releases --plugin yolo" in err
 
 

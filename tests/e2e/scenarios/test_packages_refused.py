@@ -150,7 +150,7 @@ def test_a_named_rule_is_lifted(ready, server):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("secret", "`policy.allow_package_secrets` of the project file"),
+        ("secret", "`policy.allow_package_secrets` in the project file"),
         ("package:secret-like", "no option lifts a rule about secrets"),
         ("data-typ", "did you mean `data-type`"),
         ("unpinned", "it refuses no release: leave it out"),

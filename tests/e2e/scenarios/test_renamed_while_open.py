@@ -1,4 +1,4 @@
-"""A manifest that gets another name while it is not known whether its create was done."""
+"""A manifest that gets another name while it is unknown whether its create was done."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_whoever_opens_the_file_has_the_key(team: Workplace) -> None:
     assert "The state key that the project file names is missing" in planned
     assert "targets.prod.state.key: AGE_KEY is not set" in planned
     assert "The state is not verified" in planned
-    assert "The key of the state is missing" in team.apply(code=1).text
+    assert "The state key is missing" in team.apply(code=1).text
 
 
 def test_a_file_that_was_changed_gives_no_key(team: Workplace) -> None:

@@ -78,7 +78,7 @@ def test_at_a_terminal_the_key_is_the_users(team: Workplace, server: Server) -> 
 
     other = second_machine(team, "bob")
     warned = " ".join(other.plan(code=0).text.split())
-    assert "The key of this shared state is missing" in warned
+    assert "The key for this shared state is missing" in warned
     place_of_key = Path(other.environ["HOME"], *key.relative_to(team.environ["HOME"]).parts)
     assert f"into SYNAPSE_APPLY_STATE_KEY_PROD or the file {place_of_key} (mode 0600)" in warned
     assert (
@@ -104,9 +104,9 @@ def test_off_a_terminal_a_place_is_named(team: Workplace, tmp_path: Path) -> Non
     assert made["key"] == {"id": made["key"]["id"], "from": str(file), "made": True}
     assert made["project"] == {"id": None, "written": False}
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "The key of this shared state is missing" in team.plan(code=0).text
+    assert "The key for this shared state is missing" in team.plan(code=0).text
     team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = file.read_text()
-    assert "The key of this shared state is missing" not in team.apply().text
+    assert "The key for this shared state is missing" not in team.apply().text
     assert file.read_text().strip() not in str(made)
 
 

@@ -32,8 +32,8 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
     del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
     planned = bucket_team.plan(code=0).text
     assert "The state is not verified" in planned
-    assert "The key of this shared state is missing" in planned
-    assert "The key of the state is missing" in bucket_team.apply(code=1).err
+    assert "The key for this shared state is missing" in planned
+    assert "The state key is missing" in bucket_team.apply(code=1).err
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     refused = bucket_team.plan(code=1).err
     assert "The state has another key" in refused

@@ -110,13 +110,13 @@ def test_doctor_looks_at_the_bucket(project: Project, seaweed: BucketServer) -> 
     assert rows["bucket"]["status"] == "ok"
     assert rows["bucket"]["summary"].endswith("lists it; 0 old objects not deleted yet")
     project.keep_state_at(seaweed.url().replace("//states/", "//others/"))
-    assert "The bucket of the state does not exist" in project.run("doctor", code=1)
+    assert "The state's bucket does not exist" in project.run("doctor", code=1)
 
 
 @pytest.mark.parametrize(
     ("denied", "told"),
     [
-        ("DELETE", "Old objects of the state cannot be deleted"),
+        ("DELETE", "The state's old objects cannot be deleted"),
         ("PUT", "This job may not write the state"),
     ],
 )

@@ -253,7 +253,7 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     assert "The state is not verified" in clone.plan(code=0).text
     refused = " ".join(clone.apply(code=1).err.split())
-    assert "The key of the state is missing" in refused
+    assert "The state key is missing" in refused
     assert (
         "a person who has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
     )
@@ -278,7 +278,7 @@ def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path
     assert "not signed" not in clone.apply().text
     clone.unchanged()
     del clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
-    assert "The key of the state is missing" in clone.apply(code=1).text
+    assert "The state key is missing" in clone.apply(code=1).text
 
 
 def test_what_was_pushed_without_any_signature(
@@ -295,7 +295,7 @@ def test_what_was_pushed_without_any_signature(
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "Warning: The state is not verified" in clone.plan(code=0).text
-    assert "The key of the state is missing" in clone.apply(code=1).text
+    assert "The state key is missing" in clone.apply(code=1).text
 
 
 # A pace of minutes is waited for however slow the machine is, and nobody has minutes.

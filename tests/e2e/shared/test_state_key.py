@@ -33,7 +33,7 @@ def test_the_next_machine_gets_the_key(team: Workplace, tmp_path: Path) -> None:
     placed = other.run("state", "key", "copy", str(carried), code=0)
     assert f" is in {users_key(other)}." in placed.out
     assert users_key(other).stat().st_mode & 0o777 == 0o600
-    assert "The key of this shared state is missing" not in other.plan(code=0).text
+    assert "The key for this shared state is missing" not in other.plan(code=0).text
     other.unchanged()
     document = other.run("state", "key", "--json", code=0).document
     assert document["state_keys"] == [document["id"]]

@@ -214,7 +214,7 @@ def test_a_late_text_that_the_server_trims_is_told_as_ours(bench):
     bench.apply(desired)
     bench.live("w")["note"] = "ten"
     (change,) = bench.plan(desired).plan.changes
-    assert change.fields[0].origin.endswith("who set it is not known")
+    assert change.fields[0].origin.endswith("who set it is unknown")
     bench.live("w")["note"] = "by hand"
     (change,) = bench.plan(desired).plan.changes
     assert not change.fields[0].origin

@@ -75,4 +75,4 @@ def test_one_file_of_a_key(tmp_path: Path) -> None:
     )
     assert shown.count("Error:") == 1
     assert "has its state key in the file of target a (synapse-apply.yaml:5:" in shown
-    assert "Name another file in targets.b.state.key" in shown
+    assert "Use a different file in targets.b.state.key" in shown

@@ -144,7 +144,7 @@ def test_pages_with_forms_cannot_be_framed_and_tell_their_address_to_us_alone(he
 def test_who_may_read_nothing_is_told_whom_to_ask(held_page):
     html = held_page.get("/", **list_proxy_headers("zed")).text
     assert (
-        "You (zed) have no right to read a target. Ask the person who maintains access.may"
+        "You (zed) have no permission to read a target. Ask the person who maintains access.may"
         in read_text(html)
     )
 

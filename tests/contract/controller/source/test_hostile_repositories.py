@@ -202,5 +202,5 @@ def test_names_of_authors_that_would_fill_the_memory(upstream, mirror):
     ]
     git(upstream.path, "fast-import", "--quiet", input="".join(lines).encode())
     commit = mirror.fetch_head().commit
-    with pytest.raises(SourceUnavailable, match="names of a source are too long"):
+    with pytest.raises(SourceUnavailable, match="author names are too long"):
         mirror.list_author_names_and_emails(commit, first)

@@ -359,10 +359,10 @@ def test_a_commit_that_is_missing_shows_no_path_of_the_machine(upstream, data):
 @pytest.mark.parametrize(
     ("settings", "summary"),
     [
-        ({"ref": "--upload-pack=x"}, "ref of a source"),
-        ({"ref": "a..b"}, "ref of a source"),
+        ({"ref": "--upload-pack=x"}, "source ref"),
+        ({"ref": "a..b"}, "source ref"),
         ({"path": "../x"}, "leaves its repository"),
-        ({"project_from": "-x"}, "ref of a source"),
+        ({"project_from": "-x"}, "source ref"),
     ],
 )
 def test_odd_settings_are_refused(upstream, data, settings, summary):

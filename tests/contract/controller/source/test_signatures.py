@@ -236,7 +236,7 @@ def test_a_file_of_keys_that_is_not_there(upstream, signers, make_mirror):
     signers.sign(upstream, upstream.commit(FILES), "ann")
     mirror = make_mirror()
     signers.allowed.unlink()
-    with pytest.raises(SourceUnavailable, match="signatures of a source cannot be verified"):
+    with pytest.raises(SourceUnavailable, match="signatures cannot be verified"):
         refusal(mirror)
 
 

@@ -159,7 +159,7 @@ def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: Ope
     assert [finding.summary for finding in stranger.list_warnings()] == [
         "The state is not verified"
     ]
-    with pytest.raises(StateError, match="key of the state is missing"):
+    with pytest.raises(StateError, match="state key is missing"):
         stranger.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
     log = open_log(checkout, signer=KeySigner(b"other"))
     log.read_since_position_or_anew("")

@@ -141,7 +141,7 @@ def test_a_release_that_somebody_else_may_have_published_is_not_in_sync(rule):
     found = assess_look(result, judgement, rule, None, RunCause.PUSH)
     assert found.condition is TargetCondition.UNKNOWN
     assert found.progress is TargetProgress.WAITING
-    assert found.waiting_reason == "release/a@1.0.0: it is not known whose package is published"
+    assert found.waiting_reason == "release/a@1.0.0: it is unknown whose package is published"
     assert not found.is_apply_next
 
 

@@ -14,7 +14,7 @@ def list_summaries(source: Source) -> list[str]:
 
 @pytest.mark.parametrize("url", ["https://user@h/x", "https://h/x?y", "https://h/\nx", "/a::b"])
 def test_a_url_that_a_start_refuses_is_a_fault(url):
-    assert list_summaries(Source("acme", url)) == ["Invalid url of a source"]
+    assert list_summaries(Source("acme", url)) == ["Invalid source url"]
 
 
 def test_refs_and_folders_that_a_start_refuses_are_faults():

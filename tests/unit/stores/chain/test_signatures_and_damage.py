@@ -176,7 +176,7 @@ def test_who_has_the_key_writes_and_who_has_not_only_looks(chains):
     (warning,) = other.list_warnings()
     assert "not verified" in warning.summary
     for stranger in (other, chains.open(KeySigner("another"))):
-        with pytest.raises(StateError, match="key of the state is missing"):
+        with pytest.raises(StateError, match="state key is missing"):
             write_many(stranger, 1, first=9)
     write_many(knowing, 1, first=4)
 
