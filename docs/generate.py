@@ -64,7 +64,7 @@ WORDS = {
 MORE = {
     "targets.NAME.state.url": "A path, or `sqlite:///PATH`, relative to the project file; or "
     "`postgresql://USER@HOST/DATABASE`, `s3://BUCKET/FOLDER`, `az://CONTAINER/FOLDER` or "
-    "`git:REMOTE`, which runners share ([state.md](state.md)). A url with a password comes from "
+    "`git:REMOTE`, which machines can share ([state.md](state.md)). A url with a password comes from "
     "`{env: NAME}`.",
     "policy": "Its fields are [below](#the-policy).",
     "targets.NAME.policy": "Its fields are [below](#the-policy).",
@@ -228,12 +228,12 @@ depend on each other in a circle.
 """
 WORDS_OF_THE_CONTROLLER = {"secret": "`{env: NAME}` or `{file: PATH}`", "duration": "duration"}
 CONTROLLER = """\
-What a [controller](controller.md) reads. A duration is `30s`, `5m`, `12h` or `90d`. A secret is
+The configuration of a [controller](controller.md). A duration is `30s`, `5m`, `12h` or `90d`. A secret is
 `{env: NAME}` or `{file: PATH}`, never a value.
 """
 POLICY = """\
-[policy.md](policy.md) says what the rules mean. With `severity: off` a required field may be left
-out.
+[policy.md](policy.md) says what the rules mean. With `severity: off`, you can leave out required
+fields.
 """
 # What scripts read of a result, where its class is not told on the page.
 RESULTS = {
@@ -623,7 +623,7 @@ def alternatives(schema: Mapping[str, Any], at: str = "") -> str:
     for key, words in (("anyOf", "At least one"), ("oneOf", "Exactly one")):
         named = [one["required"][0] for one in schema.get(key, ()) if list(one) == ["required"]]
         if named:
-            return f"\n{words} of {', '.join(f'`{at}{name}`' for name in named)} is needed.\n"
+            return f"\n{words} of {', '.join(f'`{at}{name}`' for name in named)} is required.\n"
     return ""
 
 

@@ -223,7 +223,7 @@ def build_wait_callback(
     def wait_and_show(seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
         calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
         deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
-        purpose = f"until {calls} has taken effect or can no longer take effect"
+        purpose = f"until the effect of {calls} is visible or no longer possible"
         if all(call.state is IntentState.UNKNOWN for call in open_calls):
             purpose = f"until {calls} can no longer act"
         purpose = sanitize(f"{purpose}: {format_short_list(deeds)}")

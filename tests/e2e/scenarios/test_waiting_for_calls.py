@@ -26,7 +26,7 @@ def test_settle_waits_until_it_is_certain(killed: Workplace) -> None:
     (line,) = ran.err.splitlines()
     assert line.startswith("Waiting at most ")
     assert line.endswith(
-        "until the effect of an earlier call shows or is no longer possible: create of storage/raw-data"
+        "until the effect of an earlier call is visible or no longer possible: create of storage/raw-data"
     )
     assert "storage/raw-data: create was not done" in ran.out
     assert "Settled: 1. Still open: 0." in ran.out
