@@ -64,7 +64,8 @@ WORDS = {
 MORE = {
     "targets.NAME.state.url": "A path, or `sqlite:///PATH`, relative to the project file; or "
     "`postgresql://USER@HOST/DATABASE`, `s3://BUCKET/FOLDER`, `az://CONTAINER/FOLDER` or "
-    "`git:REMOTE`, which machines can share ([state.md](state.md)). A url with a password comes from "
+    "`git:REMOTE`, which machines can share ([state.md](state.md)). A url with a password comes "
+    "from "
     "`{env: NAME}`.",
     "policy": "Its fields are [below](#the-policy).",
     "targets.NAME.policy": "Its fields are [below](#the-policy).",
@@ -228,8 +229,8 @@ depend on each other in a circle.
 """
 WORDS_OF_THE_CONTROLLER = {"secret": "`{env: NAME}` or `{file: PATH}`", "duration": "duration"}
 CONTROLLER = """\
-The configuration of a [controller](controller.md). A duration is `30s`, `5m`, `12h` or `90d`. A secret is
-`{env: NAME}` or `{file: PATH}`, never a value.
+The configuration of a [controller](controller.md). A duration is `30s`, `5m`, `12h` or `90d`. A
+secret is `{env: NAME}` or `{file: PATH}`, never a value.
 """
 POLICY = """\
 [policy.md](policy.md) says what the rules mean. With `severity: off`, you can leave out required

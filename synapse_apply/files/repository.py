@@ -165,7 +165,8 @@ def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
             "A commit has too many files",
             f"{place} has more than {_MAX_ENTRIES:,} files and folders, or their names are longer "
             f"than {MAX_LISTING_BYTES // 1024**2} MiB.",
-            "One folder may be there many times. `git ls-tree -r -t --name-only` lists all files.",
+            "The same folder may occur many times. `git ls-tree -r -t --name-only` lists all "
+            "files.",
         )
 
 

@@ -320,7 +320,7 @@ class OpenTarget:
         return ApprovedPlans.read([self._path(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
-        """Warnings of what is known here to have changed since a plan was saved.
+        """Warnings about changes since a plan was saved.
 
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.

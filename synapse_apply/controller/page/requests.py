@@ -223,7 +223,7 @@ def read_action(
     if not _REVISION.fullmatch(revision) or not _PLAN.fullmatch(plan):
         raise _bad_request(
             "Invalid revision or plan",
-            "`revision` must be a commit id, or its first 7 digits at least; `plan` is the digest "
+            "`revision` must be a commit id, or at least its first 7 digits; `plan` is the digest "
             "of the plan that you saw.",
         )
     return replace(action, revision=revision, plan=plan)
