@@ -48,7 +48,7 @@ def test_a_target_belongs_to_the_first_wave_that_matches_it():
 
 
 def test_a_label_that_no_target_has_is_a_warning():
-    """A misspelt one has its targets follow the head at once."""
+    """A misspelt one has its targets follow the head immediately."""
     waves = [Wave(labels={"tier": "standart"}), Wave(labels={"tire": "*"}), Wave(("b",))]
     findings = assign(waves, key("a", tier="standard"), key("b", tier="gold")).findings
     assert [finding.is_error for finding in findings] == [False, False]
