@@ -73,7 +73,7 @@ def test_an_id_of_v1_stops_nothing(place: Place, api: str) -> None:
     job = place.job(seconds=3600)
     done = place.run("jobs", "stop", job, "--auto-approve", code=1)
     assert "Error: API v1 cannot stop a job" in done.stderr
-    assert "give the job's uuid" in " ".join(done.stderr.split()).lower()
+    assert "use the job's uuid" in " ".join(done.stderr.split()).lower()
     assert ("set `api: v2` for the target" in done.stderr) is (api == "v1")
     assert place.server.call("GET", f"jobs/{job}/")["status"] in {"queued", "running"}
 
