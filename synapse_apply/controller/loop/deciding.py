@@ -102,8 +102,9 @@ def find_strictest_rule(
     if rule is None or row is None or row.binding is None:
         return rule
     pauses, others = parts.store.list_pauses(), dict[str, None]()
-    for other in parts.store.list_targets_of_backend(row.binding.backend):
-        is_same = may_be_one_state(row.binding, other.found_binding)
+    bound = row.binding
+    for other in parts.store.list_targets_of_backend(bound.backend, bound.lineage):
+        is_same = may_be_one_state(bound, other.found_binding)
         is_beside = other.name != name and other.name.source == name.source and not other.is_gone
         other_rule = _find_rule_with_pause(parts, other.name, pauses) if is_beside else None
         if is_same and other_rule is not None:

@@ -78,6 +78,7 @@ from synapse_apply.controller.store.store_schema import (
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.json_values import format_canonical_json
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -354,10 +355,13 @@ class ControllerStore:
             TARGETS, f"WHERE source = ?{within} ORDER BY target", [source, *targets]
         )
 
-    def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
+    def list_targets_of_backend(
+        self, backend: str, lineage: str | None = None
+    ) -> Sequence[TargetRow]:
         """Targets that are bound to a backend, or mean it now, by name; also gone ones.
 
-        Where one of both has no tenant, their url counts alone.
+        Where one of both has no tenant, their url counts alone. With `lineage` only those that
+        mean this state now: where tokens tell the tenants, a fleet has one url.
         """
         url, _, tenant = backend.partition(" ")
         first, of_url = (
@@ -372,9 +376,14 @@ class ControllerStore:
         rest = " OR ".join(
             within.format(name) for name in ("binding",) * 2 + ("found_binding",) * 2
         )
+        where, values = f"WHERE ({rest})", bounds * 2
+        if lineage is not None:
+            # No LIKE: what is a wildcard or an escape there is one letter here.
+            where += " AND replace(found_binding, ?, '') <> found_binding"
+            values.append(format_canonical_json({"lineage": lineage})[1:-1])
         # Sorted here: with ORDER BY, SQLite would read the whole table. The cells are compared in
         # small letters, also the path of a url, which is another one in other letters.
-        rows = self._select_rows(TARGETS, f"WHERE {rest}", bounds * 2)
+        rows = self._select_rows(TARGETS, where, values)
         return [
             row
             for row in sorted(rows, key=lambda row: row.name)

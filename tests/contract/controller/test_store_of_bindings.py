@@ -38,6 +38,22 @@ def test_targets_of_a_backend_are_found_by_either_binding(store):
     assert store.list_targets_of_backend("https://nobody:443") == []
 
 
+def test_targets_of_one_state_are_found_among_many_of_one_url(store):
+    """By the whole lineage, whatever characters it has; where it is only bound, it is another's."""
+    odd, url = """a"b\\c'%_é""", "https://api.example:443"
+    lineages = (odd, "l-1", "l-11", "L-1")
+    rows = [
+        TargetRow(TargetName("acme", f"t{number}"), found_binding=Binding(url, lineage, "env T"))
+        for number, lineage in enumerate(lineages)
+    ]
+    bound = TargetRow(PROD, binding=Binding(url, odd), found_binding=Binding(url, "l-2"))
+    with store.write() as writer:
+        for row in (*rows, bound):
+            writer.put(row)
+    for row, lineage in zip(rows, lineages, strict=True):
+        assert list(store.list_targets_of_backend(f"{url} acme", lineage)) == [row]
+
+
 def test_a_tenant_is_found_in_any_letter_case(store):
     """As it was stored, and as it is asked for; the path of a url is another one."""
     backends = ["https://api:443/v1 Acme", "https://api:443/v1 ACME", "https://api:443/V1 acme"]
