@@ -30,16 +30,16 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
 
     What cannot be read of a row may differ, so that such rows stand alone.
     """
-    groups: dict[object, tuple[HeldRowView, _Fields | None, list[HoldRow]]] = {}
+    groups: dict[object, tuple[HeldRowView, _Fields | None, str, list[HoldRow]]] = {}
     shown_count, has_more = 0, False
     for target in iter_present_targets(visitor.store, TargetFilter()):
         if not target.hold_count or Right.APPROVE not in visitor.list_rights(target.name):
             continue
+        held = HeldRows(visitor, target.name)
+        doubt = held.doubt_of_own_approval()
         views = [
             view
-            for view in HeldRows(visitor, target.name).views(
-                list_decidable_rows(visitor, target.name)
-            )
+            for view in held.views(list_decidable_rows(visitor, target.name))
             if view.is_visitors and view.hold.held_row.can_be_approved
             if view.hold.held_row.reason not in _OF_NOBODY and not view.is_approved_by_visitor
         ][: MAX_SHOWN_ROWS - shown_count]
@@ -50,10 +50,10 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
             key = (
                 replace(row, digest="", labels=()),
                 (view.reason, view.hold.rejected_by, view.hold.rejected_reason),
-                (count.needed_count, count.approvers, count.who_counts),
+                (count.needed_count, count.approvers, count.who_counts, doubt),
                 target.name if fields is None else fields,
             )
-            groups.setdefault(key, (view, fields, []))[2].append(view.hold)
+            groups.setdefault(key, (view, fields, doubt, []))[-1].append(view.hold)
         shown_count += len(views)
         if has_more := shown_count >= MAX_SHOWN_ROWS:
             break

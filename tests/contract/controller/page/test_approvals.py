@@ -141,6 +141,18 @@ def test_rows_of_a_target_with_very_many_are_decided_on_from_the_first_on(page):
     assert page.loop.people.calls[0][3] == digest_of(0)
 
 
+def test_an_author_is_told_that_the_approval_would_not_count(page):
+    """As on the page of the target."""
+    [source] = [one for one in page.loop.settings.sources.values() if one.name == "acme"]
+    rule = replace(source.rules[0], not_author=True)
+    page.loop.settings = replace(
+        page.loop.settings, sources={"acme": replace(source, rules=(rule,))}
+    )
+    page.loop.authors = ("Ann", "ann@acme.example")
+    text = read_text(page.get("/approvals", **people.SRE).text)
+    assert text.count("You are an author of these commits: your approval would not count.") == 1
+
+
 def test_who_may_not_approve_sees_no_row_and_decides_on_none(page):
     """Nor does a form of another page, one without a choice, or one that was written by hand."""
     mina, path = people.list_proxy_headers("mina"), "/approvals/approve"
