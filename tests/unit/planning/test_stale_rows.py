@@ -1,13 +1,15 @@
-"""Rows of a saved plan on the plan made anew: true, moved (and how), gone, new, or done already."""
+"""Rows of a saved plan on the plan made anew: the cases of tests/cases/stale.yaml, and laws."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from laws.effort import effort
 from unit.planning.test_laws import objects
@@ -20,8 +22,11 @@ from synapse_apply.model.plan import Action, Change
 from synapse_apply.planning.narrow import narrow_plan
 from synapse_apply.planning.planner import build_plan
 
-OLD = {"config": {"size": "s"}, "note": "old"}
+CASES = yaml.safe_load(
+    (Path(__file__).parents[2] / "cases" / "stale.yaml").read_text(encoding="utf-8")
+)["cases"]
 NEW = {"config": {"size": "s"}, "note": "new"}
+OLD = {"config": {"size": "s"}, "note": "old"}
 
 
 def saved(found: dict[str, Data], **choices: Any) -> Plan:
@@ -47,6 +52,9 @@ def widget(live: Data | None = None, spec: Data = NEW, **more: Any) -> dict[str,
     return data
 
 
+UPDATE = {"widget/a": widget(OLD)}
+
+
 def reasons(row: Change) -> list[str]:
     return [line.strip() for refusal in row.refusals for line in refusal.reason.split("\n")]
 
@@ -55,7 +63,32 @@ def rules(row: Change) -> list[str]:
     return [refusal.rule for refusal in row.refusals]
 
 
-UPDATE = {"widget/a": widget(OLD)}
+def read(row: Change) -> dict[str, Any]:
+    """A row as cases write it; what is empty is left out."""
+    run = row.verification
+    told = {
+        "action": row.action.value,
+        "rules": rules(row),
+        "reasons": reasons(row),
+        "notes": list(row.notes),
+        "is_rebased": row.rebase,
+        "run": run.reason if run else "",
+        "job": run.job if run else "",
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_what_is_left_of_a_row(case: dict[str, Any]) -> None:
+    """In each row of the case; `true` stands for any words."""
+    now = case["now"] if "now" in case else {**case["before"], **case["same"]}
+    choices, is_reviewed = case.get("choices", {}), case.get("is_reviewed", False)
+    made = fitted(case["before"], now, reviewed=is_reviewed, **choices)
+    assert made.keys() == case["rows"].keys()
+    for address, expected in case["rows"].items():
+        told = read(made[address])
+        any_words = {name for name, value in expected.items() if value is True and told.get(name)}
+        assert told == {**expected, **{name: told[name] for name in any_words}}
 
 
 def test_nothing_moved() -> None:
@@ -64,52 +97,6 @@ def test_nothing_moved() -> None:
     assert narrow_plan(kept, fresh, reviewed=False) == replace(fresh, id="saved")
     assert narrow_plan(kept, fresh, reviewed=True) == fresh
     assert fresh.changes[0].action is Action.UPDATE
-
-
-def test_planned_was_is_now() -> None:
-    """A field that the plan changes moved."""
-    row = fitted(UPDATE, {"widget/a": widget({**OLD, "note": "hand"})})["widget/a"]
-    assert row.action is Action.UPDATE
-    assert rules(row) == ["stale"]
-    assert reasons(row) == [
-        "it changed since it was planned",
-        'note: planned "new", was "old", is now "hand"',
-    ]
-
-
-def test_a_field_the_plan_does_not_change_moved() -> None:
-    """It drifted: the fresh plan would set it back, which nobody saw."""
-    row = fitted(UPDATE, {"widget/a": widget({**OLD, "config": {"size": "l"}})})["widget/a"]
-    assert reasons(row)[1:] == ['config.size: planned "s", was "s", is now "l"']
-
-
-def test_a_field_that_is_not_ours_moved() -> None:
-    """Nobody declares it and nobody recorded it: the row is true."""
-    row = fitted(UPDATE, {"widget/a": widget({**OLD, "size": 2})})["widget/a"]
-    assert not row.is_refused
-
-
-def test_the_manifest_wants_something_else() -> None:
-    """Only with a reviewed plan: what would be done now is told as well."""
-    other = {"widget/a": widget(OLD, {**NEW, "note": "other"})}
-    row = fitted(UPDATE, other, reviewed=True)["widget/a"]
-    assert reasons(row) == [
-        "it differs from the reviewed plan",
-        'note: planned "new", was "old", is now "old" and would become "other"',
-    ]
-
-
-def test_another_object() -> None:
-    """Deleted and made again outside: another id."""
-    row = fitted(UPDATE, {"widget/a": widget(OLD, id="7", found_by="key")})["widget/a"]
-    assert "id: was 1, is now 7" in reasons(row)
-
-
-def test_it_is_missing_now() -> None:
-    """A planned update of what is gone makes nothing."""
-    row = fitted(UPDATE, {"widget/a": widget()})["widget/a"]
-    assert row.action is Action.UPDATE
-    assert reasons(row)[1] == "planned update, now the object is missing"
 
 
 def test_it_is_refused_now() -> None:
@@ -126,52 +113,6 @@ def test_it_was_refused_and_is_not_now() -> None:
     (row,) = narrow_plan(before, build_plan(situation(UPDATE)), reviewed=False).changes
     assert rules(row) == ["stale"]
     assert "the plan refused it, and now the action would be update" in reasons(row)
-
-
-def test_done_already() -> None:
-    """It is as it was wanted: a note, and the record learns of it."""
-    row = fitted(UPDATE, {"widget/a": widget(NEW)})["widget/a"]
-    assert row.action is Action.NO_OP
-    assert row.rebase
-    assert row.notes == ("update was planned, and nothing is left to do",)
-
-
-def test_rows_the_plan_does_not_have() -> None:
-    """Left out of a saved plan with a note; refused where rows are reviewed."""
-    before = {**UPDATE, "widget/b": widget(OLD, OLD)}
-    now = {**UPDATE, "widget/b": widget(OLD, {**OLD, "note": "b"})}
-    row = fitted(before, now)["widget/b"]
-    assert row.action is Action.NO_OP
-    assert row.notes == ("not in this plan (update would be needed now): left unchanged",)
-    assert not row.rebase
-    row = fitted(before, now, reviewed=True)["widget/b"]
-    assert rules(row) == ["unreviewed"]
-
-
-def test_dependents_of_a_stale_row() -> None:
-    """What needs a row that is not done is not done, however far it is."""
-    chain = {
-        "widget/a": widget(OLD),
-        "widget/b": {"spec": {"note": "b"}, "depends_on": ["widget/a"]},
-        "widget/c": {"spec": {"note": "c"}, "depends_on": ["widget/b"]},
-        "widget/d": {"spec": {"note": "d"}},
-    }
-    moved = {**chain, "widget/a": widget({**OLD, "note": "hand"})}
-    rows = fitted(chain, moved)
-    assert [rules(rows[f"widget/{name}"]) for name in "abcd"] == [["stale"]] * 3 + [[]]
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which this apply leaves out"]
-    assert reasons(rows["widget/c"]) == ["it needs widget/b, which this apply leaves out"]
-
-
-def test_dependents_of_what_is_missing_and_not_planned() -> None:
-    """The object it needs vanished; this plan does not make it again."""
-    chain = {
-        "widget/a": widget(OLD, OLD),
-        "widget/b": {"spec": {"note": "b"}, "depends_on": ["widget/a"]},
-    }
-    rows = fitted(chain, {**chain, "widget/a": widget(None, OLD)}, recreate=True)
-    assert rows["widget/a"].action is Action.NO_OP
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which this apply leaves out"]
 
 
 def test_what_is_known_after_apply_is_known_by_now() -> None:
@@ -192,17 +133,6 @@ def test_what_is_known_after_apply_is_known_by_now() -> None:
     assert rules(rows["release/p@1.0.0"]) == ["stale"]
 
 
-def test_gone() -> None:
-    """Neither declared nor recorded: stale, unless it was to end."""
-    create = {"widget/a": {"spec": NEW}}
-    row = fitted(create, {}, reviewed=True)["widget/a"]
-    assert reasons(row) == ["it is no longer declared or recorded"]
-    delete = {"widget/a": {"live": OLD, "record": {"applied": OLD}}}
-    row = fitted(delete, {}, prune=True)["widget/a"]
-    assert row.action is Action.NO_OP
-    assert row.notes == ("delete was planned, but the state no longer records it",)
-
-
 def test_guards_of_rows_that_are_left_out() -> None:
     """A guard on a row that is not done stops nothing; one on a row that is done does."""
     found = {"widget/a": {"spec": OLD, "live": OLD}}
@@ -210,14 +140,6 @@ def test_guards_of_rows_that_are_left_out() -> None:
     assert [trip.name for trip in fresh.guards] == ["adopt"]
     assert narrow_plan(saved({}), fresh, reviewed=False).guards == ()
     assert narrow_plan(saved(found), fresh, reviewed=False).guards == fresh.guards
-
-
-def test_a_secret_that_could_not_be_checked() -> None:
-    """A plan made without secrets is true where they are at hand; values are no part of it."""
-    blind = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": None, "why": "unset"}}}}}
-    seeing = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": "s"}}}}}
-    assert not fitted(blind, seeing)["widget/a"].is_refused
-    assert not fitted(seeing, blind)["widget/a"].is_refused
 
 
 BLIND = {"$secret": None, "why": "unset"}
@@ -264,17 +186,6 @@ def test_a_reviewed_plan_of_an_earlier_version() -> None:
     assert is_refused(blind, seeing)
 
 
-def test_a_secret_that_moved() -> None:
-    """Told without any value."""
-    spec = {**NEW, "config": {"key": {"$secret": "s"}}}
-    record = {"applied": {**OLD, "config": {"key": {"$mac": "s"}}}}
-    live = {**OLD, "config": {"key": {"$mac": "s"}}}
-    before = {"widget/a": {"spec": spec, "live": live, "record": record}}
-    now = {"widget/a": {**before["widget/a"], "live": {**OLD, "config": {"key": {"$mac": "t"}}}}}
-    row = fitted(before, now)["widget/a"]
-    assert reasons(row)[1:] == ["config.key: (sensitive), planned left unchanged, now sent"]
-
-
 def test_many_fields_are_cut() -> None:
     """Twenty lines are enough to see that it is another object."""
     many = {f"k{n:02}": n for n in range(40)}
@@ -283,6 +194,25 @@ def test_many_fields_are_cut() -> None:
     told = reasons(fitted(before, now)["widget/a"])
     assert len(told) == 22
     assert told[-1].startswith("and ")
+
+
+def unpublished() -> dict[str, Data]:
+    data = {"spec": {"line": "y", "version": "1.0.0"}, "package": {"digest": "d1"}}
+    return {"edition/y@1.0.0": {**data, "verify": {"parameters": {"q": 1}}}}
+
+
+def test_a_planned_run_comes_back_from_its_file() -> None:
+    """Body, digest, reason and rules of a run are in a saved plan as they were planned."""
+    assert saved(unpublished()) == build_plan(situation(unpublished()))
+    assert saved(unpublished()).changes[0].verification is not None
+
+
+def test_a_release_whose_run_was_not_planned_is_refused() -> None:
+    """Planned with --no-verify, then reviewed with runs: a reader did not see them."""
+    silent = saved(unpublished(), verify=False)
+    assert silent.changes[0].verification is None
+    (row,) = narrow_plan(silent, build_plan(situation(unpublished())), reviewed=True).changes
+    assert "it would now be verified, which was not planned" in reasons(row)
 
 
 @effort(20, 800)
