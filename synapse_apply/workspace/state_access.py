@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 # other, and each look is a round trip.
 _BUCKET_FRESH_SECONDS = 2.0
 _GIT_FRESH_SECONDS = 5.0
+# Also of a url without its slashes: as a path it would make a folder of that name.
+_SCHEME = re.compile(".*?://|(?:sqlite|file|postgres|postgresql|s3|az|gs):")
 # Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
 _POSTGRES_FILES = frozenset(
     {
@@ -134,12 +137,12 @@ def open_store_at_url(
             runner=runner,
             fresh_seconds=_GIT_FRESH_SECONDS,
         )
-    scheme, separator, _ = url.partition("://")
     # Only the scheme goes into the message: the rest of a mistyped url may have a password.
-    if separator and scheme not in ("sqlite", "file"):
+    scheme = _SCHEME.match(_remove_scheme(url))
+    if scheme is not None:
         raise InputError.from_summary(
             "Unknown kind of store for the state",
-            f"state.url of target {target.name} begins with {scheme}://.",
+            f"state.url of target {target.name} begins with {scheme[0]}.",
             "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
             "az://CONTAINER/FOLDER or git:REMOTE.",
             position=target.position,
@@ -241,8 +244,12 @@ def local_path_of(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
     if not is_local_or_empty_url(url):
         return None
-    path = url.removeprefix("sqlite:///").removeprefix("file://")
+    path = _remove_scheme(url)
     return project.root / path if path else None
+
+
+def _remove_scheme(url: str) -> str:
+    return url.removeprefix("sqlite:///").removeprefix("file://")
 
 
 def _is_chosen_by_commit(url: str, target: Target, environ: Mapping[str, str]) -> bool:
