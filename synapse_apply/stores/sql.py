@@ -18,6 +18,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.state import (
+    MAX_ACTING,
     NO_PROGRESS,
     NO_SHARED_IDS,
     STATE_FORMAT,
@@ -277,11 +278,30 @@ class SqlStore:
         self._write_counted(lambda run: run(schema.SET_INTENT, row) is not None)
 
     def keep_forgotten_call(self, call: Intent) -> None:
-        """Store a call that has ended, and whose record goes, unless it is stored already."""
-        row = (call.id, str(call.address), schema.encode(call, self.where))
+        """Store a call that has ended, and whose record goes, unless it is stored already.
+
+        Of an object the newest are kept, as many as its record would have.
+        """
+        address = str(call.address)
+        row = (call.id, address, schema.encode(call, self.where))
 
         def insert_once(run: SqlRunner) -> bool:
-            return not run(schema.GET_INTENT, row[:1]) and run(schema.ADD_INTENT, row) is not None
+            if run(schema.GET_INTENT, row[:1]):
+                return False
+            run(schema.ADD_INTENT, row)
+            known = [
+                schema.decode(Intent, text, self.where, address)
+                for (text,) in run(schema.GET_INTENTS_OF_ADDRESS, (address,))
+            ]
+            ended = [
+                one.id
+                for one in known
+                if one.state is not IntentState.OPEN
+                and (one.api, one.remote_id) == (call.api, call.remote_id)
+            ]
+            for oldest in ended[:-MAX_ACTING]:
+                run(schema.append_in_clause(schema.DROP_INTENTS, 1), (oldest,))
+            return True
 
         self._write_counted(insert_once)
 

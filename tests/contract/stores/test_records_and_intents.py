@@ -206,6 +206,16 @@ def test_a_secret_is_never_stored(locked, value):
     assert (locked.read_state().records, locked.read_state().open_intents) == ({}, ())
 
 
+def test_of_the_ended_calls_of_a_forgotten_object_the_newest_are_kept(locked):
+    """As many as a record of it would have; those of another object are no matter of it."""
+    locked.keep_forgotten_call(intent(ident="other", state=IntentState.ABSENT, remote_id="8"))
+    for number in range(60):
+        call = intent(ident=f"i{number:02}", state=IntentState.ABSENT, remote_id="7")
+        locked.keep_forgotten_call(call)
+    kept = [call.id for call in locked.read_state().forgotten_calls]
+    assert kept == ["other", *(f"i{number}" for number in range(10, 60))]
+
+
 def test_a_call_that_ended_when_its_object_was_forgotten_is_opened_again(locked):
     """It is one call: its answer was found, or a backup has it as open."""
     begun = intent(ident="i1")
