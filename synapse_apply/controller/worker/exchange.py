@@ -28,7 +28,8 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import WrongShapeError
 
-MAX_LINE_BYTES = 96 * 1024 * 1024
+# All of a line is decoded at once, while nothing else is done: within a second by its values.
+MAX_LINE_BYTES, MAX_LINE_VALUES = 96 * 1024 * 1024, 4_000_000
 _ORDER, _PERMIT, _PROGRESS = "order", "permit", "progress"
 PROGRESS_START = f'{{"{_PROGRESS}": '.encode()
 _DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
@@ -135,7 +136,7 @@ def encode_result(result: RunResult) -> bytes:
     if len(result.report_json) > MAX_REPORT_CHARACTERS:
         result = _drop_documents(result, "report_json")
     line = _encode_line(build_coder(RunResult).encode(result))
-    if len(line) > MAX_LINE_BYTES:
+    if not _is_limited(line):
         line = _encode_line(build_coder(RunResult).encode(_drop_documents(result, *_DOCUMENTS)))
     return line
 
@@ -155,6 +156,8 @@ def _drop_documents(result: RunResult, *names: str) -> RunResult:
 
 def decode_result(line: bytes, terms: ApplyTerms | None = None) -> RunResult:
     """The result of a look, or of an apply by `terms`; WrongShapeError for one that is not ours."""
+    if not _is_limited(line):
+        raise WrongShapeError("it has too many values")
     result: RunResult = build_coder(RunResult).decode(_decode_json(line))
     calls, jobs = result.calls, result.running_jobs
     if terms is None:
@@ -183,6 +186,11 @@ def decode_result(line: bytes, terms: ApplyTerms | None = None) -> RunResult:
         noun = "a check" if terms is None else "an apply"
         raise WrongShapeError(f"a value is not one that {noun} has")
     return result
+
+
+def _is_limited(line: bytes) -> bool:
+    """Whether a line is not too long; what looks like a value within a text counts as one."""
+    return len(line) <= MAX_LINE_BYTES and sum(map(line.count, b",[{")) <= MAX_LINE_VALUES
 
 
 def _encode_line(document: Any) -> bytes:

@@ -75,13 +75,20 @@ def test_a_permit_fits_into_a_pipe_at_once():
     assert len(encode_permit(Permit(1.0, "\U0001f4a5" * 5000))) < 7000
 
 
+@pytest.mark.parametrize("text", ["x" * (32 * 1024**2 + 1), "[]," * 2_000_001])
 @pytest.mark.parametrize("name", ["plan_json", "report_json"])
-def test_a_document_that_is_too_large_is_left_out_with_a_warning(name):
-    document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
+def test_a_document_that_is_too_large_is_left_out_with_a_warning(name, text):
+    document: dict[str, Any] = {name: text}
     result = decode_result(encode_result(replace(APPLIED, **document)), TERMS)
     assert getattr(result, name) == ""
     assert result.findings[-1].summary.endswith("is too large to keep")
     assert (result.counts, result.rows) == (APPLIED.counts, APPLIED.rows)
+
+
+def test_a_line_of_very_many_values_is_not_decoded():
+    """It would hold the controller for seconds."""
+    with pytest.raises(WrongShapeError, match="too many values"):
+        decode_result(b'{"rows": [' + b"[]," * 2_000_001 + b"[]]}")
 
 
 ROW_JSON = json.loads(encode_result(RESULT))["rows"][0]
