@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -93,24 +93,22 @@ LARGE_CHARACTERS, MOST_LARGE_CHARACTERS = 64 * 1024, 1024**3
 
 
 class LargeDocuments:
-    """The sizes of large plans and reports of a source that this process has recorded, by run.
+    """The sizes of large plans and reports of a source, by run: those of the store and newer ones.
 
     People decide by the newest of each target: others go first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Iterable[tuple[str, TargetName, int]]) -> None:
+        """`stored` are run, target and size, oldest first."""
         self._former: dict[str, int] = {}
         self._newest: dict[TargetName, tuple[str, int]] = {}
         self._total = 0
+        for run_id, target, size in stored:
+            self._count(run_id, target, size)
 
     def add_and_take_superfluous(self, run: RunRow) -> Iterator[str]:
         """Count those of a new run; gives the oldest runs whose documents are to go."""
-        if before := self._newest.pop(run.target, None):
-            self._former[before[0]] = before[1]
-        size = len(run.plan_json) + len(run.report_json)
-        if size >= LARGE_CHARACTERS:
-            self._newest[run.target] = run.id, size
-            self._total += size
+        self._count(run.id, run.target, len(run.plan_json) + len(run.report_json))
         while self._total > MOST_LARGE_CHARACTERS and len(self._former) + len(self._newest) > 1:
             if self._former:
                 oldest = next(iter(self._former))
@@ -119,6 +117,13 @@ class LargeDocuments:
                 oldest, size = self._newest.pop(next(iter(self._newest)))
             self._total -= size
             yield oldest
+
+    def _count(self, run_id: str, target: TargetName, size: int) -> None:
+        if before := self._newest.pop(target, None):
+            self._former[before[0]] = before[1]
+        if size >= LARGE_CHARACTERS:
+            self._newest[target] = run_id, size
+            self._total += size
 
 
 class LoopParts:
@@ -147,7 +152,7 @@ class LoopParts:
         self.is_closing = False
         self.postponed_count = 0
         self.outages = RepeatedLines()
-        self.large_documents: dict[str, LargeDocuments] = defaultdict(LargeDocuments)
+        self.large_documents: dict[str, LargeDocuments] = {}
         self._commits = CommitCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()

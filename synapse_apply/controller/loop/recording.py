@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.brakes import count_restored, is_known_drift
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision, end_approval
-from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.parts import LARGE_CHARACTERS, LargeDocuments, LoopParts
 from synapse_apply.controller.loop.rollouts import record_evidence
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import RowAction
@@ -49,6 +49,11 @@ class RunRecord:
     def write(self) -> None:
         """Write what a look found, or an apply did, unless the claim is another's by now."""
         parts, name = self._parts, self._looked.name
+        size = len(self._result.plan_json) + len(self._result.report_json)
+        if size >= LARGE_CHARACTERS and name.source not in parts.large_documents:
+            # It reads all of the source: before the transaction, in which others wait.
+            stored = parts.store.list_document_sizes(name.source, LARGE_CHARACTERS)
+            parts.large_documents.setdefault(name.source, LargeDocuments(stored))
         with parts.write() as writer:
             row = parts.store.find_target(name)
             if row is None or not writer.is_claim_own(name, parts.holder, self._claimed.epoch):
@@ -85,9 +90,9 @@ class RunRecord:
             writer.count_repeated_look(last.id, run.ended_at)
         else:
             writer.put(run_row)
-            documents = parts.large_documents[row.name.source]
-            for old_run in documents.add_and_take_superfluous(run_row):
-                writer.empty_documents(old_run)
+            if documents := parts.large_documents.get(row.name.source):
+                for old_run in documents.add_and_take_superfluous(run_row):
+                    writer.empty_documents(old_run)
         holds_before = holds = parts.store.list_holds(row.name)
         # A run that failed before it had a plan says nothing of its rows.
         if self._result.rows or not self._result.outcome.is_failure:

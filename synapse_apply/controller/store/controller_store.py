@@ -293,6 +293,16 @@ class ControllerStore:
         """A run, None for an unknown one."""
         return self._select_first_or_none(RUNS, "WHERE id = ?", [run_id])
 
+    def list_document_sizes(self, source: str, least: int) -> Sequence[tuple[str, TargetName, int]]:
+        """Run, target and size of a source's plans and reports from a size on, oldest first."""
+        size = self._dialect.document_size
+        statement = (
+            f"SELECT id, target, {size} FROM runs WHERE source = ? AND {size} >= ? ORDER BY id"  # noqa: S608 - our own SQL
+        )
+        values = [source, least]
+        rows = self._in_read(lambda reader: reader.execute(statement, values).fetchall())
+        return [(run, TargetName(source, target), size) for run, target, size in rows]
+
     def newest_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
         """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"

@@ -266,7 +266,8 @@ class SqlDialect:
     `encode_patterns` (fnmatch, case-sensitive). `call_count` is how many calls a row of `runs` has
     done; `message_subject` is what a row of `messages` is about: source, target and rollout.
     `column_names` selects those of a table that is given as a value. `skip_locked_rows` ends a
-    SELECT that locks its rows and leaves out those that another transaction has.
+    SELECT that locks its rows and leaves out those that another transaction has. `document_size` is
+    that of the plan and report of a row of `runs`.
     """
 
     column_types: Mapping[type, str]
@@ -278,6 +279,7 @@ class SqlDialect:
     message_subject: str
     column_names: str
     skip_locked_rows: str
+    document_size: str
 
 
 def postgres_regex_of(patterns: Sequence[str]) -> str:
@@ -334,6 +336,7 @@ SQLITE_DIALECT = SqlDialect(
     message_subject="json_extract(fields, '$.source', '$.target', '$.rollout.name')",
     column_names="SELECT name FROM pragma_table_info(?)",
     skip_locked_rows="",
+    document_size="length(plan_json) + length(report_json)",
 )
 POSTGRES_DIALECT = SqlDialect(
     # Texts in the order of their bytes, as SQLite has them, whatever the database's own order is.
@@ -352,4 +355,6 @@ POSTGRES_DIALECT = SqlDialect(
         " WHERE table_schema = current_schema() AND table_name = ?"
     ),
     skip_locked_rows="FOR UPDATE SKIP LOCKED",
+    # Does not read them, as length would.
+    document_size="octet_length(plan_json) + octet_length(report_json)",
 )

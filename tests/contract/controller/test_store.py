@@ -73,6 +73,9 @@ def test_rows_are_read_back_as_they_were_written(store):
     assert store.newest_revisions("acme", 5) == [revision]
     assert store.find_run("r1") == run
     assert store.newest_runs(PROD, 5) == [replace(run, plan_json="")]
+    size = len(run.plan_json) + len(run.report_json)
+    assert store.list_document_sizes("acme", size) == [("r1", PROD, size)]
+    assert store.list_document_sizes("acme", size + 1) == []
     assert store.newest_outcomes([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
     of_commit = TargetFilter("acme", wanted_commit="c1")
     assert store.target_page(of_commit, 0, 9) == TargetPage([target], 1)

@@ -111,6 +111,19 @@ def test_the_plan_by_which_people_decide_is_not_the_first_to_go(world, monkeypat
     assert (prod, dev[:2]) == ([100_000], [100_000, 0])
 
 
+def test_a_controller_that_starts_again_counts_the_large_plans_that_are_there(world, monkeypatch):
+    """Each start, and each process of a fleet, would keep as many again."""
+    monkeypatch.setattr(parts, "MOST_LARGE_CHARACTERS", 250_000)
+    for number in range(1, 5):
+        loop = world.begin()
+        plan = replace(CHANGES, plan_json="x" * 100_000, result_digest=f"{number}")
+        world.workers.results["acme/prod"] = plan
+        world.repository.push(f"c{number + 1}", prod=f"p{number + 1}")
+        world.settle(loop, after=61)
+    runs = [world.store.find_run(run.id) for run in world.store.newest_runs(PROD, 4)]
+    assert [len(run.plan_json) for run in runs] == [100_000, 100_000, 0, 0]
+
+
 def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world):
     """The targets stay at the revision before; the next commit is fine again."""
     world.run_once()
