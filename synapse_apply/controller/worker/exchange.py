@@ -34,6 +34,8 @@ _ORDER, _PERMIT, _PROGRESS = "order", "permit", "progress"
 PROGRESS_START = f'{{"{_PROGRESS}": '.encode()
 _DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
 
+_MAX_PROGRESS_BYTES = 64 * 1024
+
 # So that a permit is always written at once, whatever letters its reason has.
 _MAX_REASON = 500
 
@@ -116,6 +118,8 @@ def encode_progress(progress: CallProgress) -> bytes:
 
 def decode_progress(line: bytes) -> CallProgress:
     """What an apply does now; WrongShapeError for what is not ours."""
+    if len(line) > _MAX_PROGRESS_BYTES:
+        raise WrongShapeError("it is too long")
     progress: CallProgress = build_coder(CallProgress).decode(_decode_json(line)[_PROGRESS])
     if not (
         0 < progress.number <= progress.total <= MAX_ROWS
@@ -156,8 +160,6 @@ def _drop_documents(result: RunResult, *names: str) -> RunResult:
 
 def decode_result(line: bytes, terms: ApplyTerms | None = None) -> RunResult:
     """The result of a look, or of an apply by `terms`; WrongShapeError for one that is not ours."""
-    if not _is_limited(line):
-        raise WrongShapeError("it has too many values")
     result: RunResult = build_coder(RunResult).decode(_decode_json(line))
     calls, jobs = result.calls, result.running_jobs
     if terms is None:
@@ -198,6 +200,8 @@ def _encode_line(document: Any) -> bytes:
 
 
 def _decode_json(line: bytes) -> Any:
+    if not _is_limited(line):
+        raise WrongShapeError("it has too many values")
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

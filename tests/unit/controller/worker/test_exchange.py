@@ -176,6 +176,12 @@ def test_an_apply_of_another_shape_is_refused(changes):
 PROGRESS = CallProgress(2, 3, "storage/a", "create", 5.0, "done", 0.5)
 
 
+def test_progress_in_a_long_line_is_refused():
+    line = encode_progress(PROGRESS).replace(b"{", b"{" + b" " * 100_000, 1)
+    with pytest.raises(WrongShapeError, match="too long"):
+        decode_progress(line)
+
+
 def test_progress_is_told_in_a_line_that_no_result_has():
     line = encode_progress(PROGRESS)
     assert line.startswith(PROGRESS_START)
