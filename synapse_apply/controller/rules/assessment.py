@@ -91,7 +91,10 @@ def assess_look(
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_waiting_reason(judgement, shown_block) or stricter or run.untold,
+        waiting_reason=_waiting_reason(judgement, shown_block)
+        or stricter
+        or run.untold
+        or run.observed_guard,
         resumes_at=_find_first_end(shown_block, judgement),
         braked_until=judgement.braked_until,
         hold_count=len(judgement.held_rows) if run.is_acting else 0,
@@ -144,6 +147,9 @@ class _Run:
         rows = judgement.held_rows
         self._held_rows = [held for held in rows if held.row.action is not RowAction.GUARD]
         self.held_guard_count = len(rows) - len(self._held_rows)
+        # Where nobody is asked to approve it.
+        guards = () if self.is_acting else (held_row.row for held_row in rows)
+        self.observed_guard = _first_reason(guards)
         # Of which release nobody can say whose package is live, "" of none.
         untold = (one for one in result.findings if one.summary == UNTOLD_PACKAGE_SUMMARY)
         self.untold = next(
@@ -227,12 +233,18 @@ def _concerns_git(rows: Sequence[PlannedRow]) -> bool:
 
 
 def _waiting_reason(judgement: Judgement, block: ApplyBlock | None) -> str:
-    """What is waited for, as a phrase: what keeps it from being applied, or the first row."""
-    if block is not None:
-        return block.phrase
-    for row in judgement.waiting_rows:
+    """What is waited for, as a phrase: what keeps it from being applied, or the first row.
+
+    And why the first row is refused.
+    """
+    waiting = block.phrase if block is not None else _first_reason(judgement.waiting_rows)
+    return "; ".join(filter(None, (waiting, _first_reason(judgement.refused_rows))))
+
+
+def _first_reason(rows: Iterable[PlannedRow]) -> str:
+    for row in rows:
         if row.action is RowAction.GUARD:
             return row.summary or row.address
-        if row.is_waiting:
+        if row.refusal:
             return f"{row.address}: {row.refusal_reason}" if row.refusal_reason else row.address
     return ""

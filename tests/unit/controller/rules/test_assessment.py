@@ -191,6 +191,18 @@ def test_why_something_waits():
     assert look(OBSERVE, GIT, DRIFT).hold_count == 0
 
 
+def test_why_something_is_refused():
+    """The first row says it, beside what is waited for; a guard where nobody is asked about it."""
+    refused = replace(REFUSED, refusal_reason="published bytes never change")
+    said = "plugin.no: published bytes never change"
+    assert look(AUTO, GIT, refused).waiting_reason == said
+    assert look(OBSERVE, refused).waiting_reason == said
+    assert look(AUTO, GIT, refused, block=WINDOW).waiting_reason == f"{WINDOW.phrase}; {said}"
+    guard = replace(GUARD, summary="Too many objects are missing")
+    assert look(OBSERVE, GIT, guard).waiting_reason == guard.summary
+    assert look(AUTO, GIT, guard).waiting_reason == ""
+
+
 def test_what_needs_a_person_says_that_it_is_paused_too():
     """A pause, which people forget; not a window, which is no matter where nobody has approved."""
     until = replace(PAUSE, until=1200.0)
@@ -201,8 +213,9 @@ def test_what_needs_a_person_says_that_it_is_paused_too():
         look(AUTO, outcome=RunOutcome.PLAN_ERROR, block=until),
     ):
         assert shown.condition not in {C.PAUSED, C.WAITING}
-        assert (shown.waiting_reason, shown.resumes_at) == (PAUSE.phrase, 1200.0)
-    assert look(OBSERVE, REFUSED, block=until).waiting_reason == ""
+        assert shown.waiting_reason.startswith(PAUSE.phrase)
+        assert shown.resumes_at == 1200.0
+    assert look(OBSERVE, GIT, block=until).waiting_reason == ""
     assert look(AUTO, outcome=RunOutcome.IN_SYNC, block=until).waiting_reason == ""
     held = finish_look(ROW, APPROVE, GIT, block=until)
     assert (held.state, held.due_at, held.due_cause) == (C.HELD, 1200.0, RunCause.RESUMED)
