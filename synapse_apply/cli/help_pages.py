@@ -116,6 +116,7 @@ class ManualCommand(click.Command):
         exits: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         first_options: Sequence[str] = (),
+        foreign_options: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         """`examples` are the purposes of command lines, `exits` the meanings of exit codes.
@@ -123,6 +124,7 @@ class ManualCommand(click.Command):
         A line without the program's name begins with it.
 
         `first_options` are the parameters that --help shows, where only --help-all shows all.
+        `foreign_options` say what to do instead of options that people expect.
         """
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
@@ -131,6 +133,7 @@ class ManualCommand(click.Command):
             key=lambda param: param.name in {"output", "as_json", "as_lines", "as_events", "color"}
         )
         self.first_options = first_options
+        self._foreign_options = foreign_options or {}
         self.params.append(_build_help_all_option())
         self.examples = [
             (line if "synapse-apply " in line else f"synapse-apply {line}", meaning)
@@ -197,8 +200,10 @@ class ManualCommand(click.Command):
                 for name in param.opts
             }
             suggestions = [name for name in problem.possibilities or () if name not in hidden_names]
+            advice = self._foreign_options.get(problem.option_name)
+            message = f"{problem.message} {advice}" if advice else problem.message
             raise click.NoSuchOption(
-                problem.option_name, problem.message, suggestions, problem.ctx
+                problem.option_name, message, [] if advice else suggestions, problem.ctx
             ) from None
 
     def invoke(self, ctx: click.Context) -> Any:

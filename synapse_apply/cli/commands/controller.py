@@ -85,7 +85,7 @@ def parse_target(text: str) -> str:
 
 TARGET = Typed("target", parse_target, complete_controlled)
 PATTERN = Typed("target", parse_pattern, complete_controlled)
-# Where the command asks for the list of targets; what the controller keeps is a pattern of names.
+# Where the command asks for the list of targets.
 SELECTOR = Typed("target", _parse_selector, complete_controlled)
 _add_selector_argument = click.argument("target", type=SELECTOR, metavar="SOURCE/TARGET")
 add_row_option = option(
@@ -108,7 +108,7 @@ add_reason_option = option("--reason TEXT", "The reason, shown on the page.", re
 _pattern_options = options.combine(
     options.use("color"),
     add_url_option,
-    click.argument("patterns", type=PATTERN, nargs=-1, required=True, metavar="SOURCE/TARGET..."),
+    click.argument("patterns", type=SELECTOR, nargs=-1, required=True, metavar="SOURCE/TARGET..."),
 )
 
 
@@ -151,6 +151,9 @@ def group() -> None:
         "7": "with --once: the outcome of a call is unknown",
     },
     environment={"SYNAPSE_APPLY_LOG=json": "write log lines as JSON"},
+    foreign_options=dict.fromkeys(
+        ("--port", "--host", "--listen"), "Set `listen` in controller.yaml, such as 127.0.0.1:8081."
+    ),
 )
 @options.use("color")
 @add_file_argument
@@ -274,7 +277,10 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
         "controller status tier=gold": "List the targets with this label.",
         "controller status --json": "Print JSON for a script.",
     },
-    exits={"0": "printed", "1": "the store does not exist, or the controller does not answer"},
+    exits={
+        "0": "printed",
+        "1": "no target matches, the store does not exist, or the controller does not answer",
+    },
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
@@ -298,6 +304,8 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
             for item in document["items"]
             if any(cli.answers.matches_target(pattern, item) for pattern in patterns)
         ]
+        if not items:
+            raise cli.controller.no_target_error(patterns)
         pauses = [
             pause
             for pause in document["pauses"]
@@ -349,12 +357,7 @@ def reconcile(
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout needs --wait.")
     api = cli.controller.open_controller_api(console, url)
-    names = list(
-        dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
-    )
-    if not names:
-        raise cli.controller.no_target_error(api, *patterns)
-
+    names = cli.controller.list_matching(patterns, api.names_matching)
     asked_names: list[str] = []
 
     def request_reconcile(name: str) -> str:
@@ -407,13 +410,14 @@ def pause(
     """Make a running controller apply nothing to targets for a while. It continues to check them.
 
     A running apply stops: calls that have begun finish, and no call begins later than 10 s after
-    the pause. A pattern also pauses targets that you add later. A second pause of the same pattern
-    replaces the first.
+    the pause. A pattern also pauses targets that you add later; a label, such as tier=gold, pauses
+    each target that has it now. A second pause of the same pattern replaces the first.
     """
     if span is not None and until is not None:
         raise click.UsageError("--for and --until cannot be combined.")
     end = until or datetime.now(UTC) + (span or timedelta(days=1))
     api = cli.controller.open_controller_api(console, url)
+    scopes = cli.controller.list_matching(patterns, api.scopes_matching)
 
     def pause_scope_and_describe(scope: str) -> str:
         until = end.isoformat(timespec="seconds")
@@ -422,7 +426,7 @@ def pause(
             scope=scope, until=result.until or f"{end:%Y-%m-%dT%H:%M:%SZ}"
         )
 
-    return cli.controller.request_each(console, patterns, pause_scope_and_describe)
+    return cli.controller.request_each(console, scopes, pause_scope_and_describe)
 
 
 @manual_command(
@@ -446,17 +450,20 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set. Specify each pause by the pattern that it was set with.
 
+    A label, such as tier=gold, ends those of each target that has it now.
+
     If there is no such pause, the command ends the rollbacks of the matching targets. If there are
     no rollbacks, it ends their brakes, and the controller restores the braked fields now. To end a
     pause in controller.yaml, change controller.yaml.
     """
     api = cli.controller.open_controller_api(console, url)
+    scopes = cli.controller.list_matching(patterns, api.scopes_matching)
 
     def resume_scope(scope: str) -> str:
         api.ask(cli.verbs.RESUME, scope=scope)
         return cli.verbs.RESUME.result.format(scope=scope)
 
-    return cli.controller.request_each(console, patterns, resume_scope)
+    return cli.controller.request_each(console, scopes, resume_scope)
 
 
 @manual_command(

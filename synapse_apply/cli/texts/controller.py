@@ -86,10 +86,18 @@ def request_each(console: Console, names: Iterable[str], ask: Callable[[str], st
     return Exit.select_exit_code(*codes)
 
 
-def no_target_error(api: ControllerApi, *patterns: str) -> InputError:
+def list_matching(patterns: Sequence[str], match: Callable[[str], Sequence[str]]) -> list[str]:
+    """What the patterns match, each once; InputError for nothing."""
+    names = list(dict.fromkeys(name for pattern in patterns for name in match(pattern)))
+    if not names:
+        raise no_target_error(patterns)
+    return names
+
+
+def no_target_error(patterns: Sequence[str]) -> InputError:
     return InputError.from_summary(
         "No target matches",
-        f"The controller at {api.url} has no target that matches {', '.join(patterns)}.",
+        f"The controller has no target that matches {', '.join(patterns)}.",
         Text("List the targets with ", Command("controller status"), "."),
     )
 
@@ -143,10 +151,8 @@ def choose_rows_by_target(
             if not (is_approval and row.reason == "approved")
             if row_digests or row.reason != "applying"
         ]
-        for name in api.names_matching(pattern)
+        for name in list_matching([pattern], api.names_matching)
     }
-    if not rows_by_target:
-        raise no_target_error(api, pattern)
     rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
         chosen = _select_rows(rows, pattern, row_digests, verb)
@@ -319,13 +325,11 @@ def roll_back(
     """
     api = open_controller_api(console, url)
     plans = []
-    for name in api.names_matching(pattern):
+    for name in list_matching([pattern], api.names_matching):
         while not (plan := api.plan_rollback(name, revision, reason)).digest:
             time.sleep(_PLANNING_SECONDS)
         plans.append(plan)
         console.write_output(_format_planned_rollback(plan))
-    if not plans:
-        raise no_target_error(api, pattern)
     if is_asking:
         _ask_of_shown(
             console,

@@ -125,6 +125,11 @@ class ControllerApi:
         items = self.read_target_list()["items"]
         return [str(item["name"]) for item in items if answers.matches_target(selector, item)]
 
+    def scopes_matching(self, selector: str) -> list[str]:
+        """What a pause can have: a pattern of names, or the targets that have a label now."""
+        is_of_labels = any(character in selector for character in "=,")
+        return self.names_matching(selector) if is_of_labels else [selector]
+
     def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
         page = self._read("targets", TargetList, {"q": text, "limit": f"{limit}"})

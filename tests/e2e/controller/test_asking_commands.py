@@ -100,6 +100,7 @@ def build_target(name: str) -> dict[str, Any]:
         "name": name, "state": "held" if name == "acme/prod" else "waiting", "counts": {"change": 1},
         "wanted_commit": "1a2b3c4d", "looked_at": None, "finding": None, "waiting_reason": reason,
         "hold_count": 2 if name == "acme/prod" else 0, "path": f"/targets/{name}",
+        "labels": {"tier": "gold" if name == "acme/prod" else "iron"},
     }  # fmt: skip
 
 
@@ -129,6 +130,17 @@ def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path, server):
     )
     assert list_posts(server, "reconcile") == [{"target": "acme/dev"}, {"target": "acme/prod"}]
     assert "No target matches" in ask(tmp_path, server, "reconcile", "lab/*").stderr
+
+
+def test_a_label_pauses_and_resumes_the_targets_that_have_it(tmp_path, server):
+    """Each by its name, as a label may be another one later; nothing is asked where none has it."""
+    for verb in (["pause", "--reason", "incident"], ["resume"]):
+        assert ask(tmp_path, server, *verb, "tier=gold").returncode == 0
+        assert [body["scope"] for body in list_posts(server, verb[0])] == ["acme/prod"]
+        done = ask(tmp_path, server, *verb, "tier=lead")
+        assert done.returncode == 1
+        assert "has no target that matches tier=lead" in done.stderr
+        assert len(list_posts(server, verb[0])) == 1
 
 
 def test_a_pause_has_a_reason_and_an_end(tmp_path, server):

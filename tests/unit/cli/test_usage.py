@@ -82,6 +82,11 @@ def test_a_wrong_command_line_is_64(typed: list[str], capsys: pytest.CaptureFixt
     assert not list(Path().iterdir())
 
 
+def test_a_port_of_the_controller_stands_in_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["controller", "run", "--port", "9000"]) == 64
+    assert "Set `listen` in controller.yaml" in capsys.readouterr().err
+
+
 def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error is answered with what was meant."""
     run_command(["aply"])
