@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import posixpath
 from bisect import bisect_left
@@ -30,6 +31,8 @@ from synapse_apply.model.state import BackendIdentity
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 MAX_TARGETS = 20_000
+# Each page of the controller reads the labels of all targets.
+MAX_LABEL_CHARACTERS = 4 * 1024 * 1024
 
 
 def read_committed_targets(
@@ -85,7 +88,8 @@ class CommittedProject:
     def list_targets(self) -> tuple[LabelledTarget, ...]:
         """The targets that the project file declares, by name; the built-in one only if it does.
 
-        InputError where they are more than one source may have, as each costs the others time.
+        InputError where they, or their labels, are more than one source may have, as each costs the
+        others time.
         """
         found = self._project.targets.items()
         declared = [(name, target) for name, target in found if target.position is not None]
@@ -97,6 +101,15 @@ class CommittedProject:
                 "Split them into several repositories, or folders of one repository (`path` of a "
                 "source).",
                 position=declared[MAX_TARGETS][1].position,
+            )
+        size = sum(len(json.dumps(dict(target.labels))) for _, target in declared)
+        if size > MAX_LABEL_CHARACTERS:
+            raise InputError.from_summary(
+                "The labels of the targets are too long",
+                f"They have {size:,} characters; the targets of a source have at most "
+                f"{MAX_LABEL_CHARACTERS:,}.",
+                "Shorten them, or take some out.",
+                position=declared[0][1].position,
             )
         return tuple(
             LabelledTarget(

@@ -134,6 +134,23 @@ def test_a_source_of_too_many_targets_is_a_finding_at_the_first_that_is_too_many
     assert str(finding.position) == f"{commit[:7]}:list.json:20002:1"
 
 
+def test_labels_of_targets_are_limited_together(tmp_path, upstream):
+    """A template repeats one text for each row of a list, and every page reads the labels."""
+    project = PROJECT.partition("targets:")[0] + LISTED
+    mirror = GitMirror(
+        build_source(upstream), tmp_path / "data", read_no_secret, read_targets=Reading()
+    )
+    for length in (2_000, 5_000):
+        labelled = project.replace("{env: X}", f"{{env: X}}, labels: {{tier: {'x' * length}}}")
+        rows = ", ".join(f'{{"name": "t{number}"}}' for number in range(1_000))
+        commit = upstream.commit({"synapse-apply.yaml": labelled, "list.json": f"[{rows}]"})
+        mirror.fetch_head()
+        if length == 2_000:
+            assert len(mirror.list_targets(commit)) == 1_000
+    with pytest.raises(InputError, match="labels of the targets are too long"):
+        mirror.list_targets(commit)
+
+
 @pytest.mark.parametrize("leaf", ["a: 1\n", ""])
 def test_trees_that_hold_one_another_many_times_are_a_finding(tmp_path, upstream, leaf):
     """A few hundred entries are ten thousand million files, or folders without a file."""
