@@ -21,6 +21,8 @@ from synapse_apply.controller.settings import Right
 from synapse_apply.views.json.documents import plan_document
 
 MAX_SHOWN_ROWS = 1000
+# Of all plans for one page: to read so much takes about two seconds.
+MAX_PLAN_CHARACTERS = 16 * 1024 * 1024
 _OF_NOBODY = {HoldReason.APPROVED, HoldReason.APPLYING}
 _Fields = Sequence[ShownField]
 
@@ -30,6 +32,7 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
 
     What cannot be read of a row may differ, so that such rows stand alone.
     """
+    plans = _Plans(visitor)
     groups: dict[object, tuple[HeldRowView, _Fields | None, str, list[HoldRow]]] = {}
     shown_count, has_more = 0, False
     for target in iter_present_targets(visitor.store, TargetFilter()):
@@ -43,10 +46,10 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
             if view.is_visitors and view.hold.held_row.can_be_approved
             if view.hold.held_row.reason not in _OF_NOBODY and not view.is_approved_by_visitor
         ][: MAX_SHOWN_ROWS - shown_count]
-        plans = {run: _read_fields(visitor, run) for run in {view.hold.run for view in views}}
+        fields_by_run = {run: plans.read_fields(run) for run in {view.hold.run for view in views}}
         for view in views:
             row, count = view.hold.held_row.row, view.count
-            fields = () if view.is_guard else plans[view.hold.run].get(row.address)
+            fields = () if view.is_guard else fields_by_run[view.hold.run].get(row.address)
             key = (
                 replace(row, digest="", labels=()),
                 (view.reason, view.hold.rejected_by, view.hold.rejected_reason),
@@ -64,11 +67,24 @@ def read_approvals(visitor: Visitor) -> Mapping[str, Any]:
     }
 
 
-def _read_fields(visitor: Visitor, run_id: str) -> Mapping[str, Sequence[ShownField]]:
-    """What each row of the plan of a run changes, by address, as the command shows it."""
-    run = visitor.store.find_run(run_id) if run_id else None
-    plan = parse_readable_plan(run.plan_json) if run is not None else None
-    if plan is not None:
-        with suppress(OddAnswerError):
-            return planned_fields({"kind": "Run", "plan": plan_document(plan)})
-    return {}
+class _Plans:
+    """The plans of runs as far as one page reads them: those that fit beside the earlier ones."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+        self._room = MAX_PLAN_CHARACTERS
+
+    def read_fields(self, run_id: str) -> Mapping[str, _Fields]:
+        """What each row of the plan of a run changes, by address, as the command shows it."""
+        # Its size first: to leave out what somebody may not read, all of it is parsed.
+        whole = self._visitor.whole_store.find_run(run_id) if run_id else None
+        size = len(whole.plan_json) if whole is not None else 0
+        if size > self._room:
+            return {}
+        self._room -= size
+        run = self._visitor.store.find_run(run_id) if size else None
+        plan = parse_readable_plan(run.plan_json) if run is not None else None
+        if plan is not None:
+            with suppress(OddAnswerError):
+                return planned_fields({"kind": "Run", "plan": plan_document(plan)})
+        return {}

@@ -13,11 +13,13 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.views import plan_samples
 
+from synapse_apply.controller.page import approvals
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, PlannedRow, RowAction
 from synapse_apply.controller.rows import RunOutcome, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.model.plan import Change
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 
 from .conftest import ServedPage, read_text, serve_page
 
@@ -170,3 +172,17 @@ def test_who_may_not_approve_sees_no_row_and_decides_on_none(page):
     refused = page.post_form("/approvals/reject", [("group", "1"), row], people.SRE)
     assert (refused.status_code, "The reason is missing" in refused.text) == (400, True)
     assert page.loop.people.calls == []
+
+
+def test_large_plans_are_left_to_the_pages_of_their_targets(page, monkeypatch):
+    """So many would take minutes; what fits beside them is shown."""
+    monkeypatch.setattr(approvals, "MAX_PLAN_CHARACTERS", 100_000)
+    for number, text in enumerate(["x" * 70_000, "x" * 70_000, "new"]):
+        field = FieldChange(("description",), "old", text, Cause.GIT)
+        change = Change(Address("plugin", f"p-{number}"), Action.UPDATE, fields=(field,))
+        row = PlannedRow(digest_of(number), str(change.address), RowAction.UPDATE)
+        put_holds(page.store, number, [HeldRow(row, HoldReason.APPROVAL)], change)
+    text = read_text(page.get("/approvals", **people.SRE).text)
+    assert text.count('"old" → "xxx') == 1
+    assert text.count("The page cannot show what this row changes") == 1
+    assert '"old" → "new"' in text
