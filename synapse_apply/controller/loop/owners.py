@@ -128,8 +128,6 @@ def _comes_before(parts: LoopParts, owner: OwnerRow, wished: OwnerRow) -> bool:
     """
     if owner.name == wished.name or owner.lineage == wished.lineage:
         return False
-    row = parts.store.find_target(owner.name)
-    is_there = row is not None and not row.is_gone and owner.name.source in parts.settings.sources
     ids = [one.remote_id.split(" ", 1) for one in (owner, wished) if one.remote_id]
     are_apart = len(ids) == 2 and ids[0][0] == ids[1][0] and ids[0] != ids[1]
     is_first = (owner.is_recorded, -owner.since) >= (wished.is_recorded, -wished.since)
@@ -137,7 +135,11 @@ def _comes_before(parts: LoopParts, owner: OwnerRow, wished: OwnerRow) -> bool:
     are_named = " " in owner.backend and " " in wished.backend
     is_one_tenant = may_be_one_tenant(owner.backend, wished.backend)
     is_one_tenant = is_one_tenant and (are_named or owner.token == wished.token)
-    return is_there and is_first and is_one_tenant and not are_apart
+    if not is_first or not is_one_tenant or are_apart:
+        return False
+    # Asked last: many tenants have objects of one name.
+    row = parts.store.find_target(owner.name)
+    return row is not None and not row.is_gone and owner.name.source in parts.settings.sources
 
 
 def _count_unchecked(parts: LoopParts, name: TargetName, binding: Binding) -> int:

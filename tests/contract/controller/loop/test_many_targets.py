@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from threading import Thread
+from typing import Any
 
 import pytest
-from contract.controller.loop.stand_ins import World
+from contract.controller.loop.stand_ins import World, plan_of, row
 from forges.loopback_server import wait_until
 
 from synapse_apply.controller.loop.following import fetch_source
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
+from synapse_apply.controller.planned_rows import Binding, Claim
 from synapse_apply.controller.rows import SourceRow, TargetRow
-from synapse_apply.controller.settings import DAY
+from synapse_apply.controller.settings import DAY, Mode, TargetRule
 
 COUNT = 4000
 ANN = "proxy:ann"
@@ -103,3 +107,37 @@ def test_a_crash_amid_the_targets_leaves_nothing_that_the_next_comparison_does_n
     # Many new ones are spread over their interval, not looked at in a moment.
     due = [row.due_at - world.clock.wall for name, row in rows.items() if name.startswith("t")]
     assert min(due) > 60
+
+
+def test_a_check_reads_no_row_of_other_tenants_that_have_objects_of_its_names(world, monkeypatch):
+    """Many tenants are made of one template: the next one costs what the first did."""
+    counts = []
+    for size in (3, 240):
+        names = [f"s{size}-{number}" for number in range(size)]
+        for name in names:
+            look = plan_of(row("storage/raw"))
+            claims = (Claim("storage/raw", f"storage name={size}", is_recorded=False),)
+            binding = Binding(f"https://api.example {name}", f"state of {name}")
+            world.workers.results[f"acme/{name}"] = replace(look, binding=binding, claims=claims)
+        world.set_rules(TargetRule("*", mode=Mode.AUTO))
+        world.repository.push(f"c{size}", **dict.fromkeys(names, "1"))
+        asked = CountedCalls(world.store.find_target)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.store, "find_target", asked)
+            loop = world.begin()
+            for _ in range(2):  # new ones are spread over their interval
+                world.settle(loop, after=700)
+        assert len(world.store.list_owners("https://api.example", [f"storage name={size}"])) == size
+        counts.append(asked.count / size)
+    assert counts[1] < 2 * counts[0]
+
+
+class CountedCalls:
+    """A function, and how often it was called."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self.count = function, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.count += 1
+        return self._function(*arguments)
