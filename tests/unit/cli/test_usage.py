@@ -14,6 +14,7 @@ WRONG = [
     ["plan", "--parallelism", "0"],
     ["plan", "--parallelism", "many"],
     ["plan", "--var", "=x"],
+    ["plan", "--var", "count"],
     ["plan", "--color", "pink"],
     ["plan", "-C", "/no/such/folder"],
     ["state"],

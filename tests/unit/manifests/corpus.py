@@ -10,20 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from synapse_apply.manifests.decode.loading import load_all_manifests
-from synapse_apply.manifests.decode.variables import parse_given_variables
-from synapse_apply.manifests.project.project import (
-    FILE_NAME,
-    build_default_project,
-    find_project_file,
-    read_project_or_findings,
-)
-from synapse_apply.manifests.project.targets import select_targets_to_check
-from synapse_apply.manifests.yaml.reader import read_single_mapping
-from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import InputError
-from synapse_apply.packages.sources import SourceFiles
+from synapse_apply import Invocation, SynapseApplyError, validate
 
 FOLDER = Path(__file__).resolve().parents[2] / "cases" / "invalid"
 
@@ -82,37 +71,24 @@ def _findings(body: str) -> list[Finding]:
     return found
 
 
-def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
+def findings_of(case: Case, folder: Path) -> tuple[Any, ...]:
     """What validate says of a case laid out in a folder, which is the working folder."""
     for name, data in case.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    file = find_project_file(folder) if FILE_NAME in case.files else None
-    findings: list[Diagnostic] = []
-    project = build_default_project(folder)
-    if file is not None:
-        read, problems = read_project_or_findings(file, FILE_NAME)
-        if read is None:
-            return list(problems)
-        project = read
-    given, problems = parse_given_variables(project, case.assignments)
-    findings.extend(problems)
-    try:
-        targets = select_targets_to_check(project, case.target)
-    except InputError as problem:
-        return [*findings, *problem.diagnostics]
-    _, found = load_all_manifests(
-        project,
-        targets,
-        variables=given,
+    invocation = Invocation(
+        folder,
+        target=case.target,
+        variables=dict(assignment.split("=", 1) for assignment in case.assignments),
         strict=case.strict,
-        package_config_reader=lambda _target: (
-            lambda source: SourceFiles(source, folder).config(read_single_mapping)
-        ),
+        environ={},
     )
-    return [*findings, *found]
+    try:
+        return validate(invocation, every_target=case.target is None).diagnostics
+    except SynapseApplyError as problem:
+        return problem.diagnostics
 
 
-def line_of(finding: Diagnostic) -> str:
+def line_of(finding: Any) -> str:
     """A finding as the first line a case writes for it."""
     return f"{finding.severity.value} {finding.position or '-'} {finding.summary}"

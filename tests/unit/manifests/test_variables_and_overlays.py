@@ -39,6 +39,11 @@ def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_an_assignment_without_a_value_is_malformed(tmp_path: Path) -> None:
+    _, (finding,) = parse_given_variables(project_of(tmp_path, VARIABLES), ["s"])
+    assert (finding.summary, finding.hint) == ("Malformed --var", "write --var NAME=VALUE")
+
+
 def test_a_variable_nobody_uses_needs_no_value(tmp_path: Path) -> None:
     """Only what is used must be there: targets differ."""
     assert not load_of(tmp_path, PLUGIN, "variables: {bucket: {}}\n").diagnostics
