@@ -73,9 +73,9 @@ def test_another_file_in_its_place_is_not_touched(tmp_path, content):
     path = tmp_path / "controller.db"
     path.write_bytes(content)
     store = SqliteControllerStore(tmp_path)
-    with pytest.raises(ControllerStoreError, match="not the store"):
+    with pytest.raises(ControllerStoreError, match="not a controller's store"):
         store.create_or_upgrade()
-    with pytest.raises(ControllerStoreError, match="not the store"), store.write():
+    with pytest.raises(ControllerStoreError, match="not a controller's store"), store.write():
         pass
     assert path.read_bytes() == content
 

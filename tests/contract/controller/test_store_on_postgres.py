@@ -427,7 +427,7 @@ def test_tables_of_another_program_are_not_touched(open_store, postgres, url):
         f"CREATE TABLE {store.schema}.meta (serial integer)",
     )
     for use in (store.create_or_upgrade, store.list_configured_sources):
-        with pytest.raises(ControllerStoreError, match="not the store") as caught:
+        with pytest.raises(ControllerStoreError, match="not a controller's store") as caught:
             use()
         assert "?schema=" in caught.value.diagnostics[0].hint
     tables = postgres.run(
