@@ -112,9 +112,8 @@ class Site:
         return done.stdout + done.stderr
 
     def follow(self) -> dict[str, str]:
-        """Rounds until all that the head asks for is done; condition and summary of each target."""
-        shown = [self.type("run --once", 1, 3, 5) for _ in range(2)][-1]
-        self.said = shown
+        """A round, in which whatever a commit or a rule changed is due; condition and summary of each target."""
+        self.said = shown = self.type("run --once", 1, 3, 5)
         rows = re.findall(r"^(\w+(?: \w+)*)  +acme/(\S+) +.*?Z *(.*)$", shown, re.MULTILINE)
         return {
             name: f"{state}: {why.partition(': ')[0]}".removesuffix(": ")

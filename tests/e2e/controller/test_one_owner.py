@@ -100,20 +100,19 @@ class Site:
         )
         (self.folder / "controller.yaml").write_text(text, encoding="utf-8")
 
-    def follow(self, rounds: int = 2) -> dict[str, str]:
-        """So many starts of a controller; what is said of each target by the last one."""
-        for _ in range(rounds):
-            done = run_in_process(
-                ["controller", "run", "--once"], self.folder, environment(self.environ)
-            )
-            self.said = done.stdout + done.stderr
+    def follow(self) -> dict[str, str]:
+        """A start of a controller; what it says of each target."""
+        done = run_in_process(
+            ["controller", "run", "--once"], self.folder, environment(self.environ)
+        )
+        self.said = done.stdout + done.stderr
         rows = re.findall(r"^(\w+(?: \w+)*)  +(\w+)/prod +.*?Z *(.*)$", self.said, re.MULTILINE)
         return {source: state for state, source, _ in rows}
 
     def follow_until(self, description: str, **states: str) -> None:
         """Starts until the plugin is described so and the targets are so: checks come by interval."""
         wait_until(
-            lambda: self.follow(1) == states and self.describe() == [description],
+            lambda: self.follow() == states and self.describe() == [description],
             60,
             f"{description} and {states}, not {self.said}",
         )
@@ -168,12 +167,12 @@ def other(source: str) -> str:
 
 def test_two_sources_in_auto(site: Site) -> None:
     """Both begin at once: one is the owner from the first look on, over restarts, with one create."""
-    site.follow(1)
+    site.follow()
     (description,) = site.describe()
     owner = description.removeprefix("of ")
     assert f"target={other(owner)}/prod owners={owner}/prod objects=plugin/detection" in site.said
     for _ in range(4):
-        assert site.follow(1) == {owner: "in sync", other(owner): "refused"}, site.said
+        assert site.follow() == {owner: "in sync", other(owner): "refused"}, site.said
     assert site.describe() == [description]
     assert site.count_writes() == 1
     # What is not contested is applied in both.
@@ -185,7 +184,7 @@ def test_the_second_one_is_refused_and_handed_over_to(site: Site) -> None:
     site.follow_only("first")
     assert site.follow() == {"first": "in sync"}
     site.follow_only(*SOURCES)
-    assert site.follow(1) == {"first": "in sync", "second": "refused"}
+    assert site.follow() == {"first": "in sync", "second": "refused"}
     (refusal,) = site.read_refusals("second")
     assert refusal["rule"] == "owner"
     assert refusal["reason"] == (
@@ -230,12 +229,12 @@ def test_both_recorded_it_before(site: Site) -> None:
     for name in SOURCES:
         checkout = site.folder / f"checkout-{name}"
         run("apply -t prod --auto-approve --adopt", checkout, site.environ)
-    site.follow(1)
-    owners = [name for name, state in site.follow(1).items() if state == "in sync"]
+    site.follow()
+    owners = [name for name, state in site.follow().items() if state == "in sync"]
     assert len(owners) == 1, site.said
     writes = site.count_writes()
     for _ in range(3):
-        assert site.follow(1)[other(owners[0])] == "refused"
+        assert site.follow()[other(owners[0])] == "refused"
     assert site.count_writes() == writes
     assert site.describe() == [f"of {owners[0]}"]
 
@@ -272,7 +271,7 @@ def test_of_two_that_are_checked_at_once_one_is_the_owner(
     monkeypatch.setattr(CorrectedClock, "read_wall", read_wall_late)
     monkeypatch.setattr(ControllerStore, "list_owned", list_owned_and_wait)
     monkeypatch.setattr(working, "settle_owners", settle_and_tell)
-    states = site.follow(1)
+    states = site.follow()
     owners = [name for name, state in states.items() if state == "in sync"]
     assert len(owners) == 1, site.said
     assert states[other(owners[0])] == "refused"
@@ -311,7 +310,7 @@ def test_a_plan_alone_owns_nothing(site: Site) -> None:
     """A target that is only observed, or whose rows wait for approval, blocks nobody's object."""
     for mode in ("observe", "approve"):
         site.follow_only("second", second=mode)
-        site.follow(1)
+        site.follow()
     assert site.describe() == []
     site.follow_only(*SOURCES, second="approve")
     site.follow_until("of first", first="in sync", second="refused")
