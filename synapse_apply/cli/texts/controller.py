@@ -87,11 +87,11 @@ def request_each(console: Console, names: Iterable[str], ask: Callable[[str], st
 
 
 def list_matching(patterns: Sequence[str], match: Callable[[str], Sequence[str]]) -> list[str]:
-    """What the patterns match, each once; InputError for nothing."""
-    names = list(dict.fromkeys(name for pattern in patterns for name in match(pattern)))
-    if not names:
-        raise no_target_error(patterns)
-    return names
+    """What the patterns match, each once; InputError for one that matches nothing."""
+    found = {pattern: match(pattern) for pattern in patterns}
+    if missing := [pattern for pattern, names in found.items() if not names]:
+        raise no_target_error(missing)
+    return list(dict.fromkeys(name for names in found.values() for name in names))
 
 
 def no_target_error(patterns: Sequence[str]) -> InputError:

@@ -140,6 +140,9 @@ def test_a_label_pauses_and_resumes_the_targets_that_have_it(tmp_path, server):
         done = ask(tmp_path, server, *verb, "tier=lead")
         assert done.returncode == 1
         assert "has no target that matches tier=lead" in done.stderr
+        # Nor is it passed over beside another one.
+        done = ask(tmp_path, server, *verb, "tier=gold", "tier=lead")
+        assert (done.returncode, "matches tier=lead" in done.stderr) == (1, True)
         assert len(list_posts(server, verb[0])) == 1
 
 
