@@ -119,8 +119,11 @@ class LargeDocuments:
             yield oldest
 
     def _count(self, run_id: str, target: TargetName, size: int) -> None:
-        if before := self._newest.pop(target, None):
-            self._former[before[0]] = before[1]
+        before, size_before = self._newest.pop(target, ("", 0))
+        if before == run_id:  # the store did not keep what was written
+            self._total -= size_before
+        elif before:
+            self._former[before] = size_before
         if size >= LARGE_CHARACTERS:
             self._newest[target] = run_id, size
             self._total += size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from contract.controller.loop.stand_ins import (
     World,
 )
 
+from synapse_apply.controller.loop import parts
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
@@ -24,6 +26,7 @@ from synapse_apply.controller.store.controller_store import SqliteControllerStor
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store.store_writer import StoreWriter
 
+PROD = TargetName("acme", "prod")
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 
 
@@ -126,6 +129,46 @@ def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path, is_committed):
     for away_at in range(first, unharmed.store.write_count + 1, 1 if DEEP else 9):
         life = Life(tmp_path / f"{away_at}", away_at, is_committed=is_committed)
         assert life.live() == expected, away_at
+
+
+class FullOnceStore(SqliteControllerStore):
+    """It does not keep the first write that records a large plan."""
+
+    was_full = False
+
+    @contextmanager
+    def write(self) -> Iterator[StoreWriter]:
+        with super().write() as writer:
+            yield writer
+            large = "SELECT 1 FROM runs WHERE length(plan_json) > 65536"
+            if not self.was_full and writer._connection.execute(large).fetchone():
+                self.was_full = True
+                raise StoreUnavailable.from_summary("The disk is full")
+
+
+def test_a_large_plan_is_counted_once_where_the_store_did_not_keep_it_at_first(
+    tmp_path, monkeypatch
+):
+    """Else it would be taken for a former one, and go before those."""
+    monkeypatch.setattr(parts, "MOST_LARGE_CHARACTERS", 250_000)
+    world = World(tmp_path)
+    world.store.close()
+    with closing(FullOnceStore(tmp_path)) as store:
+        world.store = store
+        large = replace(CHANGES, plan_json="x" * 100_000)
+        world.workers.results["acme/prod"] = large
+        world.repository.push("c1", dev="d1", prod="p1")
+        loop = world.begin()
+        world.workers.results["acme/dev"] = replace(large, result_digest="2")
+        world.repository.push("c2", dev="d2")
+        world.settle(loop, after=61)
+        assert store.was_full
+        kept = [
+            len(store.find_run(run.id).plan_json)
+            for name in (PROD, TargetName("acme", "dev"))
+            for run in store.newest_runs(name, 1)
+        ]
+        assert kept == [100_000, 100_000]
 
 
 class SilentOnceStore(AwayStore):
