@@ -19,7 +19,7 @@ from synapse_apply import Plan
 from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.plan import Action, Change
-from synapse_apply.planning.narrow import narrow_plan
+from synapse_apply.planning.narrow import narrow_plan, unite_plans
 from synapse_apply.planning.planner import build_plan
 
 CASES = yaml.safe_load(
@@ -36,11 +36,16 @@ def saved(found: dict[str, Data], **choices: Any) -> Plan:
 
 
 def fitted(
-    before: dict[str, Data], now: dict[str, Data], *, reviewed: bool = False, **choices: Any
+    before: Plan | dict[str, Data],
+    now: dict[str, Data],
+    *,
+    reviewed: bool = False,
+    **choices: Any,
 ) -> dict[str, Change]:
-    """The rows of the one situation that are left on the other."""
+    """The rows of the one situation, or of a plan, that are left on the other."""
     fresh = build_plan(situation(now, **choices))
-    made = narrow_plan(saved(before, **choices), fresh, reviewed=reviewed)
+    kept = saved(before, **choices) if isinstance(before, dict) else before
+    made = narrow_plan(kept, fresh, reviewed=reviewed)
     return {str(change.address): change for change in made.changes}
 
 
@@ -82,8 +87,9 @@ def read(row: Change) -> dict[str, Any]:
 def test_what_is_left_of_a_row(case: dict[str, Any]) -> None:
     """In each row of the case; `true` stands for any words."""
     now = case["now"] if "now" in case else {**case["before"], **case["same"]}
-    choices, is_reviewed = case.get("choices", {}), case.get("is_reviewed", False)
-    made = fitted(case["before"], now, reviewed=is_reviewed, **choices)
+    choices, plans = case.get("choices", {}), [saved(found) for found in case.get("plans", ())]
+    before = unite_plans(plans) if plans else case["before"]
+    made = fitted(before, now, reviewed=bool(plans) or "is_reviewed" in case, **choices)
     assert made.keys() == case["rows"].keys()
     for address, expected in case["rows"].items():
         told = read(made[address])
