@@ -358,8 +358,10 @@ class _ListReader:
                 detail = f"the row has no `{key}`, which {use_position} uses"
                 hint = "add the key to the row, or to `defaults` for all rows"
                 self._report_row(target_list, (index,), "Missing value", detail, hint)
-            cost = 0 if missing else target_list.template.estimate_cost(values)
-            if not missing and self._charge(target_list, cost):
+            # What is no single value has been reported at its row.
+            if missing or not all(isinstance(values[key], (str, int, float)) for key in named):
+                continue
+            if self._charge(target_list, target_list.template.estimate_cost(values)):
                 self._make_target(target_list, index, values)
 
     def _charge(self, target_list: _TargetList, cost: int) -> bool:
