@@ -291,8 +291,8 @@ def build_schema_findings(name: str, value_to_check: ValueToCheck) -> tuple[Diag
     """A finding for each misfit of a value, without repetitions, in the order of the file."""
     findings: dict[Diagnostic, None] = {}
     for error in _explaining_validator(name).iter_errors(value_to_check.value):
-        problem = _Problem(error, value_to_check)
-        rule_ids = problem.rule_ids(build_strict_schema(name))
+        problem = _Problem(error, value_to_check, build_strict_schema(name))
+        rule_ids = problem.rule_ids()
         for finding in problem.findings():
             findings[finding.with_changes(rule=next(rule_ids))] = None
     # The two validators may disagree on rare cases (such as huge numbers); no misfit may be lost.
@@ -313,12 +313,45 @@ def build_schema_findings(name: str, value_to_check: ValueToCheck) -> tuple[Diag
     )
 
 
+_MAX_PLACE_NAMES = 3
+_MAX_PLACE_DEPTH = 5  # lists have no name of their own, and objects may contain themselves
+
+
+def find_field_place(key: str, root_schema: JsonObject) -> str:
+    """The path of the outermost object of a schema that has a field, below the top; or ""."""
+    level: list[tuple[str, Any]] = [("", root_schema)]
+    for _ in range(_MAX_PLACE_DEPTH):
+        below: list[tuple[str, Any]] = []
+        for path, schema in level:
+            for part in _referred_schemas(schema, root_schema):
+                fields = part.get("properties", {})
+                if path and key in fields:
+                    return path
+                below.append((path, part.get("items")))
+                if path.count(".") < _MAX_PLACE_NAMES - 1:
+                    named = {**fields, "NAME": part.get("additionalProperties")}
+                    below += [(f"{path}.{name}".lstrip("."), one) for name, one in named.items()]
+        level = below
+    return ""
+
+
+def _referred_schemas(schema: Any, root_schema: JsonObject) -> Iterator[dict[str, Any]]:
+    """A schema, and the one of its file that it refers to; none for a boolean or a missing one."""
+    if isinstance(schema, dict):
+        yield schema
+        node: Any = root_schema
+        for name in schema.get("$ref", "").removeprefix("#/").split("/"):
+            node = node.get(name, {})
+        yield node
+
+
 class _Problem:
     """One misfit that jsonschema found, and the value that it is of."""
 
-    def __init__(self, problem: Any, checked: ValueToCheck) -> None:
+    def __init__(self, problem: Any, checked: ValueToCheck, root_schema: JsonObject) -> None:
         self.problem = problem
         self.checked = checked
+        self.root_schema = root_schema
         self.path: FieldPath = tuple(problem.absolute_path)
         self.value = problem.instance
         # What the keyword of the schema says, such as the largest number.
@@ -334,7 +367,7 @@ class _Problem:
         hint = str(self.schema.get("x-rule") or self.schema.get("description", ""))
         yield self._finding("Value not allowed", detail, hint)
 
-    def rule_ids(self, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
+    def rule_ids(self) -> Iterator[str | None]:
         """The rule id of each finding, endlessly; None where the schema names no rule.
 
         `x-lint` of a subschema maps keywords to rules; `null` there, or `x-lint-null` of the
@@ -344,7 +377,7 @@ class _Problem:
         keyword = self.problem.validator
         rule = by_keyword.get(keyword)
         if self.value is None and keyword in {"type", "enum"}:
-            rule = by_keyword.get("null", root_schema.get("x-lint-null", rule))
+            rule = by_keyword.get("null", self.root_schema.get("x-lint-null", rule))
         # One problem lists all missing keys, each of which may have a rule of its own.
         if keyword == "required" and rule is None:
             for key in self.rule_value:
@@ -383,13 +416,20 @@ class _Problem:
                 yield self._finding("Unknown field", detail, self._suggest_field(key), path)
 
     def _suggest_field(self, key: str) -> str:
-        """The closest field of the vocabulary in use, and the platform's own key for it."""
+        """The closest field of the vocabulary in use, and the platform's own key for it.
+
+        Without a close one among many, where else in the file there is a field of this name.
+        """
         vocabularies = self.schema.get("x-vocabularies", {})
         documented, platform = vocabularies.get("documented", ()), vocabularies.get("platform", ())
         # A key of the other vocabulary would be the next finding.
         other: Sequence[str] = documented if set(platform) & set(self.value) else ()
         words = [name for name in self.schema.get("properties", {}) if name not in other]
         hint = suggest_words(key, words)
+        # A whole list of the fields here helps more.
+        place = find_field_place(key, self.root_schema) if hint.endswith("...") else ""
+        if place:
+            return f"`{key}` is a field of `{place}`"
         own_keys = zip(documented, platform, strict=False)
         own_key = next((own for name, own in own_keys if f"`{name}`" in hint), "")
         return f"{hint} The platform's own key is `{own_key}`" if own_key else hint

@@ -188,7 +188,7 @@ def get(
         if kind == "job":
             return _get_jobs(console, target, name, plugin or "", expand, job_filters)
         if plugin is not None:
-            releases = target.live.list_releases(plugin)
+            releases = target.live.list_releases(plugin.removeprefix("release/"))
             empty = "The plugin has no releases, or does not exist."
             return cli.objects.print_live_objects_table(console, kind, releases, empty)
         if name is None:

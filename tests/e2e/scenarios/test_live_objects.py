@@ -50,7 +50,7 @@ def test_without_state_a_plugin_is_found_by_its_code(
 def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workplace]) -> None:
     """Listed by code, name or id of their plugin; shown by id, or by code and version."""
     for place in (applied, bare(server)):
-        for named in ("yolo", "id=1"):
+        for named in ("yolo", "id=1", "release/yolo"):
             lines = place.run("get", "releases", "--plugin", named, code=0).out.splitlines()
             assert lines[0].split() == ["ID", "VERSION", "IS_STABLE", "CHANGELOG", "CREATED"]
             assert lines[1].split()[:4] == ["1", "1.0.0", "yes", "First"]
