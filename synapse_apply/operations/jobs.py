@@ -611,7 +611,7 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         detail = (
             f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."
         )
-        hint = "Stop it in Synapse, or set `api: v2` for the target and give the job's UUID."
+        hint = "Stop it in Synapse, or set `api: v2` for the target and use the job's UUID."
         if jobs_of is not None:
             detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
             hint = "Use the job's UUID, which Synapse shows: API v2 accepts no other id."

@@ -213,7 +213,7 @@ def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown(server, url, pg, p
             proxy.break_at = "after"
             database = store._database
             connect, database._open_connection = database._open_connection, _refuse
-            with pytest.raises(StateError, match="not known"):
+            with pytest.raises(StateError, match="unknown whether"):
                 store.write_records(record())
             database._open_connection = connect
         assert len(store.read_state().records) == 1

@@ -240,7 +240,7 @@ def test_an_outcome_that_stays_unknown(
     server.answers[:] = [500]
     repository = remote.rename(remote.with_name("moved.git"))
     batch = batch_of(record_change("one"))
-    with pytest.raises(StateError, match="not known whether"):
+    with pytest.raises(StateError, match="unknown whether"):
         log.append_or_none_if_overtaken(batch, made.position)
     repository.rename(remote)
     again = log.append_or_none_if_overtaken(batch, made.position)
