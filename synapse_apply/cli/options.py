@@ -93,7 +93,7 @@ _JSON = option("--json", "Print one JSON document.", name="as_json")
 _COLOR = click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
-    help="When to print colours; auto is only on a terminal.",
+    help="When to print colours; auto prints them only on a terminal.",
 )
 
 
@@ -237,7 +237,7 @@ _SELECTION = combine(
     ),
     option(
         "--exclude NAME",
-        "Exclude these resources, selected as for --only. Repeatable.",
+        "Exclude these resources, specified as for --only. Repeatable.",
         multiple=True,
         shell_complete=typed.complete_selections,
     ),

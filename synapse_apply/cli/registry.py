@@ -69,15 +69,15 @@ STATE = _read_table(
 Commands
   init        Create an empty state for a target.
   show        List the records, or show one record.
-  history     List the runs: when, by whom, and what they did.
+  history     List past runs: who ran them, when, and what they did.
   key         Show which key the state has and where the key is, or copy it.
   rm          Forget records and keep the live objects.
   mv          Rename an address.
   backup      Copy the whole state to a file or to another store.
 Repairs (messages name the right command)
-  settle      Look up calls whose outcome is unknown, or say how they ended.
+  settle      Look up calls whose outcome is unknown, or record how they ended.
   accept      Accept the live object with its current values.
-  unlock      Remove the lock of a dead run.
+  unlock      Remove a stale lock from the state.
   rebind      Bind the state to the target's current url and tenant.
   rekey       Compute the digests of secrets with the current key.
   restore     Replace the state with a backup.
@@ -106,7 +106,7 @@ CONTROLLER = _read_table(
   check       Check a controller's configuration without reading secrets.
   status      List a controller's targets and their states.
   reconcile   Check targets now.
-  pause       Apply nothing to targets for a while.
+  pause       Stop applying to targets for a while.
   resume      End pauses.
   approve     Show the rows that await approval, and approve them.
   reject      Reject rows that await approval.
@@ -127,16 +127,16 @@ OPTIONS = (
         "--project FILE",
         ("the project file (default: synapse-apply.yaml here or in a parent folder)"),
     ),
-    ("--color auto|always|never", "when to print colours; auto is only on a terminal"),
+    ("--color auto|always|never", "when to print colours; auto prints them only on a terminal"),
     ("--parallelism N", "how many calls run at the same time (default: 10)"),
     ("-h, --help", "show the help; for `plan` and `apply` only the most used options"),
     ("--help-all", "show the complete help"),
 )
 EXITS = (
     ("0", "success"),
-    ("1", "error before anything was sent, or the answer was not `yes`"),
+    ("1", "error before the first call was sent, or the answer was not `yes`"),
     ("2", "with --detailed-exitcode: changes or refusals (plan), or drift (drift)"),
-    ("3", "the apply is incomplete: something failed or was skipped"),
+    ("3", "the apply is incomplete: a resource failed or was skipped"),
     ("4", "the plan is out of date or was not reviewed"),
     ("5", "refused: a guard, a protection, or rows marked !"),
     ("6", "the state is locked by another run"),
@@ -156,10 +156,10 @@ ENVIRONMENT = (
         "SYNAPSE_APPLY_HOSTS",
         ("hosts that may receive a token: [http://]host[:port], comma-separated"),
     ),
-    ("SYNAPSE_APPLY_STATE_KEY", "the key of digests and signatures: base64 of at least 32 bytes"),
-    ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU for prod-eu"),
+    ("SYNAPSE_APPLY_STATE_KEY", "the key for digests and signatures: at least 32 bytes in base64"),
+    ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the key for one target: ..._PROD_EU for prod-eu"),
     ("SYNAPSE_APPLY_PARALLELISM", "the default of --parallelism"),
-    ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
+    ("SYNAPSE_APPLY_INPUT=0", "never ask for input, even on a terminal"),
     ("SYNAPSE_APPLY_IN_AUTOMATION", "if set, print no hints about what to do next"),
     ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; logs contain no secrets"),
     ("SYNAPSE_APPLY_LOG_PATH", "append logs to this file instead of stderr"),

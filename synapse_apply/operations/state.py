@@ -415,7 +415,7 @@ class TargetState(PartOfTarget):
             return KeyInUse.of_session(session)
 
     def copy_key(self, source: Path | str | None = None) -> tuple[KeyInUse, Path]:
-        """Write the key in use, or that of a file, to where commands of this machine look for it.
+        """Write the key in use, or that of a file, to where commands on this machine look for it.
 
         InputError for a key that the state was not made with, and where another one is there.
         """

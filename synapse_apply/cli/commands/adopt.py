@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("remote_id", metavar="ID", required=False)
 @option(
     "-f, --file INVENTORY",
-    "Import all objects of a file that `export` wrote or `state show --inventory` printed.",
+    "Import all objects in a file that `export` wrote or `state show --inventory` printed.",
     name="inventory",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
@@ -80,7 +80,7 @@ _MAX_RANGE_SIZE = 1_000_000
         "export -t prod --codes codes.txt": "Export the plugins whose codes are in a file.",
         "export -t prod --ids plugin=1-400": "Export every plugin with an id in this range.",
         "export -t prod --from-jobs --releases all": (
-            "Export the plugins that jobs name, with all releases."
+            "Export the plugins that jobs refer to, with all releases."
         ),
         "export -t prod --unmanaged": "Export only objects that the state does not record.",
         "import -t prod -f inventory.yaml": "Then record the exported objects in the state.",
@@ -123,7 +123,7 @@ _MAX_RANGE_SIZE = 1_000_000
     "exist are skipped. Repeatable.",
     multiple=True,
 )
-@option("--from-jobs", "Export the plugins that jobs name.")
+@option("--from-jobs", "Export the plugins that jobs refer to.")
 @click.option(
     "--releases",
     type=click.Choice(["newest", "all", "none"]),
@@ -132,7 +132,7 @@ _MAX_RANGE_SIZE = 1_000_000
     help="Which releases of each plugin to export.",
 )
 @option("--unmanaged", "Export only objects that the state does not record.")
-@option("--force", "Replace existing files that have other content.")
+@option("--force", "Replace existing files that have different content.")
 @options.use("parallelism")
 def export(
     *,
@@ -147,7 +147,7 @@ def export(
 
     The command changes neither the backend nor the state. Secrets become `valueFrom: {live: true}`:
     no secret value is written. In free-form fields, a value that looks like a secret becomes
-    `valueFrom: {env: NAME}` and is named in `lifecycle.sensitive`; the command lists each one.
+    `valueFrom: {env: NAME}` and is listed in `lifecycle.sensitive`; the command lists each one.
     Published releases become `source: published`. If a manifest cannot contain something, the
     command leaves it out and lists the reason.
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
         "validate --json": "Print the findings for an editor or a bot.",
         "validate --report github": "Show each finding at its line in the pull request.",
         "validate plugins/yolo": "Check one package before you merge it.",
-        "validate plugins/yolo --ref yolo-v1.1.0": "Use the files at this tag.",
+        "validate plugins/yolo --ref yolo-v1.1.0": "Check the files at this tag.",
         "validate --graph": "Print the dependencies as a Mermaid chart, for a Markdown file.",
     },
-    exits={"0": "valid, perhaps with warnings", "1": "not valid; every error is shown"},
+    exits={"0": "valid, possibly with warnings", "1": "not valid; every error is shown"},
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
 @click.argument("package", metavar="[PACKAGE]", required=False)
@@ -94,7 +94,7 @@ def _print_graph(console: Console, invocation: Invocation, reports: Reports | No
         "doctor -t prod --json": "Print JSON for a script or a bug report.",
     },
     exits={
-        "0": "no problems, perhaps with warnings",
+        "0": "no problems, possibly with warnings",
         "1": "problems found; every problem is shown",
     },
 )
@@ -107,8 +107,8 @@ def doctor(*, console: Console, invocation: Invocation) -> int:
     backend's features and clock, and the health of the target's agents. It also checks the state:
     its binding, lineage, key and lock, and calls whose outcome is unknown.
 
-    The command changes and creates nothing. One problem does not hide another, and the command says
-    what it could not check. It shows where a secret comes from, never its value.
+    The command changes and creates nothing. It continues after a problem, and reports what it could
+    not check. It shows where a secret comes from, never its value.
     """
     with options.open_target(invocation) as target:
         checkup = target.diagnose()

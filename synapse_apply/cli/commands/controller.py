@@ -52,7 +52,7 @@ add_looks_option = option(
 )
 # What the help of each command says that asks a controller over HTTP.
 API_ENVIRONMENT = {
-    _URL_VARIABLE: "the controller's address, if --url is not given",
+    _URL_VARIABLE: "the controller's address, if you do not pass --url",
     "SYNAPSE_APPLY_CONTROLLER_TOKEN": (
         "a token from `access.tokens`; sent only over https or to a loopback address"
     ),
@@ -90,8 +90,8 @@ SELECTOR = Typed("target", _parse_selector, complete_controlled)
 _add_selector_argument = click.argument("target", type=SELECTOR, metavar="SOURCE/TARGET")
 add_row_option = option(
     "--row DIGEST",
-    "The complete digest of a row, as this command prints it without a terminal. The command "
-    "then does not ask. Repeatable.",
+    "The complete digest of a row, as this command prints it without a terminal. The command then "
+    "does not ask for confirmation. Repeatable.",
     name="row_digests",
     # Not a part of it, which could be that of another row.
     type=Typed(
@@ -142,7 +142,7 @@ def group() -> None:
             "cannot be planned"
         ),
         "2": (
-            "with --once --detailed-exitcode: something is not live, awaits approval, or waits for "
+            "with --once --detailed-exitcode: a change is not live, awaits approval, or waits for "
             "a window"
         ),
         "3": "with --once: an apply is incomplete",
@@ -158,7 +158,7 @@ def group() -> None:
 @options.use("color")
 @add_file_argument
 @add_data_option
-@option("--once", "Do everything that is due, print a table, and end.")
+@option("--once", "Run each due check and apply once, print a table, and exit.")
 @option(
     "--demo",
     "Create a repository, backends and a configuration in a temporary folder, run a "
@@ -167,7 +167,7 @@ def group() -> None:
 @option("--keep", "With --demo, keep the temporary folder.")
 @option(
     "--worker",
-    "Only plan and apply what is due. The controller needs replicas with a store in PostgreSQL.",
+    "Only plan and apply what is due. The controller's store must be in PostgreSQL.",
 )
 @add_looks_option
 @option(
@@ -191,8 +191,8 @@ def run(
 
     The command logs a line to stderr for each new commit, each check with a new result, each apply,
     and each failure. On SIGHUP it reads the file again, and keeps the old settings if the new file
-    has errors. The first Ctrl-C or SIGTERM gives checks some seconds and lets running calls finish.
-    The second stops at once.
+    has errors. The first Ctrl-C or SIGTERM gives checks a few seconds to end and lets running calls
+    finish. The second signal stops the command immediately.
 
     A --worker only plans and applies: it has no page, follows no branch and sends no messages. At
     least one `controller run` without --worker must use the same file. You can add and remove
@@ -242,7 +242,7 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
         "controller check --online": "Also find what would stop the controller on this machine.",
         "controller check acme.yaml --strict": "Treat warnings as errors.",
     },
-    exits={"0": "valid, perhaps with warnings", "1": "not valid; every error is shown"},
+    exits={"0": "valid, possibly with warnings", "1": "not valid; every error is shown"},
 )
 @options.use("json")
 @add_file_argument
@@ -290,9 +290,9 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...]) -> int:
     """List the targets of a controller. Targets that need attention come first.
 
-    Select targets by SOURCE/TARGET, a pattern of it, or a label KEY=VALUE. For each target, the
-    command shows the live commit and the target revision. It reads the controller's store, even
-    while the controller runs. With --url, it reads the controller's HTTP API instead.
+    Select targets by SOURCE/TARGET, a pattern such as acme/*, or a label KEY=VALUE. For each
+    target, the command shows the live commit and the target revision. It reads the controller's
+    store, even while the controller runs. With --url, it reads the controller's HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()
@@ -350,9 +350,9 @@ def reconcile(
 ) -> int:
     """Make a running controller fetch and check targets now. It also retries failing targets.
 
-    Select targets by SOURCE/TARGET, a pattern of it, or a label KEY=VALUE. The mode, windows,
-    pauses and approvals of a target still decide what the controller applies. With --wait, the
-    command also waits for the apply, but not for rows that await approval or a window.
+    Select targets by SOURCE/TARGET, a pattern such as acme/*, or a label KEY=VALUE. The mode,
+    windows, pauses and approvals of a target still decide what the controller applies. With --wait,
+    the command also waits for the apply, but not for rows that await approval or a window.
     """
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout needs --wait.")
@@ -407,11 +407,11 @@ def pause(
     span: timedelta | None,
     until: datetime | None,
 ) -> int:
-    """Make a running controller apply nothing to targets for a while. It continues to check them.
+    """Make a running controller stop applying to targets for a while. It continues to check them.
 
     A running apply stops: calls that have begun finish, and no call begins later than 10 s after
     the pause. A pattern also pauses targets that you add later; a label, such as tier=gold, pauses
-    each target that has it now. A second pause of the same pattern replaces the first.
+    only the targets that have it now. A second pause of the same pattern replaces the first.
     """
     if span is not None and until is not None:
         raise click.UsageError("--for and --until cannot be combined.")
@@ -450,7 +450,7 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set. Specify each pause by the pattern that it was set with.
 
-    A label, such as tier=gold, ends those of each target that has it now.
+    A label, such as tier=gold, ends the pauses of each target that has it now.
 
     If there is no such pause, the command ends the rollbacks of the matching targets. If there are
     no rollbacks, it ends their brakes, and the controller restores the braked fields now. To end a
@@ -470,7 +470,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     "rollback",
     examples={
         'controller rollback acme/prod 1a2b3c4 --reason "incident 4711"': (
-            "Show what the rollback does, and ask."
+            "Show what the rollback does, and ask for confirmation."
         ),
         "controller rollback 'acme/eu-*' 1a2b3c4 --reason slow --auto-approve": (
             "Roll back several targets in a script."
@@ -491,7 +491,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 @_add_selector_argument
 @click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
 @add_reason_option
-@option("--auto-approve", "Show what the rollback does, and do not ask.")
+@option("--auto-approve", "Show what the rollback does, without asking for confirmation.")
 def rollback(
     *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
 ) -> int:
@@ -511,15 +511,18 @@ def rollback(
 @manual_command(
     "approve",
     examples={
-        "controller approve acme/prod": "Show the rows that await approval, and ask.",
+        "controller approve acme/prod": "Show the rows that await approval, and ask for "
+        "confirmation.",
         "controller approve acme/prod --row row1:...": (
             "In a script: approve rows that a person has reviewed."
         ),
-        "controller approve 'acme/prod-*'": "Show the rows of all these targets, and ask once.",
+        "controller approve 'acme/prod-*'": "Show the rows of all these targets, and ask for "
+        "confirmation once.",
     },
     exits={
         "0": "approved, or no row awaits approval",
-        "1": "no target matches, not confirmed, no permission, or the controller does not answer",
+        "1": "no target matches, the answer was not `yes`, you lack permission, or the controller "
+        "does not answer",
         "4": "a row no longer awaits approval, or has changed",
         "5": "the row cannot be approved, or you cannot approve it (`not_author`)",
         "7": "the answer was lost, so the outcome is unknown",
@@ -536,9 +539,9 @@ def approve(
 ) -> int:
     """Approve rows that await approval, of one target or of all that match a pattern or a label.
 
-    On a terminal, the command shows every row and then asks once. A non-interactive run specifies
-    each row by its digest, so that you approve only rows that you have reviewed. An approval ends
-    when the row changes, when it is used, and after seven days.
+    On a terminal, the command shows every row and then asks for confirmation once. In a
+    non-interactive run, specify each row by its digest, so that you approve only rows that you have
+    reviewed. An approval ends when the row changes, when it is used, and after seven days.
     """
     api, verb = cli.controller.open_controller_api(console, url), cli.verbs.APPROVE
     chosen = cli.controller.choose_rows_by_target(console, api, target, row_digests, verb)
@@ -557,17 +560,18 @@ def approve(
     "reject",
     examples={
         'controller reject acme/prod --reason "not before the release"': (
-            "Show the rows that await approval, and ask."
+            "Show the rows that await approval, and ask for confirmation."
         ),
         "controller reject acme/prod --row row1:... --reason wrong": (
-            "Reject one row without asking."
+            "Reject one row without asking for confirmation."
         ),
     },
     exits={
         "0": "rejected, or no row awaits approval",
-        "1": "no target matches, not confirmed, no permission, or the controller does not answer",
+        "1": "no target matches, the answer was not `yes`, you lack permission, or the controller "
+        "does not answer",
         "4": "a row no longer awaits approval, or has changed",
-        "5": "the controller refuses it, and the rows still await approval",
+        "5": "the controller refuses the rejection, and the rows still await approval",
         "7": "the answer was lost, so the outcome is unknown",
     },
     environment=API_ENVIRONMENT,
@@ -710,8 +714,8 @@ def audit(
 ) -> int:
     """List who did what and when, newest first, and check that no row was changed or removed.
 
-    Each row has a digest of itself and the row before it. The command computes the whole chain
-    again, also from a running controller. Only a digest from elsewhere proves that the newest rows
+    Each row has a digest of itself and the row before it. The command recomputes the whole chain,
+    also for a running controller. Only a digest that you keep elsewhere proves that the newest rows
     are complete: the controller logs its newest digest every hour.
     """
     selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
@@ -762,13 +766,15 @@ _ROLLOUT_VERBS = {
         "controller rollout status": "List all rollouts; rollouts that need attention come first.",
         "controller rollout status fleet": "Show one rollout wave by wave.",
         "controller rollout status fleet --json": "Print a rollout with every target as JSON.",
-        "controller rollout approve fleet": "Show the rows that await approval, and ask.",
+        "controller rollout approve fleet": "Show the rows that await approval, and ask for "
+        "confirmation.",
         f"controller rollout approve fleet --revision {_EXAMPLE} --wave 3": (
             "In a script: approve what a person has reviewed."
         ),
-        "controller rollout resume fleet": "Show why the rollout stopped, and ask.",
+        "controller rollout resume fleet": "Show why the rollout stopped, and ask for "
+        "confirmation.",
         'controller rollout skip fleet --reason "eu-4 is being rebuilt"': (
-            "Show the open wave, and ask."
+            "Show the open wave, and ask for confirmation."
         ),
         f"controller rollout abort fleet --revision {_EXAMPLE} --reason wrong": (
             "In a script: abort what a person has reviewed."
@@ -795,7 +801,7 @@ _ROLLOUT_VERBS = {
 @click.argument("name", metavar="[NAME]", default="", required=False)
 @option(
     "--revision COMMIT",
-    "The revision that a person has reviewed. The command then does not ask.",
+    "The revision that a person has reviewed. The command then does not ask for confirmation.",
     type=Typed("commit", lambda text: _parse_commit(text).lower()),
 )
 @option(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         "emulator --port 8000 --token t0ken": "Serve a fixed URL and token for a test.",
         "emulator --profile vendor": "Serve a backend that behaves like the vendor's backend.",
         "emulator --reset": "Reset the embedded backend after you confirm it.",
-        "emulator --reset --auto-approve": "Do the same in a script, without asking.",
+        "emulator --reset --auto-approve": "Do the same in a script, without asking for "
+        "confirmation.",
     },
     exits={
         "0": "stopped by Ctrl-C or SIGTERM; with --reset: removed, or there was nothing to remove",

@@ -179,8 +179,9 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 @manual_command(
     "stop",
     examples={
-        f"jobs stop {_EXAMPLE_JOB_ID}": "Show the job, ask, and stop it.",
-        f"jobs stop {_EXAMPLE_JOB_ID} --auto-approve": "Do the same in a script, without asking.",
+        f"jobs stop {_EXAMPLE_JOB_ID}": "Show the job, ask for confirmation, and stop it.",
+        f"jobs stop {_EXAMPLE_JOB_ID} --auto-approve": "Do the same in a script, without asking "
+        "for confirmation.",
     },
     exits={
         "0": "the job is stopped or is stopping",

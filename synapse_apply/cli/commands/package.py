@@ -90,7 +90,7 @@ def show(
         "package build release/yolo@1.1.0 -o dist/yolo.zip": (
             "Build the package of a declared release."
         ),
-        "package build plugins/yolo --ref yolo-v1.1.0": "Use the files at this tag.",
+        "package build plugins/yolo --ref yolo-v1.1.0": "Build the package from this tag.",
     },
     exits={
         "0": "written",
@@ -109,9 +109,9 @@ def build(
 ) -> int:
     """Write a package as the zip that a release uploads.
 
-    The zip is reproducible: the same files give the same bytes, with fixed times, order and modes.
-    `package show` shows which files are left out, and why. The command repacks a zip that another
-    tool built, while an upload of `file:` sends that file unchanged.
+    The zip is reproducible: the same files produce the same bytes, because times, order and modes
+    are fixed. `package show` shows which files are left out, and why. The command repacks a zip
+    that another tool built, while an upload of `file:` sends that file unchanged.
     """
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)

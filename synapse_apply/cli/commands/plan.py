@@ -46,8 +46,9 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
         "plan --offline --against git:refs/remotes/origin/main": (
             "Plan a pull request from a fork without credentials or a backend."
         ),
-        "plan -t 'prod-*'": "Plan each matching target and end with the worst exit code.",
-        "plan -t 'tier=gold,*-eu'": "Plan the targets with this label and this end of the name.",
+        "plan -t 'prod-*'": "Plan each matching target and return the worst exit code.",
+        "plan -t 'tier=gold,*-eu'": "Plan the targets with this label whose names match the "
+        "pattern.",
         "plan --ref v1.2.0": "Show what a rollback to this tag would do.",
     },
     exits={
@@ -63,8 +64,8 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 @options.use("json", "targets", "report", "project_from", "ref")
 @option(
     "--offline",
-    "Do not use the state, the backend or secrets. Compare the manifests with what "
-    "--against names.",
+    "Do not use the state, the backend or secrets. Compare the manifests with the version that "
+    "--against specifies.",
 )
 @option(
     "--against WHAT",
@@ -107,10 +108,10 @@ def plan(
     A saved plan contains no secret values. It is signed with the state key, if the target has one,
     and can be applied once. A plan with errors is not saved.
 
-    With --server-dry-run, the command sends each call that the API can check as a dry run, packages
-    included. If the backend refuses a call, the plan refuses the row with the backend's message.
-    API v1 has no dry run: the plan shows how many calls were not checked. The command first makes
-    sure that the backend supports dry runs; see docs/api-v2.md.
+    With --server-dry-run, the command sends each call, including its package, as a dry run if the
+    API supports dry runs. If the backend refuses a call, the plan refuses the row with the
+    backend's message. API v1 has no dry run: the plan shows how many calls were not checked. The
+    command first makes sure that the backend supports dry runs; see docs/api-v2.md.
 
     With --offline, the command needs no credentials. It compares the manifests with those at a Git
     ref, or with an inventory, instead of the live objects. Use it for pull requests from forks; see
@@ -208,7 +209,7 @@ def reject_beside_saved_plan(
 @manual_command(
     "apply",
     examples={
-        "apply": "Show the plan, ask, and apply it.",
+        "apply": "Show the plan, ask for approval, and apply it.",
         "apply -t prod --auto-approve": "In a deploy pipeline, without asking for approval.",
         "apply --auto-approve --adopt": "Also adopt existing objects.",
         "apply --auto-approve --wait": (
@@ -217,7 +218,8 @@ def reject_beside_saved_plan(
         "apply --auto-approve --json > report.json": "Write one report document.",
         "apply --auto-approve --json-lines": "Print each event as one line of JSON.",
         "apply next.plan": (
-            "Apply exactly the plan that `plan --out next.plan` showed, without asking."
+            "Apply exactly the plan that `plan --out next.plan` showed, without asking for "
+            "approval."
         ),
         "apply --reviewed pr.plan": "Plan again, and apply only the reviewed rows.",
         "apply --reviewed 7.plan --reviewed 8.plan": (
@@ -226,18 +228,18 @@ def reject_beside_saved_plan(
         "apply --ref v1.2.0": "Roll back to the manifests at this tag.",
         "apply --auto-approve --report github": "On a GitHub Actions runner.",
         "apply -t canary -t 'prod-*'": (
-            "Apply several targets one after the other, after one question."
+            "Apply to several targets one after the other, with one approval."
         ),
     },
     exits={
         "0": "everything was applied",
         "1": (
-            "error before the first call, the answer was not `yes`, or the report failed (see "
-            "stderr)"
+            "error before the first call, the answer was not `yes`, or the report could not be "
+            "written (see stderr)"
         ),
-        "3": "something failed or was skipped; the report names it",
+        "3": "a resource failed or was skipped; the report lists it",
         "4": "the plan or some of its rows are out of date or were not reviewed",
-        "5": "refused: a guard stopped the apply, or rows marked ! were left out",
+        "5": "refused: a guard stopped the apply, or rows marked ! were skipped",
         "6": "the state is locked by another run",
         "7": "the outcome of a call is unknown; the next run looks it up",
         "130, 143": "stopped by a signal; running calls were finished and recorded",
@@ -252,8 +254,8 @@ def reject_beside_saved_plan(
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @option(
     "--reviewed FILE",
-    "Apply only the rows of this saved plan, without asking, and refuse all others. "
-    "Repeatable, oldest plan first.",
+    "Apply only the rows of this saved plan without asking for approval, and refuse all other "
+    "rows. Repeatable, oldest plan first.",
     type=click.Path(path_type=Path),
     multiple=True,
 )
@@ -264,7 +266,8 @@ def reject_beside_saved_plan(
 @option(
     "--adopt/--no-adopt",
     "Adopt or refuse objects that exist but are not recorded, even an object that appears "
-    "during the apply. Without this option, a terminal shows the objects and asks.",
+    "during the apply. Without this option, the command shows the objects on a terminal and asks "
+    "whether to adopt them.",
     default=None,
 )
 @option(
@@ -296,9 +299,8 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     plans, oldest first. If two of them have a row for the same address, the later plan applies.
 
     With several targets, the command shows every plan before it asks once. It then applies the
-    targets one after the other, in the order of -t and by name. Without --keep-going, nothing
-    starts if one plan cannot be applied, and no other target starts after a
-    target fails.
+    targets one after the other, in the order of -t and by name. Without --keep-going, the command
+    applies nothing if one plan cannot be applied, and stops after the first target that fails.
     """
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = cli.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
@@ -409,7 +411,8 @@ def verify(
     },
     exits={
         "0": "no drift; with --write: the live values are in the manifests",
-        "1": "error: something could not be checked or written (then no file was changed)",
+        "1": "error: a resource could not be checked, or a file could not be written (no file was "
+        "changed)",
         "2": "with --detailed-exitcode: there is drift",
     },
 )
@@ -417,7 +420,7 @@ def verify(
 @option("--unmanaged", "Also list live objects that no manifest declares and no state records.")
 @option(
     "--write ADDRESS",
-    "Write the live values of this resource to the manifests; `*` means all that drifted. "
+    "Write the live values of this resource to the manifests; `*` means all drifted resources. "
     "Repeatable.",
     name="written",
     type=typed.DECLARED_NAME,
@@ -446,7 +449,8 @@ def drift(
     With --write, each live value replaces the declared value in its manifest, or goes to this
     target's overlay if several targets share the document. Comments and layout are unchanged. The
     command checks all edits before it writes the first file. It never writes a secret. It refuses a
-    value that comes from a variable or from a package's config.yaml, and names the place to change.
+    value that comes from a variable or from a package's config.yaml, and tells you where to change
+    it.
     """
     if dry_run and not written:
         raise click.UsageError("--dry-run needs --write.")

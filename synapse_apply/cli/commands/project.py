@@ -29,7 +29,7 @@ from synapse_apply.model.phrases import shown_path
             "Write the manifest of an SMB storage to a file."
         ),
         "init release yolo@1.2.0": "Print the manifest of a release of plugin yolo.",
-        "init --pin": "Make every machine and CI use this version.",
+        "init --pin": "Make every machine and CI job use this version.",
     },
     exits={"0": "written", "1": "a file already exists; nothing was written"},
 )
@@ -61,7 +61,7 @@ from synapse_apply.model.phrases import shown_path
 @option(
     "--pin",
     "Write this version to the project file as `required_version`, even if the file already "
-    "exists. Any other version then ends with an error.",
+    "exists. Every other version then fails with an error.",
 )
 def init(
     *,
@@ -144,8 +144,8 @@ def explain(*, console: Console, name: str, provider: str | None) -> int:
     """Explain a kind or a field: its type, whether it is required, its values and its fields.
 
     KIND is plugin, release, storage, project, policy or package-config. Separate a FIELD with dots.
-    You can also name a rule for packages. The command reads the schemas of this version, and needs
-    neither a project nor a backend. To get a whole schema for an editor, use `synapse-apply
+    You can also specify a rule for packages. The command reads the schemas of this version, and
+    needs neither a project nor a backend. To get a whole schema for an editor, use `synapse-apply
     schema`.
     """
     from synapse_apply.cli.texts.explain import print_explained
@@ -212,10 +212,11 @@ _BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-appl
 @options.use("color")
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
 def completion(*, console: Console, shell: str) -> int:
-    """Print the script with which a shell completes commands, options, targets and addresses.
+    """Print the script that lets a shell complete commands, options, targets and addresses.
 
-    The names come from the project's files in the working folder (or the folder of -C), never from
-    the network. If the files cannot be read, the shell offers no names and prints no error.
+    The names come from the project's files in the working folder (or the folder that -C sets),
+    never from the network. If the files cannot be read, the shell offers no names and prints no
+    error.
     """
     from synapse_apply.cli.main import root
 

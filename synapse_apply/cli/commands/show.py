@@ -232,10 +232,11 @@ def _get_jobs(
 def blame(*, console: Console, invocation: Invocation, address: str, field: str) -> int:
     """Show where each live value of an object comes from.
 
-    For a value that an apply sent: the commit that declares it and its author, the call, its
-    request, the plan, who applied and who approved. For a change outside Git: between which times
-    it happened, and how often it was restored this week; nobody can tell who made it. FIELD limits
-    the output to one field, or to the fields of a map. Secrets show as `(sensitive)`.
+    For a value that an apply sent, the command shows the commit that declares it and its author,
+    the call and its request, the plan, and the people who applied and approved it. For a change
+    outside Git, it shows the period in which the change happened, and how often the value was
+    restored this week. It cannot show who made such a change. FIELD limits the output to one field,
+    or to the fields of a map. Secrets show as `(sensitive)`.
     """
     with options.open_target(invocation) as target:
         result = target.blame(address, field)

@@ -73,7 +73,7 @@ def group() -> None:
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Create the key of a shared state in this file.",
+    help="Create the key for a shared state in this file.",
 )
 @option("--pin", "Write the lineage to the project file, so that no other state is accepted.")
 def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None,
@@ -90,7 +90,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     machine and job needs the key.
 
     The command also reads the backend's features if it can: if the backend lists its plugins, you
-    can adopt existing plugins. The state is created in any case.
+    can adopt existing plugins. The command creates the state either way.
 
     Targets that already have a state keep it.
     """
@@ -212,12 +212,12 @@ def key(*, console: Console, invocation: Invocation, action: str, file: Path | N
     """Show which key digests and signs the state's secrets, or copy the key.
 
     Every machine that shares a state needs the same key. `show` prints the key's id, where the key
-    is, whether the state was created with it, and how to give it to a pipeline. It never prints the
+    is, whether the state was created with it, and how to pass it to a pipeline. It never prints the
     key.
 
-    `copy` writes a key to the place where commands of this machine look for it: your configuration
-    folder (~/.config/synapse-apply). It copies the key of FILE, which another machine wrote, or
-    else the key in use.
+    `copy` writes a key to the place where commands on this machine look for it: your configuration
+    folder (~/.config/synapse-apply). It copies the key in FILE, which another machine wrote, or the
+    current key if you omit FILE.
     """
     if action == "show" and file:
         raise click.UsageError("FILE can only be used with `copy`.")
@@ -313,11 +313,11 @@ def accept(
     """Accept the live object with its current values: the declared values are treated as applied.
 
     Use it for changes that the API cannot make: change the object in Synapse and the manifest in
-    Git, then accept. The command lists the remaining differences and asks before it accepts them.
-    From then on `plan`, `drift`, `doctor` and `show` report an accepted difference instead of a
-    change or drift, until the live or the declared value changes. If the answer to a create was
-    lost, nobody can tell who published the release's package: the command then records that the
-    package is yours.
+    Git, then accept. The command lists the remaining differences and asks for confirmation before
+    it accepts them. From then on `plan`, `drift`, `doctor` and `show` report an accepted difference
+    instead of a change or drift, until the live or the declared value changes. If the answer to a
+    create was lost, nobody can tell who published the release's package: the command then records
+    that the package is yours.
 
     With --until, the acceptance ends after that day (UTC), and plans show the difference again.
     `plan` and `doctor` warn a week before. Each `state accept` of the resource sets a new end.
@@ -354,8 +354,8 @@ def accept(
         "state settle storage/raw-data": "Look up only the calls of this address.",
         "state settle -t prod --wait": "After a killed run: wait until every outcome is known.",
         "state settle --json": "Print the outcome of each call for a script.",
-        "state settle plugin/yolo --absent": "You checked that the plugin was not created.",
-        "state settle release/yolo@1.1.0 --job 12": "You checked that job 12 is the run.",
+        "state settle plugin/yolo --absent": "Record that the plugin was not created.",
+        "state settle release/yolo@1.1.0 --job 12": "Record that job 12 is the run.",
     },
     exits={
         "0": "no call is open; with --absent or --job: the call is closed",
@@ -368,11 +368,12 @@ def accept(
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.use("wait")
 @option(
-    "--absent", "Close the calls as not done, after you checked that none of them had an effect."
+    "--absent",
+    "Record that the calls were not done, after you have checked that none of them had an effect.",
 )
 @option(
     "--job ID",
-    "Use this job as the result of the run, after you checked that the run started it. The "
+    "Use this job as the result of the run, after you have checked that the run started it. The "
     "command reads the job.",
 )
 @options.use("lock_timeout")
@@ -387,16 +388,16 @@ def settle(
 ) -> int:
     """Look up calls whose outcome is unknown, and record how they ended. No object is changed.
 
-    A killed run or a lost connection leaves calls open. `apply` looks them up on the backend before
-    anything else; this command does nothing else.
+    A killed run or a lost connection leaves calls open. `apply` looks them up on the backend first;
+    this command does only that.
 
     It is certain that a call had no effect only when it can no longer arrive. --wait waits until
     then without locking the state.
 
-    If the backend cannot tell, plan refuses the resource, and you say how the call ended: --absent
-    if it was not done, or --job if it started a run, which the next apply follows. If the object
-    exists, use `synapse-apply import ADDRESS ID` instead. If a run could not record its calls, use
-    `synapse-apply state record FILE`.
+    If the backend cannot tell, the plan refuses the resource until you specify how the call ended:
+    --absent if it was not done, or --job if it started a run, which the next apply follows. If the
+    object exists, use `synapse-apply import ADDRESS ID` instead. If a run could not record its
+    calls, use `synapse-apply state record FILE`.
     """
     if not (absent or job):
         callback = cli.observer.build_wait_callback(console, time.sleep) if wait else None
@@ -475,7 +476,7 @@ _SHUT_OUT_TEXT = (
 
 @manual_command(
     "rekey",
-    examples={"state rekey -t prod": "Use this after you set a new SYNAPSE_APPLY_STATE_KEY."},
+    examples={"state rekey -t prod": "Run this after you set a new SYNAPSE_APPLY_STATE_KEY."},
     exits={
         "0": "success; the output lists each digest that keeps its old key",
         "1": "error, or the answer was not `yes`; nothing was changed",
@@ -487,9 +488,11 @@ _SHUT_OUT_TEXT = (
     },
 )
 @options.use("json", "target", "variables")
-@option("--auto-approve", "Do not ask before the key of a shared state changes.")
+@option("--auto-approve", "Do not ask for confirmation before the key of a shared state changes.")
 @click.option(
-    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before the command signs unverified entries."
+    _UNSIGNED_FLAG,
+    is_flag=True,
+    help="Do not ask for confirmation before the command signs unverified entries.",
 )
 def rekey(
     *, console: Console, invocation: Invocation, auto_approve: bool, allow_unsigned: bool
@@ -502,13 +505,13 @@ def rekey(
     .synapse-apply/state/TARGET.key.previous.
 
     A state that several machines share then accepts only the new key: a machine with the former key
-    is refused until it has the new one. So the command asks first. A non-interactive run needs
-    --auto-approve.
+    is refused until it has the new one. So the command asks for confirmation first. A
+    non-interactive run needs --auto-approve.
 
-    A state in a bucket or in Git is verified first, which needs the former key next to the new one.
-    The command stops at an entry that the former key did not sign. Without the former key, the
-    command cannot verify anything and asks whether to trust all entries. A non-interactive run
-    needs --allow-unsigned.
+    The command first verifies a state in a bucket or in Git, which requires the former key in
+    addition to the new key. The command stops at an entry that the former key did not sign. Without
+    the former key, the command cannot verify anything and asks whether to trust all entries. A
+    non-interactive run needs --allow-unsigned.
     """
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
@@ -624,14 +627,14 @@ def backup(
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@option("--auto-approve", "Do not ask before the command replaces a state.")
+@option("--auto-approve", "Do not ask for confirmation before the command replaces a state.")
 def restore(*, console: Console, invocation: Invocation, file: Path, auto_approve: bool) -> int:
     """Replace the state with a backup.
 
     The backup must be from this target: with its url, its tenant, and the lineage that the project
-    file pins. The command keeps the replaced state and prints where: a file next to the state, or
-    in .synapse-apply/state for a state in PostgreSQL. The state then does not know what was applied
-    after the backup: run plan and review it carefully.
+    file pins. The command keeps the replaced state and prints its location: a file next to the
+    state, or in .synapse-apply/state for a state in PostgreSQL. The state then lacks everything
+    that was applied after the backup: run `plan` and review the plan carefully.
     """
     if not (invocation.directory / file).is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
@@ -669,7 +672,9 @@ def restore(*, console: Console, invocation: Invocation, file: Path, auto_approv
 @options.use("color", "target")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before the command uses an unsigned file."
+    _UNSIGNED_FLAG,
+    is_flag=True,
+    help="Do not ask for confirmation before the command uses an unsigned file.",
 )
 def record(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
     """Record calls of a run that could not write the state.
@@ -730,7 +735,7 @@ def history(*, console: Console, invocation: Invocation, words: tuple[str, ...],
 
     `state history show PLAN_ID` lists every call of one plan that changed something: address, verb,
     id of the object, the server's request id, a digest of the sent data, and the outcome. It never
-    shows values. The history also lists changes of the state alone: moves, imports, and adopted or
+    shows values. The history also lists changes to the state alone: moves, imports, and adopted or
     forgotten objects.
     """
     if words and (words[0] != "show" or len(words) != 2):
@@ -752,13 +757,13 @@ class _LockIdType(click.types.StringParamType):
 
 @manual_command(
     "unlock",
-    examples={"state unlock 7-3f2a9c -t prod": "Remove the lock of a dead run."},
+    examples={"state unlock 7-3f2a9c -t prod": "Remove a stale lock from the state."},
     exits={"0": "removed", "1": "there is no lock, or the lock has another id"},
 )
 @options.use("color", "target")
 @click.argument("lock_id", metavar="ID", type=_LockIdType())
 def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
-    """Remove the lock of a dead run. The message about the lock and `doctor` show its ID.
+    """Remove a stale lock from the state. The message about the lock and `doctor` show its ID.
 
     You rarely need this command: the tool notices a dead run of this machine at once, and a run of
     another machine when its lease ends. If the run is still alive, it can no longer write to the
