@@ -139,19 +139,23 @@ class Rekey:
                     session.store.write_backup(str(copy_path))
                     # It has the newest entry: nothing that came since somebody agreed is signed.
                     if self.find_unverified() != unverified:
-                        raise StateError.from_summary(
-                            "The state has new entries that nobody has checked",
-                            "They were written after this command read the state. It has signed "
-                            "nothing.",
-                            "Run the command again, and check what it says about the state.",
-                        )
+                        raise _new_entries()
                     with (
                         closing(make_unopened_sqlite_store(copy_path)) as copy,
                         copy.lock("state rekey"),
                     ):
+                        serial = copy.read_serial()
                         result = self._renew(copy, all_keys, shared_ids)
+
+                    def require_copied(*_: object) -> None:
+                        # Without a lock, others may have written since.
+                        if session.store.read_serial() != serial:
+                            raise _new_entries()
+
                     session.store_signer.is_renewed = True
-                    session.store.restore_backup_and_return_kept_path_or_empty(str(copy_path))
+                    session.store.restore_backup_and_return_kept_path_or_empty(
+                        str(copy_path), require_copied
+                    )
         shuts_out_others = shared_ids is not None and shared_ids.key_id != result.key_id
         return replace(
             result,
@@ -296,6 +300,14 @@ class Rekey:
                 continue
             rekeyed[path] = secrets.compute_mac(record.salt, path, secret, value.place) or value
         return rekeyed
+
+
+def _new_entries() -> StateError:
+    return StateError.from_summary(
+        "The state has new entries that nobody has checked",
+        "They were written after this command read the state. It has signed nothing.",
+        "Run the command again, and check what it says about the state.",
+    )
 
 
 def _untold_paths(record: Record | None, open_calls: Iterable[Intent]) -> set[FieldPath]:

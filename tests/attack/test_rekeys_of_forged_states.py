@@ -17,6 +17,9 @@ from git_repositories import git
 from installed import environment
 
 from synapse_apply import SynapseApplyError, open_target
+from synapse_apply.operations import rekey as rekey_module
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 __all__ = ["copied_once", "place", "serve", "server"]
 
@@ -24,6 +27,11 @@ REF = "refs/synapse-apply/state/prod"
 PROJECT = "5f1c2d60-0000-4000-8000-0123456789ab"
 FORMER, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in range(2))
 STRANGE = "deadbeefdeadbeef"
+PLUGIN = """apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: new}
+spec: {name: New, code: new, description: d, version: 1.0.0, author: a, category: c}
+"""
 BOTH = {"SYNAPSE_APPLY_STATE_KEY": FORMER, "SYNAPSE_APPLY_STATE_KEY_PROD": NEW}
 
 
@@ -160,6 +168,27 @@ def test_what_is_pushed_after_the_question_is_not_signed(clone: Workplace, remot
     ):
         target.state.rekey(confirm_unverified=agree)
     assert [git(remote, "rev-parse", f"{REF}~1").strip()] == shown
+
+
+def test_what_is_applied_while_it_signs_is_not_lost(
+    clone: Workplace, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the former key it has no lock: the other machine's records stay, and nothing is signed."""
+    keys = {"SYNAPSE_APPLY_STATE_KEY": NEW, "HOME": str(clone.root.parent / "fresh")}
+
+    def apply_meanwhile(path: Path) -> SqlStore:
+        clone.write("manifests/new.yaml", PLUGIN)
+        assert "1 added" in clone.apply().out
+        return make_unopened_sqlite_store(path)
+
+    monkeypatch.setattr(rekey_module, "make_unopened_sqlite_store", apply_meanwhile)
+    with (
+        open_target("prod", folder=clone.root, environ={**clone.environ, **keys}) as target,
+        pytest.raises(SynapseApplyError),
+    ):
+        target.state.rekey(confirm_unverified=lambda _: True)
+    assert "plugin/new" in clone.run("state", "show", code=0).out
+    clone.unchanged()
 
 
 def test_the_rotation_of_the_page(clone: Workplace, remote: Path) -> None:

@@ -340,10 +340,11 @@ class ReplicaDatabase(Database):
         self, source: str, check_backup: BackupReview, kept_path_unless_beside_file: str | None
     ) -> str:
         """The replaced state is written to the path as a backup: what can be read of it."""
-        statements = statements_of_backup(source, check_backup)
-        new_tables = rows_of_statements([*schema.CREATE_TABLES, *statements], self.location)
         with self._turn:
             damage = self._catch_up()
+            # What the check has seen of the log is what is replaced: the batch follows that.
+            statements = statements_of_backup(source, check_backup)
+            new_tables = rows_of_statements([*schema.CREATE_TABLES, *statements], self.location)
             # Asked first: reading the rows before the damage moves the replica to where they end.
             was_lock_owner = damage is None and self._owns_lock_at_end()
             saved_path = ""
