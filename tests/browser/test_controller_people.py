@@ -199,7 +199,13 @@ def test_equal_rows_of_many_targets_are_decided_on_by_one_click(opened, site):
     boxes = page.get_by_role("checkbox")
     expect(page.get_by_role("checkbox", checked=True)).to_have_count(boxes.count())
     page.get_by_role("button", name="Select all").click()
-    page.locator(".held li", has_text="2 targets").get_by_role("checkbox").check()
+    names = page.locator(".held > li", has_text="2 targets").get_by_role("listitem")
+    assert names.all_inner_texts()[-2:] == ["acme/prod-eu", "acme/staging"]
+    left, right = names.get_by_role("link").evaluate_all(
+        "all => all.map(a => a.getBoundingClientRect().toJSON())"
+    )
+    assert right["left"] - left["right"] > 10
+    page.locator(".held > li", has_text="2 targets").get_by_role("checkbox").check()
     page.get_by_role("button", name="Reject").click()
     assert page.locator(".decide [name=reason]:invalid").count() == 1
     assert site.loop.people.calls == []

@@ -149,7 +149,9 @@ def choose_rows_by_target(
             row
             for row in api.list_held_rows(name)
             if not (is_approval and row.reason == "approved")
-            if row_digests or row.reason != "applying"
+            # What was rejected keeps its reason, unless its digest says so.
+            if row_digests
+            or not (row.reason == "applying" or (row.rejected_by and not is_approval))
         ]
         for name in list_matching([pattern], api.names_matching)
     }

@@ -94,7 +94,8 @@ def assess_look(
         waiting_reason=_waiting_reason(judgement, shown_block)
         or stricter
         or run.untold
-        or run.observed_guard,
+        or run.observed_guard
+        or (run.kept_drift if condition is TargetCondition.DRIFTED else ""),
         resumes_at=_find_first_end(shown_block, judgement),
         braked_until=judgement.braked_until,
         hold_count=len(judgement.held_rows) if run.is_acting else 0,
@@ -155,6 +156,14 @@ class _Run:
         self.untold = next(
             (f"{one.address}: it is unknown whose package is published" for one in untold), ""
         )
+
+    @property
+    def kept_drift(self) -> str:
+        """Why what drifted is left alone; "" where it is about to be restored, or rows are held."""
+        if not self.is_acting:
+            return "mode observe applies nothing by itself"
+        is_kept = self._result.outcome is RunOutcome.IN_SYNC
+        return "`on_drift: hold` keeps drift" if is_kept else ""
 
     def condition(self) -> TargetCondition:
         """The state word, of those that hold the one that needs a person most."""

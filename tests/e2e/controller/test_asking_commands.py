@@ -217,6 +217,20 @@ def test_one_answer_is_for_the_rows_of_many_targets(tmp_path, verb):
         assert (code, len(list_posts(server, verb))) == (1, 120)
 
 
+def test_a_row_that_was_rejected_keeps_its_reason(tmp_path, server, controller):
+    """Only its digest rejects it again; without it, the rest is shown and asked for."""
+    rejected = {"rejected_by": "token:bob", "rejected_reason": "too early"}
+    controller.held_rows = [{**ROW, **rejected}, {**ROW, "digest": OTHER_DIGEST}]
+    typed = ["reject", "acme/prod", "--reason", "late"]
+    code, said = ask_at_terminal(tmp_path, server, "yes\n", *typed)
+    assert (code, "1 row of acme/prod awaits approval:" in said) == (0, True)
+    assert list_posts(server, "reject")[-1]["rows"] == [OTHER_DIGEST]
+    controller.held_rows = controller.held_rows[:1]
+    assert "No row of acme/prod awaits approval." in ask(tmp_path, server, *typed).stdout
+    ask(tmp_path, server, *typed, "--row", DIGEST)
+    assert [post["rows"] for post in list_posts(server, "reject")] == [[OTHER_DIGEST], [DIGEST]]
+
+
 @pytest.mark.parametrize("is_kept", [True, False], ids=["long values", "plans not kept"])
 def test_rows_that_may_differ_are_shown_apart(tmp_path, is_kept):
     """By what is left out of a long value, or by a plan that is too large to be kept."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from contract.controller.upstream import Upstream, storage
 from controllers.forked_workers import ForkedController, fork_workers
 from forges.loopback_server import wait_until
@@ -134,6 +135,43 @@ def test_once_is_enough_for_cron(site):
     for secret in SECRETS.values():
         assert secret.encode() not in stored
         assert secret not in said
+
+
+PLUGIN = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: p}
+spec: {name: P, code: p, category: export, description: of Git}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "project", "reason"),
+    [
+        ("mode: observe", "", "mode observe applies nothing by itself"),
+        ("mode: auto, auto: {causes: [git]}", "", "1 row awaits approval"),
+        ("mode: auto", ", on_drift: hold", "`on_drift: hold` keeps drift"),
+    ],
+)
+def test_a_target_that_drifted_says_why_it_is_left(site, rule, project, reason):
+    """In the table of `status`, which has its plan and no page."""
+    text = CONFIGURATION.replace("mode: observe", rule)
+    (site.folder / "controller.yaml").write_text(text, encoding="utf-8")
+    checkout = site.folder / "checkout"
+    declared = (checkout / "synapse-apply.yaml").read_text(encoding="utf-8")
+    files = {"synapse-apply.yaml": declared.replace("prod.db}}", f"prod.db}}{project}}}")}
+    site.upstream.commit({**files, "manifests/a.yaml": PLUGIN})
+    git(checkout, "pull", "-q")
+    site.make_state()
+    run("apply -t prod --auto-approve", checkout, SECRETS)
+    headers = {"Authorization": f"Token {SECRETS['ACME_TOKEN']}"}
+    objects = f"{site.backend.url}/_emulator/objects/plugin/"
+    [plugin] = requests.get(objects, headers=headers, timeout=60).json()["results"]
+    edit = {"description": "by hand"}
+    requests.patch(f"{objects}{plugin['id']}/", json=edit, headers=headers, timeout=60)
+    site.type("controller run --once")
+    (line,) = re.findall("^drifted .*", site.type("controller status"), re.MULTILINE)
+    assert line.endswith(f"  {reason}")
 
 
 @contextmanager
