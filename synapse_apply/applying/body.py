@@ -81,7 +81,7 @@ def create_bodies(step: Step, backend: Backend, resolve: ResolveSecret) -> list[
     """
     bootstrap, member = step.binding.bootstrap, step.companion
     if (bootstrap is None) != (member is None):
-        raise ValueError(f"{step.address} creates a companion, which the plan does not name")
+        raise ValueError(f"{step.address} creates a second object that the plan does not contain")
 
     def build(one: Step, fields: Fields) -> CreateBody:
         tree, package, binding = unflatten(fields), one.package, one.binding

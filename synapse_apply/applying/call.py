@@ -816,7 +816,7 @@ def _change(run: Run, step: Step) -> Outcome:
         return step.outcome(Result.DONE)
     if action is Action.ADOPT:
         if step.observed is None:
-            raise ValueError(f"{step.address} is to be adopted but was not seen")
+            raise ValueError(f"The plan adopts {step.address}, but the object was not read")
         record = records.adopted_record(step, step.observed, run)
         run.gate.require_permit()
         store.write_records(record, uses_up=approvals)
@@ -848,7 +848,7 @@ def _audit_without_call(run: Run, step: Step) -> None:
 def _update(run: Run, step: Step) -> Outcome:
     update, record = step.binding.update_object, step.record
     if update is None or record is None:
-        raise ValueError(f"{step.address} cannot be updated, although the plan says so")
+        raise ValueError(f"{step.address} cannot be updated, although the plan updates it")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = run.backend.read(step, record.remote_id)
     body, fields, sent = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
@@ -862,7 +862,7 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
     # The record as the earlier call of this step left it, not as it was planned.
     seal, record = step.binding.final_call, run.ledger.store.find_record(step.address)
     if seal is None or record is None:
-        raise ValueError(f"{step.address} cannot be sealed, although the plan says so")
+        raise ValueError(f"{step.address} cannot be sealed, although the plan seals it")
     if record.is_package_untold:
         return step.outcome(
             Result.FAILED, messages.finding("untold package", step.address, verb=seal.verb)
@@ -884,7 +884,7 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
 def _delete(run: Run, step: Step) -> Outcome:
     delete, record = step.binding.delete_object, step.record
     if delete is None or record is None:
-        raise ValueError(f"{step.address} cannot be deleted, although the plan says so")
+        raise ValueError(f"{step.address} cannot be deleted, although the plan deletes it")
     call = Call(run, step, "delete", {})
     (call.intent,) = run.announce(call.intent)
     try:

@@ -135,7 +135,7 @@ class _Call:
         elif self.verb is _Verb.SEAL and binding.final_call is not None:
             binding.final_call.send_call(api, remote_id)
         else:
-            raise ValueError(f"{self} cannot be sent, although the plan has it")
+            raise ValueError(f"{self} cannot be sent, although the plan contains it")
 
     def has_acted(self) -> bool | None:
         """Whether the call was carried out, by a look; None where that cannot be told."""
@@ -210,7 +210,7 @@ class _Call:
             )
         else:
             hint = advise_on_failure(
-                failure, "plan again", "Correct what its answer names, then plan again."
+                failure, "plan again", "Correct what the backend's answer reports, then plan again."
             )
             ways_out = (lowercase_and_strip_full_stop(hint),)
         position = step.desired.position if step.desired else None

@@ -262,7 +262,7 @@ class LogTailer:
             if failure.status_code != _NO_SUCH_ENDPOINT:
                 raise
             self._has_list = False
-            self._note("This server does not show the logs of jobs.")
+            self._note("This server does not return the logs of jobs.")
         self._has_gap = self._has_gap or has_gap
 
     def _note(self, text: str) -> None:

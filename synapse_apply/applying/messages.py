@@ -80,7 +80,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "slow state": _error(
         "The state is slow",
-        "Recording that {calls} is about to be sent took {seconds} s. So it was not sent: the "
+        "Recording the intent of the {calls} took {seconds} s. So nothing was sent: the "
         "next run uses the recorded time to judge whether the server may still act on a call.",
         "Find out why the disk or the database is slow, then apply again.",
     ),
@@ -98,7 +98,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "internal error": _error(
         "An internal error stopped this resource",
         "{exception} while working on {address}.",
-        "Apply again: open calls are looked up first. Please report this.",
+        "Apply again: the next run looks up open calls first. Please report this.",
     ),
     # A create whose natural key is taken.
     "exists": _error(
@@ -115,34 +115,34 @@ _MESSAGES: Mapping[str, _Message] = {
     "exists unseen": _error(
         "The object already exists, but this token cannot see it",
         "{cause}",
-        "Another tenant may own it (plugin codes are global): choose another code, or {import_it} "
-        "if you know its id.",
+        "Another tenant may own it (plugin codes are global): choose a different code, or "
+        "{import_it} if you know its id.",
     ),
     "exists unfound": _error(
         "The object already exists, and this API cannot find it",
         "{cause}",
-        "If the object is yours: {import_it}. If it belongs to another tenant: choose another "
-        "name or code.",
+        "If the object is yours: {import_it}. If the object belongs to another tenant, choose a "
+        "different name or code.",
     ),
     "may be taken": _error(
         "The backend refused a {key}: it may be taken by another tenant",
         "{cause} No {kind} that this token sees has this {key}.",
         "If the backend says that it exists, another tenant uses this {key} (a {key} is unique "
-        "across all tenants): choose another {key}. Otherwise correct the {key}. Then apply "
+        "across all tenants): choose a different {key}. Otherwise correct the {key}. Then apply "
         "again.",
     ),
     # Verification runs.
     "run failed": _error("The verification failed", "{run} {status}. {published}", "{repair}"),
     "run without job": _error(
         "The verification cannot be followed",
-        "The run was started and answered with neither a job nor a result: it is {status}, and "
-        "cannot be followed further. {published}",
+        "The run was started, but the answer contains neither a job nor a result: the run is "
+        "{status}, and cannot be followed further. {published}",
         "Verify with an action that runs as a job (`method: job` in config.yaml).",
     ),
     "run stopped": _error(
         "The verification result is unknown",
         "The run was started, but had no result when this command was stopped. {published}",
-        "Apply again: the next run starts the verification once more.",
+        "Apply again: the next run starts a new verification.",
     ),
     "run timed out": _error(
         "The verification did not end in time",
@@ -152,7 +152,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "job missing": _error(
         "The verification cannot be followed",
         "Job {job} no longer exists, and its result is unknown.",
-        "Apply again to start another.",
+        "Apply again to start a new job.",
     ),
     "job unreadable": _error(
         "The verification cannot be followed now",
@@ -162,8 +162,8 @@ _MESSAGES: Mapping[str, _Message] = {
     "run refused": _error("{summary}", "The run of {address} was not started: {answer}.", "{next}"),
     "run unknown": _error(
         "The outcome of a run is unknown",
-        "The run of {address} was sent, but no job came back: {answer}. The run may have been "
-        "started anyway.{possible}",
+        "The run of {address} was sent, but the backend returned no job: {answer}. The run may "
+        "have been started anyway.{possible}",
         "Apply again: the next run looks for its job before it starts another.",
     ),
     "run unrecorded": _error(
@@ -198,15 +198,15 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "looked up": _warning(
         "The outcome of a call was looked up",
-        "No answer said how {verb} of {address} ended, but {found} at the next check (id {id}): "
+        "No answer showed how {verb} of {address} ended, but {found} at the next check (id {id}): "
         "the call was done{reason}.",
     ),
     "resent": _warning(
         "An update was sent twice",
         "The server did not say whether it acted on the first attempt ({failure}), and "
-        "{address} did not show its effect. The first attempt may still act, and set back "
-        "changes made in the meantime. As long as it may act, apply gives no other value to a "
-        "field that the attempt sent.",
+        "{address} did not show its effect. The first attempt may still act, and revert changes "
+        "made in the meantime. While it may still act, apply sends no different value for a field "
+        "that the attempt sent.",
     ),
     "published already": _warning(
         "The object already exists, with the same content",
@@ -224,9 +224,9 @@ _MESSAGES: Mapping[str, _Message] = {
         "The next plan compares the object.",
     ),
     "another shown": _warning(
-        "The answer to a call showed another object",
-        "Its {names} differed from {address}. Reading the object with the answered id showed "
-        "the values that were sent.",
+        "The answer to a call showed a different object",
+        "Its {names} differed from {address}. Reading the object with the id in the answer "
+        "returned the values that were sent.",
     ),
     "dropped and kept": _warning(
         "The server kept a removed field",
@@ -235,7 +235,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "not taken": _warning(
         "The server changed the value of a field",
-        "{field} of {address} was sent as {sent}, the server has {answered}.",
+        "{field} of {address} was sent as {sent}, but the server has {answered}.",
         "The state records the server's value and compares with that.",
     ),
     "unkept": _warning(
@@ -258,8 +258,8 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "run recovered": _warning(
         "A lost answer: the outcome was looked up",
-        "The run of {address} was sent, but no job came back: {answer}. Job {job} has the mark "
-        "of this run, so the run was started once.",
+        "The run of {address} was sent, but the backend returned no job: {answer}. Job {job} has "
+        "the mark of this run, so the run was started once.",
     ),
     # Dry runs.
     "dry run not done": _warning(

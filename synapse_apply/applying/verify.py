@@ -72,7 +72,7 @@ class _Verifying:
         due, proof = step.change.verification, step.type.verification_spec
         record = run.ledger.store.find_record(step.address)
         if due is None or proof is None or record is None:
-            raise ValueError(f"{step.address} cannot be verified, although the plan says so")
+            raise ValueError(f"{step.address} cannot be verified, although the plan verifies it")
         self._run, self._step, self._due = run, step, due
         self._proof, self._record, self._request_id = proof, record, ""
         # The id of the object that is run.
@@ -243,7 +243,7 @@ class _Verifying:
             return self._ended(RunStatus.FAILED, job_id, failed, logs=self._last_lines(job_id))
         if run.gate.stop_reason():
             return self._result(RunStatus.RUNNING, job=job_id)
-        hint: str = f"{messages.FOLLOW} If the run needs longer: raise spec.verify.timeout."
+        hint: str = f"{messages.FOLLOW} If the run needs more time, raise spec.verify.timeout."
         # An apply does not follow a timed-out run again if its failure is tolerated.
         if self._due.tolerates_failure:
             hint = Text(Command("verify", step.address), " follows it.")

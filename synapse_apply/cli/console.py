@@ -331,7 +331,7 @@ def require_approval_way(
         summary = f"--json needs {flag}"
         detail = "With --json, the command prints one document and cannot ask for approval."
     else:
-        summary = "Approval needed, but there is no terminal"
+        summary = "Approval is required, but there is no terminal"
         detail = f"`{verb}` needs approval, and there is no terminal to ask on."
     raise InputError.from_summary(summary, detail, Text(review, f" {flag}."))
 

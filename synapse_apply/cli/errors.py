@@ -115,7 +115,7 @@ def _system_finding(problem: BaseException) -> Diagnostic | None:
         return error_finding(
             "The working folder cannot be used",
             f"{reason}.",
-            "Change to an existing folder that you may read.",
+            "Change to an existing folder that you can read.",
         )
     if problem.errno == errno.ENAMETOOLONG:
         name = str(problem.filename or "")
@@ -140,11 +140,11 @@ def _unusable_folder() -> str:
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
     except OSError as problem:
-        return f"The folder was removed, or you may not read its path ({problem.strerror})"
+        return f"The folder was removed, or you cannot read its path ({problem.strerror})"
     return (
         ""
         if os.access(working_folder, os.R_OK | os.X_OK)
-        else (f"You may not read {working_folder}")
+        else (f"You do not have permission to read {working_folder}")
     )
 
 

@@ -185,8 +185,8 @@ def _reject_variables(command_line: Sequence[str]) -> None:
     for name, value in os.environ.items() if is_command else ():
         if _ARGUMENT_VARIABLE.fullmatch(name) and value.strip():
             raise click.UsageError(
-                f"{name} is set, but the tool no longer reads options from variables. Write "
-                "them on the command line, or as `args` of the action."
+                f"{name} is set, but the tool no longer reads options from variables. Pass the "
+                "options on the command line, or as `args` of the action."
             )
 
 

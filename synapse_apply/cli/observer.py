@@ -159,7 +159,8 @@ class StoppableProgress:
         self.signal_number, self._signal_at = number, now
         deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
         _write_to_stderr(
-            f"\nStopping: running calls finish{deadline_text}. A second signal stops immediately.\n"
+            f"\nStopping: calls in progress finish{deadline_text}. A second signal stops "
+            "immediately.\n"
         )
         # With 0 seconds this sets no timer.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)

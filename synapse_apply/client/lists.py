@@ -201,7 +201,7 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
         # the unfiltered list.
         query = {**query, **dict(page.next_query)}
         if _build_query_key(query) in seen_queries:
-            raise failures.unexpected_answer(answer, "its pages form a circle")
+            raise failures.unexpected_answer(answer, "its pages form a loop")
         if len(seen_queries) >= max_pages:
             raise failures.unexpected_answer(answer, f"it has more than {max_pages} pages")
 
@@ -218,10 +218,10 @@ def iter_streamed_list_items_of_all_pages(
     seen_queries: set[tuple[tuple[str, str], ...]] = set()
     while query is not None:
         if len(seen_queries) >= max_pages:
-            raise UnexpectedAnswerError(f"GET {path}: it has more than {max_pages} pages")
+            raise UnexpectedAnswerError(f"GET {path}: the list has more than {max_pages} pages")
         call = ClientCall("GET", path, query=query, repeatable=True, accept="application/json")
         if query in seen_queries:
-            raise UnexpectedAnswerError(f"{call}: its pages form a circle")
+            raise UnexpectedAnswerError(f"{call}: its pages form a loop")
         seen_queries.add(query)
         answers: list[Answer] = []
         try:

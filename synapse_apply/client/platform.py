@@ -119,7 +119,9 @@ class PlatformV2(ApiOperations):
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
-            raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
+            raise NotSentError(
+                "GET jobs: not sent: API v2 returns complete jobs and does not accept expand"
+            )
         return self._get("jobs", pk)
 
     def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:

@@ -107,9 +107,9 @@ class Provider:
             raise ProviderError("The ID token is not valid for this log-in.")
         name = claims.get(self._oidc.user_claim)
         if self._oidc.user_claim == "email" and claims.get("email_verified") is not True:
-            raise ProviderError("The provider does not say that the address is verified.")
+            raise ProviderError("The provider does not confirm that the email address is verified.")
         if not isinstance(name, str) or not name:
-            raise ProviderError("The ID token lacks the claim of `access.oidc.user_claim`.")
+            raise ProviderError("The ID token lacks the claim that `access.oidc.user_claim` sets.")
         groups = claims.get(self._oidc.groups_claim)
         texts = groups if isinstance(groups, list) else []
         return Person(f"{OIDC_PREFIX}{name}", frozenset(g for g in texts if isinstance(g, str)))
@@ -119,14 +119,14 @@ class Provider:
         issuer = self._oidc.issuer
         found = self._ask(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if found.get("issuer") != issuer:
-            raise ProviderError("The provider has another `issuer` than `access.oidc`.")
+            raise ProviderError("The provider's `issuer` differs from the one in `access.oidc`.")
         if not all(isinstance(found.get(name), str) for name in _ENDPOINTS):
-            raise ProviderError("The provider does not name its endpoints.")
+            raise ProviderError("The provider does not list its endpoints.")
         try:
             for name in _ENDPOINTS:
                 self._build_receiver(found[name])
         except InputError:
-            raise ProviderError("The provider names an endpoint that cannot be used.") from None
+            raise ProviderError("The provider lists an endpoint that cannot be used.") from None
         return {name: found[name] for name in _ENDPOINTS}
 
     def _ask(

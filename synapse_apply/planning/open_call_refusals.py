@@ -196,7 +196,7 @@ def acting_warnings(
                 names = format_short_list(map(format_field_path, paths))
                 deeds += [f"would set {names}{' back' * was_live}{when}"] * bool(paths)
             names = format_short_list(map(format_field_path, foreign))
-            others = f"may set back changes made to other fields since {call.sent_at}"
+            others = f"may revert changes made to other fields since {call.sent_at}"
             may = [f"may set {names} to another value"] * bool(foreign) + [others] * bool(untold)
             if may:
                 why = untold or "without the former state key"

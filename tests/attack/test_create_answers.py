@@ -162,7 +162,7 @@ def update_answer(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Lie:
     return lie
 
 
-SHOWN = "Reading the object with the answered id showed the values that were sent"
+SHOWN = "Reading the object with the id in the answer returned the values that were sent"
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])

@@ -129,7 +129,7 @@ def test_a_backup_that_is_restored_is_taken(site: Checkout, servers: Backends) -
     theirs = Checkout(other, {**site.environ, "XDG_CACHE_HOME": str(other) + "-cache"})
     go_back(site)
     assert OLDER in site.run("plan -t staging", 1)
-    assert "Approval needed, but there is no terminal" in site.run(
+    assert "Approval is required, but there is no terminal" in site.run(
         "state restore before.db -t staging", 1
     )
     site.run("state restore before.db -t staging --auto-approve")

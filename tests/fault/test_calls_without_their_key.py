@@ -372,7 +372,7 @@ def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
             assert not OUTSIDE.search(said), said
             assert re.search(
                 r"may still act until \S+, and may set configuration\.token to another value "
-                r"and may set back changes made to other fields since \S+, which cannot be "
+                r"and may revert changes made to other fields since \S+, which cannot be "
                 r"compared without the former state key\.",
                 said,
             ), said

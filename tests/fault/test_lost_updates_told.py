@@ -587,7 +587,7 @@ def test_an_update_that_was_sent_twice_is_told_as_what_is_known(
     assert "An update was sent twice" in said
     assert "The server did not say whether it acted on the first attempt (" in said
     assert f"and {PLUGIN} did not show its effect. The first attempt may still act" in said
-    assert "apply gives no other value to a field that" in said
+    assert "apply sends no different value for a field that" in said
     assert "answer was lost" not in said
     declare(site, "eleven")
     assert site.apply().code == 7
@@ -1066,7 +1066,7 @@ def test_what_cannot_be_compared_is_not_told_as_left_alone(make_site: MakeSite, 
     for line in ("plan -t site", "drift -t site"):
         said = told(command(site, line))
         assert re.search(
-            rf"may still act until {UTC}, and may set back changes made to other fields since "
+            rf"may still act until {UTC}, and may revert changes made to other fields since "
             r"\S+, which cannot be compared without the former state key\.",
             said,
         ), said
@@ -1750,8 +1750,8 @@ def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
     change_beside(site.server, {"author": "Ann", "configuration": {"own": 1, "hers": 2}})
     expected = int(api == "v1")  # a PATCH sets nothing beside its fields
     says = re.compile(
-        f"\\(call \\S+ of apply \\S+, sent at \\S+\\) may still act until {UTC}, and may set "
-        "back changes made to other fields since \\S+, which cannot be compared in API "
+        f"\\(call \\S+ of apply \\S+, sent at \\S+\\) may still act until {UTC}, and may "
+        "revert changes made to other fields since \\S+, which cannot be compared in API "
         f"{OTHER_API[api]}\\."
     )
     for _ in range(2):

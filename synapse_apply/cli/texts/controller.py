@@ -188,7 +188,7 @@ def choose_rows_by_target(
                 console,
                 verb,
                 "the digest of each row",
-                "Add --row DIGEST for each row that you have seen.",
+                "Add --row DIGEST for each row that you have reviewed.",
                 f"{verb.name.capitalize()} {count} of {pattern}?",
                 "The rows above that can be approved."
                 if len(chosen) < len(rows)
@@ -277,13 +277,13 @@ def decide_on_rollout(
     if revision:
         if rollout.commit != revision:
             raise Stale.from_summary(
-                "The rollout now has another revision",
+                "The rollout now has a different revision",
                 f"{rollout.name} has {rollout.commit}, not {revision}.",
                 "Review the rollout, then decide.",
             )
         if wave not in {None, rollout.wave}:
             raise Stale.from_summary(
-                "The rollout is now at another wave",
+                "The rollout is now at a different wave",
                 f"{rollout.name} is at wave {rollout.wave} of {rollout.wave_count}, not at {wave}.",
                 "Review the rollout, then decide.",
             )
@@ -337,7 +337,7 @@ def roll_back(
             console,
             ROLL_BACK,
             "--auto-approve",
-            "Add --auto-approve once you have seen what it does.",
+            "Add --auto-approve after you have reviewed what the rollback does.",
             f"Roll {pattern} back to {plans[0].commit[:12]}?",
             "As above.",
             "rolled back",
@@ -379,8 +379,8 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     if not document["items"]:
         console.write_output(
             "There is no target to list: none matches the given names, the controller has read no"
-            " source yet, or no rule of `sources.NAME.targets` matches a target. The controller's"
-            " log and the sources on its page say what is wrong.\n"
+            " source yet, or no rule of `sources.NAME.targets` matches a target. The controller's "
+            "log, and the sources on its page, show what is wrong.\n"
         )
         return
     rows = [
@@ -577,7 +577,7 @@ def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> st
 def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     """What a rollout brings and how far it is, and a table of its waves."""
     if not rollout.commit:
-        return sanitize(f"{rollout.name} has not started with any revision.") + "\n"
+        return sanitize(f"{rollout.name} has not started to roll out a revision.") + "\n"
     subject = f" {rollout.subject}" if rollout.subject else ""
     head = f"{rollout.name}: revision {rollout.commit}{subject}"
     rows = [

@@ -55,7 +55,7 @@ class RunDisplay:
             if started_run.has_result_ticket:
                 way = "the command waits for it" if self.is_awaited else "--follow waits for a job"
             self.console.write_note(
-                f"{name} was started and answered with neither a job nor a result: {way}."
+                f"{name} was started, but the answer contains neither a job nor a result: {way}."
             )
         elif not self.console.as_json:
             bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"

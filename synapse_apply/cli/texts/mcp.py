@@ -213,6 +213,6 @@ def _read_document_line(invocation: Invocation, name: str, arguments: Any) -> st
         detail = (
             f"The answer has {len(line):,} characters, and the limit is {_MAX_ANSWER_LENGTH:,}."
         )
-        hint = "Ask for less, with `only` or `limit`."
+        hint = "Request less data, with `only` or `limit`."
         raise InputError.from_summary("The answer is too long", detail, hint)
     return line

@@ -79,11 +79,11 @@ def print_key(console: Console, used: KeyInUse, copy: Path | None = None) -> int
     key, state_keys = used.key, list(used.state_key_ids)
     others = [{"id": one.key_id, "from": one.origin} for one in used.other_keys]
     lines = [f"Target {used.target} has state key {key.key_id} from {key.origin}."]
-    lines += [f"Key {one['id']} from {one['from']} can only verify." for one in others]
+    lines += [f"Key {one['id']} from {one['from']} can only verify signatures." for one in others]
     if used.is_of_another_state:
-        lines.append(f"The state was made with another key: {', '.join(state_keys)}.")
+        lines.append(f"The state was created with a different key: {', '.join(state_keys)}.")
     elif state_keys:
-        lines.append("The state was made with this key.")
+        lines.append("The state was created with this key.")
     if used.ci_commands:
         command = Command("state key copy FILE", target=used.target)
         lines.append(

@@ -166,7 +166,7 @@ class _Checks:
             self._error(
                 path,
                 "The brake would end by itself",
-                f"{brake.after} times in {brake.within:g} s are more than one in "
+                f"{brake.after} times in {brake.within:g} s is more often than once in "
                 f"{brake.at_most_every:g} s",
                 "set `within` to at least `after` times `at_most_every`",
             )
@@ -196,7 +196,7 @@ class _Checks:
                     (*top, "may_read", "env", index),
                     "Targets can never read a secret of the controller",
                     f"`{pattern}` matches {', '.join(matching)}, which controller.yaml itself "
-                    "uses; the controller gives it to no target of the source",
+                    "uses; the controller passes it to no target of the source",
                     "give the targets their own variable",
                 )
         # One credential, and of ssh both parts.

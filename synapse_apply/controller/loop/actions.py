@@ -150,7 +150,7 @@ class PeopleActions:
                 raise ActionRefused.from_summary(
                     "No target matches",
                     f"No target matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
-                    "Write SOURCE/TARGET, in which * matches any text: `acme/prod-*`.",
+                    "Write SOURCE/TARGET, where * matches any text: `acme/prod-*`.",
                 )
             # Refused for an end that has passed, or is too far away.
             if not now < until <= now + MAX_PAUSE_SECONDS:
@@ -321,13 +321,14 @@ class PeopleActions:
             if rule is None:
                 raise ActionRefused.from_summary(
                     "Only a target in mode observe is applied on request",
-                    f"The rules of {name} say otherwise.",
+                    f"Target {name} is in a different mode.",
                     "Approve its rows, or check it now.",
                 )
             if needs_labels(rule):
                 raise ActionRefused.from_summary(
                     "Rows that need approval by label are not applied on request",
-                    f"The `approvals` of {name} name labels, which its stored plan does not have.",
+                    f"The `approvals` of {name} use labels, which its stored plan does not "
+                    "contain.",
                     "Set `mode: approve` for it in controller.yaml, and approve its rows.",
                 )
             if row.begun_apply is not None:
@@ -456,12 +457,14 @@ class PeopleActions:
         member = parts.store.find_rollout_target(name) if parts.settings.rollouts else None
         abort = rollouts.find_pause_of_abort(member) if member else None
         if abort is not None:
-            detail = f"{abort.who} pauses `{shown}`: it was aborted while the target changed."
+            detail = (
+                f"`{shown}` is paused by {abort.who}, which was aborted while the target changed."
+            )
             hint = "Push a later commit, or roll the target back: either ends the pause."
         if covering:
             detail = f"{covering[0].who} paused `{covering[0].scope}`, which includes `{shown}`."
             hint = Text(
-                "To end the pause of all that it matches, run ",
+                "To end the pause for all targets that the pattern matches, run ",
                 Command("controller resume", covering[0].scope),
                 ".",
             )
@@ -505,7 +508,7 @@ class PeopleActions:
             raise ActionRefused.from_summary(
                 "The controller cannot read the authors of the commits",
                 f"{row.name} does not accept approvals of commit authors (`not_author`), and the "
-                f"mirror of {row.name.source} does not say who they are.",
+                f"mirror of {row.name.source} does not show who they are.",
                 "Try again after the next successful fetch of the source.",
             )
         if is_author(self._parts.settings.access, who, authors):
@@ -601,7 +604,7 @@ class PeopleActions:
         if row is None or rollout is None or rollout.source != row.source:
             raise ActionRefused.from_summary(
                 "Rollout not found",
-                "controller.yaml has no rollout of this name, or it has not started with any "
+                "controller.yaml has no rollout of this name, or it has not started to roll out a "
                 "revision.",
                 "The page Rollouts lists all rollouts.",
             )
@@ -644,8 +647,9 @@ def _require_approvable(hold: HoldRow, rule: TargetRule, person: Person) -> None
             approvers = format_approvers(rule, held_row.row)
             raise ActionRefused.from_summary(
                 "You cannot approve this row",
-                f"{held_row.row} needs {approvers}, and {person.identity} is none of them.",
-                "Ask one of them to approve it: `approvals` in controller.yaml says who they are.",
+                f"{held_row.row} needs approval from {approvers}, and {person.identity} is not one "
+                "of them.",
+                "Ask one of them to approve it: `approvals` in controller.yaml lists them.",
             )
         return
     reasons = {

@@ -96,7 +96,8 @@ def _tell(
     detail = f"{first.address or first.name}: {brakes.describe(first)}."
     detail += "" if first.by else " The controller does not know who changes it."
     hint = Text(
-        "To restore now and count from 0: ", Command("controller resume", name), ". To keep the "
+        "To restore the fields now and reset the count: ", Command("controller resume", name), ". "
+            "To keep the "
         "live value, declare it in Git",
         *(
             (", or: ", Command("state accept", first.address, target=row.name.target))

@@ -170,8 +170,8 @@ def is_pruned(parts: LoopParts, rule: TargetRule) -> bool:
 
 _FINDING = error_finding(
     "The controller ended, or lost its claim, while this apply ran",
-    "The target's state has what it did until then, and the next check settles its calls of "
-    "unknown outcome.",
+    "The target's state records what the apply did until then, and the next check settles the "
+    "calls whose outcome is unknown.",
     "See that check, or the history of the state.",
 )
 

@@ -397,7 +397,8 @@ def queue_ends_of_failures(
 ) -> None:
     """Tell of targets that are removed that what failed is over, and why."""
     detail = (
-        "Its source or controller.yaml no longer has it. The controller does nothing more with it."
+        "Its source or controller.yaml no longer declares the target. The controller no longer "
+        "checks it and applies nothing to it."
     )
     for target in filter(is_told_as_failed, removed):
         parts.queue_messages(

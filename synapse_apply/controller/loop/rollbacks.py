@@ -173,11 +173,11 @@ def choose_rollback(
     left = _usable_head(revisions)
     if len(found) != 1 or left is None or mirror is None:
         raise ActionRefused.from_summary(
-            "Several revisions begin with this" if len(found) > 1 else "Revision not found",
+            "Several revisions begin with this id" if len(found) > 1 else "Revision not found",
             f"{revision} is not a commit that the controller has seen as the head of {name.source}."
             if not found
             else f"{revision}: {', '.join(commit[:12] for commit in found)}.",
-            "The source's page lists its revisions.",
+            "The source's page lists all revisions.",
         )
     (commit,) = found
     try:
@@ -259,7 +259,8 @@ def queue_rollback_message(parts: LoopParts, writer: StoreWriter, row: TargetRow
     number = reminder_number(rollback.since, parts.clock.read_wall())
     finding = warning_finding(
         f"to {rollback.commit[:7]} by {rollback.who}: {rollback.reason}",
-        f"It stays there until a commit changes what {rollback.left_commit[:7]} declares for it.",
+        f"The target stays there until a commit changes what {rollback.left_commit[:7]} declares "
+        "for it.",
         Text("To end it earlier: ", Command("controller resume", str(row.name)), "."),
     )
     parts.queue_messages(
@@ -380,7 +381,7 @@ def _require_usable(mirror: GitMirror, revision: RevisionRow, head: RevisionRow)
         raise ActionRefused.from_summary(
             "The controller cannot use the revision",
             f"{revision.commit[:12]}: {revision.finding.summary}.",
-            "Its page has the reason.",
+            "The revision's page shows the reason.",
         )
     mirror.require_signed(revision.commit, None)
     if not mirror.is_same_or_descendant(head.commit, revision.commit):

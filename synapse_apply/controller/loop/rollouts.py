@@ -286,12 +286,12 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
             days = int((now - row.reached_at) // DAY)
             finding = warning_finding(
                 f"The rollout has not reached its last wave for {days} days",
-                f"It is in wave {row.wave} of {row.wave_count}, {say(row.state.value)}: "
-                f"{row.description}"
-                if row.description
-                else f"It is in wave {row.wave} of {row.wave_count}, {say(row.state.value)}.",
+                f"The rollout is in wave {row.wave} of {row.wave_count}, {say(row.state.value)}"
+                f"{f': {row.description}' if row.description else '.'}",
                 Text(
-                    "See what it waits for: ", Command("controller rollout status", row.name), "."
+                    "To see what the rollout waits for: ",
+                    Command("controller rollout status", row.name),
+                    ".",
                 ),
             )
             _queue_rollout_message(

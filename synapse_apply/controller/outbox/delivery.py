@@ -36,7 +36,7 @@ _HINTS = {
     HttpFault.UNTRUSTED: (
         "Set the controller's REQUESTS_CA_BUNDLE to the server's certificate authority."
     ),
-    HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
+    HttpFault.BROKEN: "Check whether a proxy in between changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
 }
 

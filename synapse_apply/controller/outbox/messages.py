@@ -290,7 +290,8 @@ class SlackMessageSender(_MessageSender):
             return SendResult(finding, is_final=True)
         finding = error_finding(
             "Slack did not accept the message",
-            f"{self._name} answered {status}, but not as Slack does for an accepted message",
+            f"{self._name} answered {status}, but that is not Slack's answer to an accepted "
+            "message",
             "The controller retries automatically. Check the url in `notify`.",
         )
         return SendResult(finding, retry_after)
@@ -405,7 +406,7 @@ class WebhookMessageSender(_MessageSender):
         if status == 410:
             finding = error_finding(
                 "The webhook no longer exists",
-                f"{self._name} answered 410: it accepts no more messages",
+                f"{self._name} answered 410: it no longer accepts messages",
                 "Remove it from `notify`, or set its new url.",
             )
             return SendResult(finding, is_final=True)
@@ -439,6 +440,6 @@ def _decode_key(secret: Sensitive, channel_name: str) -> Sensitive:
         raise InputError.from_summary(
             "Invalid webhook secret",
             f"The secret of {channel_name} {problem}.",
-            "Generate a secret with `openssl rand -base64 32`, and give it to the receiver, too.",
+            "Generate a secret with `openssl rand -base64 32`, and set it in the receiver, too.",
         )
     return Sensitive(key)

@@ -112,7 +112,7 @@ _RETRY_SECONDS = 5
 _WRONG_TOKEN_SECONDS, _MOST_WRONG_TOKENS = 1.0, 20
 # How long somebody may take to log in at the provider, and how many at once wait for its answer.
 _PROVIDER_SECONDS, _MOST_AT_PROVIDER = 600.0, 8
-_STORE_IS_AWAY = "The controller retries every few seconds. Its log has the reason."
+_STORE_IS_AWAY = "The controller retries every few seconds. Its log shows the reason."
 
 
 class PageApp:
@@ -228,7 +228,7 @@ class PageApp:
         if not sessions.has_sessions(request, self._loop.get_settings()):
             raise forbidden(
                 "You cannot log in here",
-                "This needs `access` with `tokens` or `oidc`, and a `public_url` with https.",
+                "Log-in requires `access` with `tokens` or `oidc`, and a `public_url` with https.",
                 "Open the page at its `public_url`. At a loopback address, also through `ssh -L`, "
                 "the browser asks for the token itself.",
             )
@@ -306,7 +306,7 @@ class PageApp:
         person = self._ask_provider(request, identify)
         if not is_harmless_name(person.identity.partition(":")[2]):
             raise _not_logged_in(
-                "The provider's name for you has characters that no name can have."
+                "Your name at the provider contains characters that are not allowed."
             )
         response = self._open_session(
             request, person, sessions.choose_page(sessions.decode_text(page))
@@ -555,7 +555,8 @@ class PageApp:
         names = pushed_sources(body, self._loop.get_settings().sources.values())
         for name in names:
             self._loop.fetch_soon(name)
-        text = "The controller fetches soon.\n" if names else "No source has this repository.\n"
+        found = "The controller will fetch the repository soon.\n"
+        text = found if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 
 

@@ -85,7 +85,7 @@ class _StoreCollector(Collector):
             self._needing_person(),
         )
         held = [([source.name], self._held_rows(source)) for source in sources]
-        yield _gauge("held_rows", "Rows that wait for approval.", "source", held)
+        yield _gauge("held_rows", "Rows that await approval.", "source", held)
         braked = Counter(
             target.name.source
             for target in self._store.list_restoring_targets()
@@ -118,7 +118,7 @@ class _StoreCollector(Collector):
                 if row.wave_since and not row.state.is_over
             ],
         )
-        meaning = "Commit statuses and messages that wait or were refused."
+        meaning = "Commit statuses and messages that are waiting or were refused."
         yield _gauge("unsent", meaning, "what state", self._unsent_counts())
         yield from _iter_loop_metrics(self._health)
         version = [([__version__], 1)]
@@ -163,7 +163,7 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
                 buckets = zip(_BOUNDS, accumulate(durations.buckets), strict=True)
                 histogram.add_metric([outcome.value], [*buckets], durations.seconds)
         yield from (counts, histogram)
-        name, meaning = f"{_PREFIX}{verb.value}_seconds", f"The time that all {plural} took."
+        name, meaning = f"{_PREFIX}{verb.value}_seconds", f"The total time that {plural} took."
         yield CounterMetricFamily(name, meaning, sum(one.seconds for one in took.values()))
 
 

@@ -55,7 +55,7 @@ CONDITION_STYLES = styles_of(
         TargetCondition.FAILING: (
             "bad",
             "✗",
-            "The last run failed. Its findings say why.",
+            "The last run failed. The findings show why.",
             "The last runs of these targets failed.",
         ),
         TargetCondition.UNKNOWN: (
@@ -85,7 +85,7 @@ CONDITION_STYLES = styles_of(
         TargetCondition.WAITING: (
             "git",
             "…",
-            "The controller applies the changes later. The reason says when.",
+            "The controller applies the changes later. The reason shows when.",
         ),
         TargetCondition.ROLLED_BACK: (
             "moved",

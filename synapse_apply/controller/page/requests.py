@@ -142,7 +142,7 @@ class Document:
         if unknown := sorted(document.keys() - known):
             raise _bad_request(
                 "Unknown field",
-                f"The body has `{sanitize(unknown[0][:80])}`; known fields are "
+                f"The body has the unknown field `{sanitize(unknown[0][:80])}`; known fields are "
                 f"{', '.join(sorted(known))}.",
             )
         self._members: Mapping[str, Any] = document
@@ -240,7 +240,7 @@ def read_actions_on_shown_rows(verb: Verb, given: Form) -> list[Action]:
     for text in given.rows():
         shown = _SHOWN_ROW.fullmatch(text)
         if shown is None:
-            raise _bad_request("Invalid row", "It is not as the page shows it.")
+            raise _bad_request("Invalid row", "The digest is not in the form that the page shows.")
         if shown["group"] in chosen:
             name = TargetName(unquote(shown["source"]), unquote(shown["target"]))
             digests_of.setdefault(name, []).append(shown["digest"])
@@ -264,7 +264,9 @@ def _require_reason(text: str) -> str:
     reason = " ".join(text.split())
     if not reason:
         raise _bad_request(
-            "The reason is missing", "Others need to know why.", "Write it in `reason`."
+            "The reason is missing",
+            "Other people need to know why.",
+            "Write the reason in `reason`.",
         )
     if len(reason) > _MAX_REASON_LENGTH or sanitize(reason) != reason:
         raise _bad_request(
@@ -277,7 +279,7 @@ def _require_reason(text: str) -> str:
 def _require_digests(values: Sequence[Any]) -> tuple[str, ...]:
     if not values:
         raise _bad_request(
-            "No row was selected", "The request names no row.", "Select at least one row."
+            "No row was selected", "The request contains no row.", "Select at least one row."
         )
     if len(values) > MAX_ROWS or not all(
         isinstance(value, str) and _DIGEST.fullmatch(value) for value in values
@@ -293,8 +295,8 @@ def _require_number(value: int | None, name: str) -> int:
     if value is None or not 0 < value <= _MAX_NUMBER:
         raise _bad_request(
             "Invalid number",
-            f"`{name}` must be a whole number from 1: that of the "
-            f"{'wave' if name == 'wave' else 'revision'} that you saw.",
+            f"`{name}` must be the number of the {'wave' if name == 'wave' else 'revision'} that "
+            "you saw, a whole number from 1.",
         )
     return value
 
@@ -374,8 +376,10 @@ def carry_out_each(actions: Sequence[Action], visitor: Visitor) -> None:
         except RequestRefused as refusal:
             refusals[action.target] = refusal
     if refusals:
-        summary = f"{len(refusals)} of {len(actions)} targets refused it"
-        done = "The others are done." if len(refusals) < len(actions) else "Nothing was done."
+        summary = f"{len(refusals)} of {len(actions)} targets refused the action"
+        done = (
+            "The other targets are done." if len(refusals) < len(actions) else "Nothing was done."
+        )
         findings = [
             replace(finding, detail=f"{target}: {finding.detail}")
             for target, refusal in refusals.items()

@@ -55,7 +55,7 @@ _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
     HttpFault.TIMEOUT: "Try again. The controller's log says what it is doing.",
     HttpFault.UNTRUSTED: "Set REQUESTS_CA_BUNDLE to the server's certificate authority.",
-    HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
+    HttpFault.BROKEN: "Check whether a proxy in between changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
 }
 _OK, _CONFLICT = 200, 409

@@ -543,7 +543,7 @@ def build_resumed_member(
 def _require_number(row: RolloutRow, number: int) -> None:
     if row.number != number:
         raise _build_refusal(
-            row, "The rollout now has another revision", f"Its revision is {row.commit}."
+            row, "The rollout now has a different revision", f"Its revision is {row.commit}."
         )
 
 

@@ -73,4 +73,4 @@ def test_input_0_asks_nobody(project: Path) -> None:
     """SYNAPSE_APPLY_INPUT=0 makes a terminal as good as none."""
     done, shown = at_a_terminal(project, b"", "apply", SYNAPSE_APPLY_INPUT="0")
     assert done == 1
-    assert "Approval needed, but there is no terminal" in shown
+    assert "Approval is required, but there is no terminal" in shown

@@ -285,4 +285,4 @@ def test_a_server_that_lists_no_logs(serve: Callable[..., Place]) -> None:
     place = serve({"rules": [rule]})
     place.plugin()
     done = place.run("jobs", "logs", place.job(seconds=0.3), "--follow", "--interval", "0.3")
-    assert (done.stdout, done.stderr) == ("", "This server does not show the logs of jobs.\n")
+    assert (done.stdout, done.stderr) == ("", "This server does not return the logs of jobs.\n")

@@ -316,7 +316,7 @@ def test_a_ticket_is_turned_into_the_result(serve: Callable[..., Place]) -> None
     [
         ([LOST], 60, "that it failed"),
         ([{**LOST, "status": "failed", "error": "no memory"}], 60, "that it failed"),
-        ([PENDING] * 50, 0.3, "with neither a job nor a result"),
+        ([PENDING] * 50, 0.3, "contains neither a job nor a result"),
     ],
 )
 def test_a_ticket_without_a_result_is_no_success(

@@ -188,7 +188,9 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = former
     other.unchanged()
 
-    assert "Approval needed, but there is no terminal" in team.run("state", "rekey", code=1).err
+    assert (
+        "Approval is required, but there is no terminal" in team.run("state", "rekey", code=1).err
+    )
     code, shown = typed(team, "state", "rekey", answer=b"no\n")
     assert (code, key.read_text()) == (1, former)
     assert "Every other machine and job is refused until it has the new key" in shown

@@ -21,7 +21,7 @@ def test_the_next_machine_gets_the_key(team: Workplace, tmp_path: Path) -> None:
     code, shown = typed(team, "state", "key")
     assert code == 0, shown
     assert f" from {key}." in shown
-    assert "The state was made with this key." in shown
+    assert "The state was created with this key." in shown
     assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in shown
     carried = tmp_path / "prod.key"
     carried.write_bytes(key.read_bytes())
@@ -56,7 +56,7 @@ def test_the_key_of_a_variable_is_put_in_its_place(
     assert "The state has another key" in (other.run("state", "key", "copy", code=1).err)
     assert list((tmp_path / "home").rglob("*.key")) == []
     told = other.run("state", "key", code=0).out
-    assert "The state was made with another key: " in told
+    assert "The state was created with a different key: " in told
     assert KEYS[1] not in told
 
     clone.run("state", "key", "copy", code=0)

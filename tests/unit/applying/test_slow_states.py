@@ -47,7 +47,7 @@ def test_a_call_noted_too_late_is_not_sent(slow):
     assert report.exit_code == 3
     (said,) = outcome(report, "widget/w").diagnostics
     assert said.summary == "The state is slow"
-    assert "create of widget/w is about to be sent took 6" in said.detail
+    assert "Recording the intent of the create of widget/w took 6" in said.detail
     assert slow.api.writes() == []
     assert slow.store.read_state().open_intents == ()
     assert slow.store.list_audit_entries_newest_first()[0].result == "not sent"

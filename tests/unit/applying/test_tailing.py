@@ -125,7 +125,7 @@ def test_a_server_without_a_list_is_told_once() -> None:
     server = JobServer(STEPS, step=5, has_list=False)
     job, told = follow(server)
     assert job.status is JobStatus.COMPLETED
-    assert told.notes == ["This server does not show the logs of jobs."]
+    assert told.notes == ["This server does not return the logs of jobs."]
     assert (told.lines, server.asked.count("list")) == ([], 1)
 
 

@@ -177,7 +177,7 @@ def test_a_field_that_the_server_did_not_take_is_told_once(bench):
     bench.api.quirk = lambda _kind, made: made.update(note=made.get("note", "").lower())
     report = bench.apply(widget("w", note="A"))
     assert outcome(report, "widget/w").result is Result.DONE
-    assert "note of widget/w was sent as 'A', the server has 'a'" in told(report)
+    assert "note of widget/w was sent as 'A', but the server has 'a'" in told(report)
     assert bench.record("widget/w").applied[("note",)] == "A"
     assert bench.record("widget/w").seen[("note",)] == "a"
     assert not bench.plan(widget("w", note="A")).plan.has_changes

@@ -301,7 +301,7 @@ def test_an_answer_that_is_pending_without_a_job_is_no_proof(bench):
     bench.api.run_plugin = lambda _pk, _data: {"status": "pending", "ticket": "t-1"}
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
-    assert "with neither a job nor a result: it is queued" in told(report)
+    assert "contains neither a job nor a result: the run is queued" in told(report)
     assert "t-1" not in told(report)
     assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
 

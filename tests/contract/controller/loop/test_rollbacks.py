@@ -226,7 +226,7 @@ def test_any_number_of_targets_is_rolled_back(world):
 def test_what_may_not_be_applied_cannot_be_rolled_back_to(world, loop, monkeypatch):
     """Nor what was never the head, was forced away, or would change nothing."""
     assert refused(lambda: plan(world, "c9")) == "Revision not found"
-    assert refused(lambda: plan(world, "c")) == "Several revisions begin with this"
+    assert refused(lambda: plan(world, "c")) == "Several revisions begin with this id"
     assert refused(lambda: plan(world, "c3")) == "There is nothing to roll back to"
     assert refused(lambda: plan(world, "c2")) == "There is nothing to roll back to"
     world.repository.broken.add("c4")

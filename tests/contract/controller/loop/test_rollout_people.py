@@ -122,7 +122,7 @@ def test_an_aborted_revision_comes_to_no_target_that_did_not_have_it(world):
         actions.resume_scope_or_refuse(ANN, "acme/eu-1")
     (problem,) = caught.value.diagnostics
     assert (problem.detail, problem.hint) == (
-        "rollout all pauses `acme/eu-1`: it was aborted while the target changed.",
+        "`acme/eu-1` is paused by rollout all, which was aborted while the target changed.",
         "Push a later commit, or roll the target back: either ends the pause.",
     )
     # What has it keeps it, and is corrected.

@@ -31,7 +31,10 @@ def asked(page: ServedPage) -> list[str]:
 def test_a_push_on_github_is_fetched_soon(page, asked):
     body = GITHUB_PUSH.encode()
     answer = page.post("/hooks/github", body, X_Hub_Signature_256=sign(GITHUB_PUSH))
-    assert (answer.status_code, answer.text) == (202, "The controller fetches soon.\n")
+    assert (answer.status_code, answer.text) == (
+        202,
+        "The controller will fetch the repository soon.\n",
+    )
     assert asked == ["acme"]
 
 

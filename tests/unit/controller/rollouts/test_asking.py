@@ -70,7 +70,7 @@ def test_what_was_shown_of_another_revision_decides_nothing():
     with pytest.raises(ActionRefused) as refused:
         rollouts.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
     (finding,) = refused.value.diagnostics
-    assert finding.summary == "The rollout now has another revision"
+    assert finding.summary == "The rollout now has a different revision"
     assert "controller rollout status two" in str(finding.hint)
 
 
