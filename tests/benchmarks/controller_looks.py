@@ -16,16 +16,15 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-BIN = Path(sys.executable).parent
+from many_states import BIN, serve_backend
+
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-GIT = {f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
 
 
 class Usage(NamedTuple):
@@ -107,21 +106,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, checkout, states = Path(folder), Path(folder, "checkout"), Path(folder, "states")
         checkout.mkdir()
-        environ = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("SYNAPSE")},
-            **GIT, "LOAD_TOKEN": "load", "XDG_CACHE_HOME": str(root / "cache"),
-        }  # fmt: skip
-        served = [BIN / "synapse-apply", "emulator", "--port", "0", "--any-token"]
-        backend = subprocess.Popen(
-            [*served, "--data", root / "data"], stdout=subprocess.PIPE, text=True, env=environ
-        )
-        assert backend.stdout is not None
-        url = next(word for word in backend.stdout.readline().split() if word.startswith("http"))
+        with serve_backend(root) as (url, environ):
 
-        def run(*command: str | Path) -> None:
-            subprocess.run(command, cwd=checkout, env=environ, check=True, capture_output=True)
+            def run(*command: str | Path) -> None:
+                subprocess.run(command, cwd=checkout, env=environ, check=True, capture_output=True)
 
-        try:
             write_project(checkout, states, url, chosen.targets)
             run("git", "init", "-q", "-b", "main")
             run("git", "add", "-A")
@@ -148,9 +137,6 @@ def main() -> None:
             watch(process, root / "store" / "controller.db", chosen.minutes)
             process.send_signal(signal.SIGTERM)
             process.wait(30)
-        finally:
-            backend.terminate()
-            backend.wait(30)
 
 
 if __name__ == "__main__":

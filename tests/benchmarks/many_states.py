@@ -18,10 +18,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
 GIT = {f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+
+
+@contextmanager
+def serve_backend(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The url of an emulator with its data in a folder, and the environment for its users."""
+    environ = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("SYNAPSE")},
+        **GIT, "LOAD_TOKEN": "load", "XDG_CACHE_HOME": str(root / "cache"),
+    }  # fmt: skip
+    served = [BIN / "synapse-apply", "emulator", "--port", "0", "--any-token"]
+    backend = subprocess.Popen(
+        [*served, "--data", root / "data"], stdout=subprocess.PIPE, text=True, env=environ
+    )
+    try:
+        assert backend.stdout is not None
+        words = backend.stdout.readline().split()
+        yield next(word for word in words if word.startswith("http")), environ
+    finally:
+        backend.terminate()
+        backend.wait(30)
 
 
 def write_project(checkout: Path, states: Path, url: str, count: int) -> None:
@@ -62,18 +84,7 @@ def measure(way: str, count: int) -> tuple[float, float]:
         root, checkout, states = Path(folder), Path(folder, "checkout"), Path(folder, "states")
         checkout.mkdir()
         states.mkdir()
-        environ = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("SYNAPSE")},
-            **GIT, "LOAD_TOKEN": "load", "XDG_CACHE_HOME": str(root / "cache"),
-        }  # fmt: skip
-        served = [BIN / "synapse-apply", "emulator", "--port", "0", "--any-token"]
-        backend = subprocess.Popen(
-            [*served, "--data", root / "data"], stdout=subprocess.PIPE, text=True, env=environ
-        )
-        try:
-            assert backend.stdout is not None
-            words = backend.stdout.readline().split()
-            url = next(word for word in words if word.startswith("http"))
+        with serve_backend(root) as (url, environ):
             write_project(checkout, states, url, count)
             for typed in ("init -q -b main", "add -A", "commit -qm Tenants"):
                 subprocess.run(["git", *typed.split()], cwd=checkout, env=environ, check=True)
@@ -91,9 +102,6 @@ def measure(way: str, count: int) -> tuple[float, float]:
             made = len(list(states.glob("*.db")))
             if done.returncode or made != count:
                 raise SystemExit(f"{made} of {count} states\n{done.stdout}\n{done.stderr}")
-        finally:
-            backend.terminate()
-            backend.wait(30)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
