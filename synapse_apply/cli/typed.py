@@ -6,7 +6,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -429,13 +429,6 @@ def parse_key_value_options(
             raise click.BadParameter(f"{name!r} is given twice.", param=param)
         parsed_values[name] = parse_json_or_text(value)
     return parsed_values
-
-
-def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
-    """A JSON object, or None where the option was not given; a usage error for other values."""
-    if value is None or isinstance(value, Mapping):
-        return value
-    raise click.UsageError(f"{option} needs a JSON object, such as '{{\"step\": 2}}'.")
 
 
 def _parse_json(text: str) -> JsonValue:

@@ -393,7 +393,7 @@ def _read_declared(
         return {}, ()
     variables, _ = parse_given_variables(
         base_project,
-        [f"{name}={value}" for name, value in invocation.variables.items()],
+        invocation.variables,
         [(str(path), read_typed_file(path)) for path in invocation.variable_files],
     )
     declared_target = configuration.read_declared_target(

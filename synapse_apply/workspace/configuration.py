@@ -492,9 +492,7 @@ def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, 
                 f"{shown_path(path)}: {problem.strerror}.",
                 "Check the path given with --var @FILE.",
             ) from None
-    variables, findings = parse_given_variables(
-        project, [f"{name}={value}" for name, value in invocation.variables.items()], files
-    )
+    variables, findings = parse_given_variables(project, invocation.variables, files)
     if findings:
         raise InputError(*findings)
     return variables

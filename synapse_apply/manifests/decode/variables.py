@@ -354,7 +354,7 @@ class _Substitution:
 
 
 def parse_given_variables(
-    project: Project, assignments: Sequence[str] = (), files: Sequence[tuple[str, bytes]] = ()
+    project: Project, texts: Mapping[str, str], files: Sequence[tuple[str, bytes]] = ()
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
     """The variables of `--var NAME=VALUE` and of each `--var @FILE` (its name and content).
 
@@ -370,14 +370,9 @@ def parse_given_variables(
                 values[name] = value
             else:
                 findings.append(_undeclared(name, project, position=positions.get((name,))))
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
+    for name, text in texts.items():
         variable = project.variables.get(name)
-        if not equals or not name:
-            value = error_finding(
-                "Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE"
-            )
-        elif variable is None:
+        if variable is None:
             value = _undeclared(name, project, label=f"--var {name}: ")
         else:
             value = parse_variable_text(variable, text)

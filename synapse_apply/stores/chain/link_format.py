@@ -476,7 +476,6 @@ class ChainView:
     lock: LockSign = LockSign()
     never_pruned: frozenset[int] = frozenset()
     audit_objects: tuple[AuditObject, ...] = ()
-    snapshot_number: int = 0
     snapshot_bytes: int = 0
     link_count: int = 0
     link_bytes: int = 0
@@ -535,7 +534,6 @@ class ChainView:
             lock=snapshot.lock,
             never_pruned=frozenset(snapshot.never_pruned),
             audit_objects=snapshot.audit_objects,
-            snapshot_number=snapshot.number,
             snapshot_bytes=size,
             link_count=0,
             link_bytes=0,

@@ -50,16 +50,6 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
-    """The check results of one section, under its title."""
-    style, results = Style(color), list(rows)
-    status_width = max((measure_width(result.status.value) for result in results), default=0)
-    lines = [style(sanitize(title), "bold")]
-    for result in results:
-        lines += _result_lines(result, status_width, _name_width(results), style)
-    return escape_ci_commands("\n".join(lines) + "\n")
-
-
 def _name_width(results: Iterable[CheckResult]) -> int:
     widths = (measure_width(sanitize(result.check)) for result in results)
     return min(max(widths, default=0), MAX_COLUMN_WIDTH)

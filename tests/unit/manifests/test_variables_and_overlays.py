@@ -29,7 +29,7 @@ def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
     project = project_of(tmp_path, VARIABLES)
     given, findings = parse_given_variables(
         project,
-        ["i=7", "b=false", "l=[1, two]", 'm={"k": null}', "s=1.10", "n=2"],
+        {"i": "7", "b": "false", "l": "[1, two]", "m": '{"k": null}', "s": "1.10", "n": "2"},
         [("v.yaml", b"i: 1\nchain: from the file\n")],
     )
     assert not findings
@@ -37,11 +37,6 @@ def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
         "i": 7, "b": False, "l": [1, "two"], "m": {"k": None}, "s": "1.10", "n": 2,
         "chain": "from the file",
     }  # fmt: skip
-
-
-def test_an_assignment_without_a_value_is_malformed(tmp_path: Path) -> None:
-    _, (finding,) = parse_given_variables(project_of(tmp_path, VARIABLES), ["s"])
-    assert (finding.summary, finding.hint) == ("Malformed --var", "write --var NAME=VALUE")
 
 
 def test_a_variable_nobody_uses_needs_no_value(tmp_path: Path) -> None:
