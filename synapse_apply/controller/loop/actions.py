@@ -18,9 +18,9 @@ from synapse_apply.controller.loop.deciding import (
     list_rows_to_apply,
 )
 from synapse_apply.controller.loop.hourly import (
+    list_targets_in_scope,
     make_targets_due_soon,
     queue_pause_messages,
-    targets_in_states,
 )
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollbacks import (
@@ -33,7 +33,7 @@ from synapse_apply.controller.loop.rollbacks import (
 from synapse_apply.controller.loop.rollouts import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.outbox.messages import format_utc_time
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, RowAction
-from synapse_apply.controller.ports import ActionRefused, SourceUnavailable, TargetFilter
+from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
     APPLY_NOW,
     END_OF_PAUSE,
@@ -145,7 +145,7 @@ class PeopleActions:
             # The targets that match a scope; refused where none does.
             matching: Sequence[TargetRow] = ()
             if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-                matching = parts.store.list_targets(TargetFilter(patterns=(scope,)))
+                matching = list_targets_in_scope(parts, scope)
             if not matching:
                 raise ActionRefused.from_summary(
                     "No target matches",
@@ -233,8 +233,8 @@ class PeopleActions:
             return
         paused = [
             row
-            for row in targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
-            if row.waiting_reason and fnmatchcase(str(row.name), scope)
+            for row in list_targets_in_scope(parts, scope)
+            if row.state in _STATES_THAT_SAY_A_PAUSE and row.waiting_reason
         ]
         make_targets_due_soon(parts, paused, RunCause.RESUMED, END_OF_PAUSE)
         self._mark_changed([row.name for row in paused])

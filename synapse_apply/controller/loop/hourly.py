@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
@@ -124,11 +123,11 @@ def _queue_pause_message(
 
 def _sources_in_scope(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
     """Each source that has a target in a scope, with the target if the scope is that alone."""
+    matching = [row.name for row in list_targets_in_scope(parts, scope)]
     for source in parts.settings.sources:
-        names = [row.name for row in parts.store.source_targets(source) if not row.is_gone]
-        matching = [name for name in names if fnmatchcase(str(name), scope)]
-        if matching:
-            yield source, next((name for name in matching if str(name) == scope), None)
+        names = [name for name in matching if name.source == source]
+        if names:
+            yield source, next((name for name in names if str(name) == scope), None)
 
 
 def _configured_pauses(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
@@ -198,6 +197,18 @@ class DueTimes:
         # A task may have read the clock before its transaction, and written after the shift.
         if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
             pull_in_due_times(parts)
+
+
+def list_targets_in_scope(parts: LoopParts, scope: str) -> Sequence[TargetRow]:
+    """The targets that match a pattern of SOURCE/TARGET; for a name no other is read.
+
+    Whoever pauses a label sets a pause for each of its targets.
+    """
+    if set(scope).isdisjoint("*?["):
+        source, _, target = scope.partition("/")
+        row = parts.store.find_target(TargetName(source, target))
+        return [row] if row is not None and not row.is_gone else []
+    return parts.store.list_targets(TargetFilter(patterns=(scope,)))
 
 
 def targets_in_states(parts: LoopParts, states: Collection[TargetCondition]) -> list[TargetRow]:

@@ -337,13 +337,14 @@ class LoopParts:
         `page` is the path of the page that tells more, "" for that of the source. One of a target
         names others only where all of its readers may read them.
         """
-        hidden = {
-            name
-            for name in self.store.list_target_names(source if target else "")
-            if target
-            and name_to_readers(self.settings.access, target, TargetName(source, name))
-            == HIDDEN_TARGET
-        }
+        hidden = set[str]()
+        if target and (finding or holds):
+            hidden = {
+                name
+                for name in self.store.list_target_names(source)
+                if name_to_readers(self.settings.access, target, TargetName(source, name))
+                == HIDDEN_TARGET
+            }
         finding, holds = hide_targets((finding, (*holds,)), source, hidden)
         fields = build_message_fields(
             controller=self.settings.name,

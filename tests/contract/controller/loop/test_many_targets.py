@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from contract.controller.loop.stand_ins import World, plan_of, row
+from counting import calls_of
 from forges.loopback_server import wait_until
 
 from synapse_apply.controller.loop.following import fetch_source
+from synapse_apply.controller.loop.hourly import queue_reminders
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.planned_rows import Binding, Claim
 from synapse_apply.controller.rows import SourceRow, TargetRow
@@ -141,3 +143,22 @@ class CountedCalls:
     def __call__(self, *arguments: Any) -> Any:
         self.count += 1
         return self._function(*arguments)
+
+
+def test_a_pause_of_each_of_many_targets_reads_that_target_alone(world):
+    """As of a label: a pause, and the hour's reminder of it, cost the same beside any number."""
+    parts, costs = begin(world), []
+    actions = world.build_loop().get_people_actions()
+    for count in (40, 80):
+        names = [f"t{number:05}" for number in range(count)]
+        world.repository.push(f"c-{count}", **dict.fromkeys(names, "1"))
+        fetch(parts)
+        end = world.clock.wall + DAY
+
+        def pause_each(names: list[str] = names, end: float = end) -> None:
+            for name in names:
+                actions.pause_scope_or_refuse(ANN, f"acme/{name}", "incident", end)
+
+        costs.append([calls_of(pause_each), calls_of(lambda: queue_reminders(parts))])
+    assert len(world.store.list_pauses()) == 80
+    assert [twice / once < 2.3 for once, twice in zip(*costs, strict=True)] == [True, True]
