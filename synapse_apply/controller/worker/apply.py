@@ -94,13 +94,13 @@ class ToldRows(ApplyObserver):
 
     def __init__(self, rows: RowsUnderLock, tell: Callable[[CallProgress], None]) -> None:
         self._rows, self._tell, self._lock = rows, tell, Lock()
+        self._numbers: dict[Address, int] = {}
         self._begun: dict[tuple[Address, str], CallProgress] = {}
 
     def report_start(self, address: Address, verb: str) -> None:
         total = len(self._rows.judgement.permitted_rows)
         with self._lock:
-            numbers = {one: call.number for (one, _), call in self._begun.items()}
-            number = numbers.get(address, len(numbers) + 1)
+            number = self._numbers.setdefault(address, len(self._numbers) + 1)
             call = CallProgress(number, max(total, number), str(address), verb, time.time())
             self._begun[address, verb] = call
         self._tell(call)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from counting import calls_of
 
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import CallProgress
 from synapse_apply.controller.worker import child
+from synapse_apply.controller.worker.apply import ToldRows
 from synapse_apply.controller.worker.exchange import Order, encode_progress
+from synapse_apply.model.address import Address
 from synapse_apply.model.json_values import WrongShapeError
 
 ORDER = Order("acme", "dev", "c1", 60.0)
@@ -54,3 +57,23 @@ def test_a_check_that_tells_of_rows_is_no_worker_of_ours(monkeypatch):
     call = CallProgress(1, 1, "storage/a", "create", 1.0)
     with pytest.raises(WrongShapeError):
         child.Conversation(ORDER).take_progress(encode_progress(call))
+
+
+class LookedUp(Address):
+    """Each look-up of it is a call that can be counted."""
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+def test_a_row_that_begins_costs_the_same_after_any_number_of_others():
+    def tell_of(count: int) -> int:
+        addresses = [LookedUp("storage", f"s-{number}") for number in range(count)]
+        told = list[CallProgress]()
+        judgement = SimpleNamespace(permitted_rows=addresses)
+        rows = ToldRows(SimpleNamespace(judgement=judgement), told.append)
+        calls = calls_of(lambda: [rows.report_start(one, "create") for one in addresses])
+        assert [call.number for call in told] == [*range(1, count + 1)]
+        return calls
+
+    assert tell_of(800) < 2.2 * tell_of(400)
