@@ -333,12 +333,13 @@ class _ListReader:
                 self._report_row(lists[0], (index,), "Not a row", detail, hint)
                 continue
             for key, value in row.items():
+                is_known, is_single = key in named_keys, isinstance(value, (str, int, float))
                 if self._row_finding_count > MAX_ROW_FINDINGS:
-                    self._row_finding_count += key not in named_keys
-                elif key not in named_keys:
+                    self._row_finding_count += not (is_known and is_single)
+                elif not is_known:
                     finding = _describe_unknown_key(key, named_keys)
                     self._report_row(lists[0], (index, key), *finding)
-                elif not isinstance(value, (str, int, float)):
+                elif not is_single:
                     detail = f"`{key}` is {describe_value_kind(value)}, but must be a single value"
                     hint = "a row may hold strings, numbers and booleans. Omit keys without a value"
                     self._report_row(lists[0], (index, key), "Wrong type", detail, hint)

@@ -107,14 +107,19 @@ def test_rows_that_stand_for_too_much(tmp_path: Path, monkeypatch: pytest.Monkey
     assert f"{FILE_NAME}:3:1 The rows expand to too much" in finding
 
 
-def test_a_mistake_in_every_row_is_told_of_a_hundred(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mistake", ["kode: y", "code: [y]"])
+def test_a_mistake_in_every_row_is_told_of_a_hundred(tmp_path: Path, mistake: str) -> None:
     """And how many more there are."""
     (tmp_path / "tenants.yaml").write_text(
-        "".join(f"- {{name: x{n}, kode: y}}\n" for n in range(250)), encoding="utf-8"
+        "".join(f"- {{name: x{n}, {mistake}}}\n" for n in range(250)), encoding="utf-8"
     )
-    findings = read_findings(tmp_path, "targets_from: {file: tenants.yaml, template: {}}\n")
+    text = 'targets_from: {file: tenants.yaml, defaults: {code: y}, template: {tenant: "${row.code}"}}\n'
+    findings = read_findings(tmp_path, text)
     assert len(findings) == 101
     assert any("150 more are not shown" in finding for finding in findings)
+
+
+def test_a_misfit_of_every_target_is_told_of_a_hundred(tmp_path: Path) -> None:
     (tmp_path / "tenants.yaml").write_text(
         "".join(f"- {{name: x{n}}}\n" for n in range(250)), encoding="utf-8"
     )
