@@ -48,6 +48,14 @@ class RunRecord:
 
     def write(self) -> None:
         """Write what a look found, or an apply did, unless the claim is another's by now."""
+        try:
+            self._write()
+        except BaseException:
+            # The store may have kept what was to be emptied: it is asked again.
+            self._parts.large_documents.pop(self._looked.name.source, None)
+            raise
+
+    def _write(self) -> None:
         parts, name = self._parts, self._looked.name
         size = len(self._result.plan_json) + len(self._result.report_json)
         if size >= LARGE_CHARACTERS and name.source not in parts.large_documents:

@@ -132,16 +132,16 @@ def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path, is_committed):
 
 
 class FullOnceStore(SqliteControllerStore):
-    """It does not keep the first write that records a large plan."""
+    """It does not keep the first write of a plan that begins with a letter."""
 
-    was_full = False
+    was_full, letter = False, "x"
 
     @contextmanager
     def write(self) -> Iterator[StoreWriter]:
         with super().write() as writer:
             yield writer
-            large = "SELECT 1 FROM runs WHERE length(plan_json) > 65536"
-            if not self.was_full and writer._connection.execute(large).fetchone():
+            large = "SELECT 1 FROM runs WHERE substr(plan_json, 1, 1) = ?"
+            if not self.was_full and writer._connection.execute(large, [self.letter]).fetchone():
                 self.was_full = True
                 raise StoreUnavailable.from_summary("The disk is full")
 
@@ -169,6 +169,25 @@ def test_a_large_plan_is_counted_once_where_the_store_did_not_keep_it_at_first(
             for run in store.newest_runs(name, 1)
         ]
         assert kept == [100_000, 100_000]
+
+
+def test_a_large_plan_that_a_lost_write_was_to_empty_goes_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "MOST_LARGE_CHARACTERS", 250_000)
+    world = World(tmp_path)
+    world.store.close()
+    with closing(FullOnceStore(tmp_path)) as store:
+        world.store, store.letter = store, "y"
+        world.workers.results["acme/prod"] = replace(CHANGES, plan_json="x" * 150_000)
+        world.repository.push("c1", dev="d1", prod="p1")
+        loop = world.begin()
+        world.workers.results["acme/prod"] = replace(
+            CHANGES, plan_json="y" * 150_000, result_digest="2"
+        )
+        world.repository.push("c2", prod="p2")
+        world.settle(loop, after=61)
+        assert store.was_full
+        runs = [store.find_run(run.id) for run in store.newest_runs(PROD, 9)]
+        assert [len(run.plan_json) for run in runs if run.plan_json] == [150_000]
 
 
 class SilentOnceStore(AwayStore):
