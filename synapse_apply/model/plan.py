@@ -130,7 +130,8 @@ class Change(WithCommands):
     `state accept` has accepted. `of_git`: a recreation, or an update of what drifted, also does
     what the record does not have (another value, package or run, a secret of another place), or is
     there for a commit alone, which ignores or keeps less. `blame` has names of fields, with where
-    their live values come from; only a controller asks for it.
+    their live values come from, and `labels` those of its manifest, as KEY=VALUE; only a
+    controller asks for both.
     """
 
     TEXT_FIELDS = ("refusals", "notes")
@@ -159,6 +160,7 @@ class Change(WithCommands):
     accepted: tuple[FieldChange, ...] = ()
     of_git: bool = field(default=False, metadata={OMITTED_BY_DEFAULT: True})
     blame: tuple[tuple[str, str], ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+    labels: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
 
     @property
     def is_refused(self) -> bool:

@@ -59,7 +59,6 @@ from synapse_apply.controller.rules.access import (
     format_approvers,
     is_approval_stale,
     is_author,
-    needs_labels,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.judging import build_rejected_hold, is_moved_row
@@ -323,13 +322,6 @@ class PeopleActions:
                     "Only a target in mode observe is applied on request",
                     f"Target {name} is in a different mode.",
                     "Approve its rows, or check it now.",
-                )
-            if needs_labels(rule):
-                raise ActionRefused.from_summary(
-                    "Rows that need approval by label are not applied on request",
-                    f"The `approvals` of {name} use labels, which its stored plan does not "
-                    "contain.",
-                    "Set `mode: approve` for it in controller.yaml, and approve its rows.",
                 )
             if row.begun_apply is not None:
                 raise ActionRefused.from_summary(

@@ -43,7 +43,6 @@ from synapse_apply.controller.rules.access import (
     is_approval_stale,
     is_author,
     lead_with_irreversible,
-    needs_labels,
 )
 from synapse_apply.controller.rules.judging import REJECTED_PHRASE
 from synapse_apply.controller.rules.permits import compute_window_state, is_pause_active
@@ -309,7 +308,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
 
 
 def _is_applied_on_request(target: TargetRow, rule: TargetRule | None) -> bool:
-    if rule is None or rule.mode is not Mode.OBSERVE or rule.stricter_by or needs_labels(rule):
+    if rule is None or rule.mode is not Mode.OBSERVE or rule.stricter_by:
         return False
     return not (target.is_gone or target.is_applied_now or target.begun_apply)
 

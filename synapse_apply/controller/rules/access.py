@@ -240,11 +240,6 @@ def list_needs(rule: TargetRule, row: PlannedRow) -> tuple[ApprovalRule, ...]:
     return tuple(one for one in needs if one.who or one is greatest)
 
 
-def needs_labels(rule: TargetRule) -> bool:
-    """Whether who approves a row may depend on its labels."""
-    return any(one.labels for rules in rule.approval_lists for one in rules)
-
-
 def format_approvers(rule: TargetRule, row: PlannedRow) -> str:
     """A phrase such as `2 of group:leads`; "" where all who have the right can approve a row."""
     named = (f"{one.count} of {', '.join(one.who)}" for one in list_needs(rule, row) if one.who)

@@ -20,6 +20,7 @@ from synapse_apply.controller.worker.look import (
     build_result_of_failure,
     build_result_of_plan,
     exception_finding,
+    mark_changes,
     mark_restored_rows,
     open_ordered_target,
     refuse_owned,
@@ -130,7 +131,7 @@ def apply_permitted_rows(
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
                 lambda plan: rows.choose_permitted_rows(
-                    target.mark_drift_of_commits(plan, order.live_commit),
+                    mark_changes(target, plan, order),
                     lambda result: mark_restored_rows(result, target, plan, order),
                 ),
                 run_id=order.run_id,

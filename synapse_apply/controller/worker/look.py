@@ -72,7 +72,7 @@ from synapse_apply.views.sanitize import limit_text, sanitize
 _PARALLELISM = 4
 OWNER_RULE = "owner"
 # What of a row only the target tells, and not its plan.
-_MARKS = ("is_always_restored", "changed_by", "labels")
+_MARKS = ("is_always_restored", "changed_by")
 _EMBEDDED = "embedded"
 # Who has a lock is what others wrote into a state that machines share.
 MAX_HOLDER_CHARACTERS = 1000
@@ -100,7 +100,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
                 created = target.state.create().lineage
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
-            plan = target.mark_drift_of_commits(plan, order.live_commit)
+            plan = mark_changes(target, plan, order)
             if not plan.has_errors:
                 plan = target.blame_changes(plan)
             result = build_result_of_plan(plan, target.token_origin)
@@ -116,24 +116,32 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     return replace(result, created_lineage=created)
 
 
+def mark_changes(target: OpenTarget, plan: Plan, order: Order) -> Plan:
+    """The plan with what drifted only by commits since, and with the labels of its manifests."""
+    labels, changes = target.read_labels(), []
+    for change in target.mark_drift_of_commits(plan, order.live_commit).changes:
+        named = [f"{key}={value}" for key, value in labels.get(change.address, {}).items()]
+        # One that is too long is compared with nothing.
+        short = [one for one in named if len(one) <= MAX_NAME_CHARACTERS]
+        changes.append(replace(change, labels=tuple(short[:MAX_LABELS])))
+    return replace(plan, changes=tuple(changes))
+
+
 def mark_restored_rows(
     result: RunResult, target: OpenTarget, plan: Plan, order: Order
 ) -> RunResult:
     """A result with what of its rows only the target tells: see PlannedRow."""
-    guarded, labels = target.find_guarded(plan), target.read_labels()
+    guarded = target.find_guarded(plan)
     # Whom the state names for a row is asked where all was live: else Git is the cause.
     writers = target.find_last_writers(plan, order.own_name) if order.is_live else {}
     rows = []
     for row in result.rows:
         if row.action is not RowAction.GUARD:
             address = Address.parse(row.address)
-            named = [f"{key}={value}" for key, value in labels.get(address, {}).items()]
             row = replace(  # noqa: PLW2901 - the same row, marked
                 row,
                 is_always_restored=address in guarded,
                 changed_by=_format_limited_line(writers.get(address, ""), MAX_NAME_CHARACTERS),
-                # One that is too long is compared with nothing.
-                labels=tuple(one for one in named if len(one) <= MAX_NAME_CHARACTERS)[:MAX_LABELS],
             )
         rows.append(row)
     return replace(result, rows=tuple(rows))
@@ -298,6 +306,9 @@ def compute_result_digest(
         facts["rows"] = [[row[key] for key in _TELLING_KEYS] for row in rows]
         texts = [[row[key] for key in _TELLING_TEXTS] for row in rows]
         facts["texts"] = _CHANGING_TEXT.sub("~", format_canonical_json(texts))
+        # A plan that an earlier version kept without them is kept anew.
+        if labels := [[str(one.address), *one.labels] for one in plan.changes if one.labels]:
+            facts["labels"] = labels
         facts["guards"] = [[guard.name, *map(str, guard.rows)] for guard in plan.guards]
         facts["moved"] = [str(moved) for moved in plan.moved]
     return hashlib.sha256(format_canonical_json(facts).encode()).hexdigest()
@@ -424,6 +435,7 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
         also=actions[1:],
         fields=_list_row_fields(change),
         is_irreversible=is_irreversible(change),
+        labels=change.labels,
     )
 
 

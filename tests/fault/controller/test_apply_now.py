@@ -97,17 +97,6 @@ def test_a_request_that_was_not_shown_or_may_not_be_is_refused(applying_site):
     assert site.writes == []
 
 
-def test_a_rule_that_asks_by_label_offers_nothing_on_request(applying_site):
-    """The stored plan has no labels: the refusal says what to do instead."""
-    site = applying_site
-    rows = begin(site, storages=0)
-    site.use_rule(f"{OBSERVE}, approvals: [{{labels: {{team: vision}}}}, {{count: 2}}]")
-    answer = site.send("apply", target="acme/dev", rows=list(rows.values()))
-    assert (answer.status_code, "name labels" in answer.text) == (409, True)
-    assert "mode: approve" in answer.text
-    assert not list_rows(site)
-
-
 def test_an_approval_of_now_is_none_of_later(applying_site):
     """A row that changed before the check is not applied, also when the mode is approve later."""
     site = applying_site
@@ -222,3 +211,16 @@ def test_who_asks_again_while_an_apply_runs_is_refused_and_it_goes_on(applying_s
     assert (answer.status_code, "is applying the target" in answer.text) == (409, True)
     site.wait_until_written("S 0", "S 1")
     site.check_laws()
+
+
+def test_who_may_ask_is_told_by_the_labels_of_a_row(applying_site):
+    """As of a row that waits: the first entry of the list that matches holds."""
+    site = applying_site
+    build, label = site.build_manifest, "{name: detection, labels: {team: vision}}"
+    site.build_manifest = lambda text: build(text).replace("{name: detection}", label)
+    entries = '[{labels: {team: vision}, who: ["token:second"]}, {who: ["token:ops"]}]'
+    rows = begin(site, f"{OBSERVE}, approvals: {entries}", storages=0)
+    refused = site.send("apply", "ops", target="acme/dev", rows=list(rows.values()))
+    assert (refused.status_code, "needs 1 of token:second" in refused.text) == (409, True)
+    site.act("apply", "second", target="acme/dev", rows=list(rows.values()))
+    site.wait_until_live("other")
