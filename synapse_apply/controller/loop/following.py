@@ -55,6 +55,8 @@ from synapse_apply.model.phrases import format_short_list
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.
 _BATCH, _PAUSE = 250, 0.01
+# Among so many is a head that could be used, unless somebody hides it.
+_SEARCHED_REVISIONS = 1000
 
 
 def fetch_source(parts: LoopParts, name: str, *, spreads_new_targets: bool) -> None:
@@ -220,13 +222,17 @@ def _goes_on_from_what_is_live(
 ) -> bool:
     """Whether a commit may take the place of a head that no target may have.
 
-    Where commits are to be signed, one that is not signed can only be taken out of the branch.
+    Where commits are to be signed, one that is not signed can only be taken out of the branch. The
+    head before it stays there: targets that are rolled back, or in a rollout, do not have it.
     """
-    newest = next(iter(parts.store.newest_revisions(source.name, 1)), None)
-    if source.signed is None or newest is None or newest.finding is None:
+    revisions = parts.store.newest_revisions(source.name, _SEARCHED_REVISIONS)
+    if source.signed is None or not revisions or revisions[0].finding is None:
+        return False
+    usable = [one.commit for one in revisions if one.finding is None]
+    if not usable and len(revisions) == _SEARCHED_REVISIONS:
         return False
     live = {target.wanted_commit for target in parts.store.source_targets(source.name)}
-    return all(mirror.is_same_or_descendant(commit, one) for one in live if one)
+    return all(mirror.is_same_or_descendant(commit, one) for one in {*live, *usable[:1]} if one)
 
 
 def _write_failure(parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic) -> None:

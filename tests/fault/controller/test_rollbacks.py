@@ -202,3 +202,41 @@ def test_a_comment_does_not_end_it_without_a_state_key(tmp_path):
         mend = site.commit("mended")
         site.wait_for_end(mend, "success")
         assert site.live_description == "mended"
+
+
+def test_without_a_key_nobody_ends_it(applying_site, tmp_path):
+    """The head that it left stays in the branch: an unsigned commit upon it cannot take it along."""
+    site, key = applying_site, tmp_path / "ann"
+    make_key = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    subprocess.run(make_key, check=True)
+    public = key.with_suffix(".pub").read_text()
+    (site.folder / "allowed_signers").write_text(f"ann@acme.example {public}")
+    site.run_git("config", "gpg.format", "ssh")
+    site.run_git("config", "user.signingKey", str(key))
+    site.run_git("config", "commit.gpgSign", "true")
+    site.texts = {"rewinds: follow": "signed: {allowed_signers: allowed_signers}"}
+    site.write_configuration()
+    good = site.commit("good")
+    site.start()
+    site.wait_until_live("good")
+    bad = site.commit("bad")
+    site.wait_until_live("bad")
+    left = site.commit("worse")
+    site.wait_until_live("worse")
+    typed = ("rollback", "acme/dev", good[:7], "--reason", "incident", "--auto-approve")
+    assert ask(site, *typed).returncode == 0
+    site.wait_until_live("good")
+    site.run_git("config", "commit.gpgSign", "false")
+    unsigned = site.commit("unsigned")
+    site.wait_for_end(unsigned, "failure")
+    site.run_git("push", "-q", "--force", "origin", f"{bad}:main")
+    said = f"head held source=acme commit={bad}"
+    wait_until(lambda: said in site.read_log(), SECONDS, f"it is held\n{site.read_log()}")
+    wait_for_looks(site, 2)
+    assert (site.get_target()["state"], site.live_description) == ("rolled back", "good")
+    # The head that it left is no other one.
+    site.run_git("push", "-q", "--force", "origin", f"{left}:main")
+    said = f"head accepted source=acme commit={left} number=5"
+    wait_until(lambda: said in site.read_log(), SECONDS, f"it is accepted\n{site.read_log()}")
+    wait_for_looks(site, 2)
+    assert (site.get_target()["state"], site.live_description) == ("rolled back", "good")
