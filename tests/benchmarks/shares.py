@@ -22,7 +22,7 @@ from benchmarks.worlds import SHAPES, World
 # Parts by the function that does it: (file, function). None stands in another.
 PARTS = {
     "start-up: modules": ("<frozen importlib._bootstrap>", "_find_and_load"),
-    "YAML to documents with places": (
+    "parsing YAML with line numbers": (
         "manifests/yaml/reader.py",
         "collect_documents_past_broken_ones",
     ),
@@ -31,8 +31,11 @@ PARTS = {
         "_decode_documents_and_report",
     ),
     "reading the state": ("stores/sql.py", "read_state"),
-    "live objects": ("live/live_reader.py", "store_declared_lookups"),
-    "the three sides made comparable": (
+    "reading lists of live objects, masking secrets": (
+        "live/live_reader.py",
+        "store_declared_lookups",
+    ),
+    "preparing values for comparison": (
         "live/comparable_values.py",
         "known_resource_states",
     ),
@@ -42,11 +45,11 @@ PARTS = {
         "applying/steps/create.py",
         "_call_create_with_remote_error_as_result",
     ),
-    "intents: announced": (
+    "writing intents": (
         "applying/write_intents.py",
         "acquire_slot_and_write_stamped_intents_in_time",
     ),
-    "outcomes: compared and recorded": ("applying/steps/create.py", "_record_created_objects"),
+    "comparing and recording outcomes": ("applying/steps/create.py", "_record_created_objects"),
 }
 
 

@@ -85,8 +85,8 @@ def seconds_a_resource(size: int) -> float:
 
 
 MEASURES: dict[str, Callable[[int], float]] = {
-    "begin and settle, one thread": lambda size: seconds_a_call(size, 1),
-    "begin and settle, ten threads": lambda size: seconds_a_call(size, 10),
+    "write and settle an intent, one thread": lambda size: seconds_a_call(size, 1),
+    "write and settle an intent, ten threads": lambda size: seconds_a_call(size, 10),
     "a whole first apply": seconds_a_resource,
 }
 
