@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _BUCKET_FRESH_SECONDS = 2.0
 _GIT_FRESH_SECONDS = 5.0
 # Also of a url without its slashes: as a path it would make a folder of that name.
-_SCHEME = re.compile(".*?://|(?:sqlite|file|postgres|postgresql|s3|az|gs):")
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]+:(?://)?")
 # Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
 _POSTGRES_FILES = frozenset(
     {
@@ -138,11 +138,13 @@ def open_store_at_url(
             fresh_seconds=_GIT_FRESH_SECONDS,
         )
     # Only the scheme goes into the message: the rest of a mistyped url may have a password.
-    scheme = _SCHEME.match(_remove_scheme(url))
-    if scheme is not None:
+    path_text = _remove_scheme(url)
+    scheme = _SCHEME.match(path_text)
+    if scheme is not None or "://" in path_text:
+        form = f"begins with {scheme[0]}" if scheme else "is neither a path nor a url"
         raise InputError.from_summary(
             "Unknown kind of store for the state",
-            f"state.url of target {target.name} begins with {scheme[0]}.",
+            f"state.url of target {target.name} {form}.",
             "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
             "az://CONTAINER/FOLDER or git:REMOTE.",
             position=target.position,

@@ -369,13 +369,20 @@ def test_a_folder_as_the_state_url_is_no_file_to_remove(site: Site) -> None:
     assert "remove" not in ran.err
 
 
-@pytest.mark.parametrize("url", ["sqlite:states/x.db", "sqlite://states/x.db", "s3:bucket/folder"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("sqlite:states/x.db", "sqlite://states/x.db", "SQLITE:states/x.db", "s3:bucket/folder"),
+        *("mysql:states", "postgresql//ann:hunter22@db/x?y=://"),
+    ],
+)
 def test_a_url_without_its_slashes_makes_no_folder(site: Site, url: str) -> None:
     use_state(site, url)
     before = sorted(site.place.root.iterdir())
     ran = site.place.run("state", "init", code=1)
     assert ran.err.startswith("Error: Unknown kind of store for the state\n")
     assert "sqlite:///PATH" in ran.err
+    assert "hunter22" not in ran.err
     assert sorted(site.place.root.iterdir()) == before
 
 
