@@ -457,7 +457,7 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     pause in controller.yaml, change controller.yaml.
     """
     api = cli.controller.open_controller_api(console, url)
-    scopes = cli.controller.list_matching(patterns, api.scopes_matching)
+    scopes = cli.controller.list_matching(patterns, api.scopes_to_resume)
 
     def resume_scope(scope: str) -> str:
         api.ask(cli.verbs.RESUME, scope=scope)

@@ -130,6 +130,17 @@ class ControllerApi:
         is_of_labels = any(character in selector for character in "=,")
         return self.names_matching(selector) if is_of_labels else [selector]
 
+    def scopes_to_resume(self, selector: str) -> list[str]:
+        """As `scopes_matching`; of labels those that have a pause, where any has one.
+
+        To resume another one would end its rollback, which nobody has asked for.
+        """
+        scopes = self.scopes_matching(selector)
+        if scopes in ([], [selector]):
+            return scopes
+        paused = {pause["scope"] for pause in self.read_target_list()["pauses"]}
+        return [scope for scope in scopes if scope in paused] or scopes
+
     def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
         page = self._read("targets", TargetList, {"q": text, "limit": f"{limit}"})

@@ -65,6 +65,7 @@ class StandIn:
     def __init__(self) -> None:
         self.held_rows: list[dict[str, Any]] = [ROW, DEPENDENT]
         self.refusals: dict[str, Answer] = {}
+        self.paused = ["acme/d*", "other/*"]
 
     def answer(self, asked: Asked) -> Answer:
         if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -90,7 +91,7 @@ class StandIn:
             "items": [*map(build_target, names)],
             "total": 2,
             "source_findings": [{"source": "lab", "finding": finding}],
-            "pauses": [build_pause("acme/d*"), build_pause("other/*")],
+            "pauses": [*map(build_pause, self.paused)],
         }
 
 
@@ -100,7 +101,7 @@ def build_target(name: str) -> dict[str, Any]:
         "name": name, "state": "held" if name == "acme/prod" else "waiting", "counts": {"change": 1},
         "wanted_commit": "1a2b3c4d", "looked_at": None, "finding": None, "waiting_reason": reason,
         "hold_count": 2 if name == "acme/prod" else 0, "path": f"/targets/{name}",
-        "labels": {"tier": "gold" if name == "acme/prod" else "iron"},
+        "labels": {"tier": "gold" if name == "acme/prod" else "iron", "at": "eu"},
     }  # fmt: skip
 
 
@@ -144,6 +145,16 @@ def test_a_label_pauses_and_resumes_the_targets_that_have_it(tmp_path, server):
         done = ask(tmp_path, server, *verb, "tier=gold", "tier=lead")
         assert (done.returncode, "matches tier=lead" in done.stderr) == (1, True)
         assert len(list_posts(server, verb[0])) == 1
+
+
+def test_to_resume_a_label_ends_no_rollback_beside_a_pause(tmp_path, server, controller):
+    """Without a pause, resume ends the rollback of a target: of a label only where none has one."""
+    controller.paused = ["acme/dev", "acme/*"]
+    assert ask(tmp_path, server, "resume", "at=eu").returncode == 0
+    assert [body["scope"] for body in list_posts(server, "resume")] == ["acme/dev"]
+    controller.paused = ["acme/*"]
+    assert ask(tmp_path, server, "resume", "at=eu").returncode == 0
+    assert [body["scope"] for body in list_posts(server, "resume")[1:]] == ["acme/dev", "acme/prod"]
 
 
 def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
