@@ -4,7 +4,7 @@
 """
 
 from synapse_apply.client.backend import BackendClient
-from synapse_apply.client.errors import ClientError
 from synapse_apply.client.integration import IntegrationClientMixin
+from synapse_apply.model.errors import RemoteError as ClientError
 
 __all__ = ["BackendClient", "ClientError", "IntegrationClientMixin"]

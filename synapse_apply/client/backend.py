@@ -124,7 +124,7 @@ class BackendClient(IntegrationClientMixin):
     def dry_run(self) -> Self:
         """A client over the same connections that cannot change the server.
 
-        Its mutating calls are dry runs where the API has them (v2), else they raise NotSentError.
+        Its mutating calls are dry runs where the API has them (v2), else they raise Invalid.
         """
         client = copy.copy(self)
         client.is_dry_run = True
@@ -135,7 +135,7 @@ class BackendClient(IntegrationClientMixin):
         return self._limits.timeout_with_upload(upload_size)
 
     def hang_up(self, reason: str) -> None:
-        """Abort running calls; every later call fails with EndedError and this `reason`.
+        """Abort running calls; every later call fails with CallEnded and this `reason`.
 
         May be called from another thread or a signal handler.
         """

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.errors import Invalid
 from synapse_apply.model.frozen import frozen
 
 
@@ -58,7 +58,7 @@ def mask_agent_token_in_path(text: str) -> str:
 def encode_path(*parts: int | str, safe_chars: str = "") -> str:
     """The parts, percent-encoded, as a path relative to the base URL that ends in '/'.
 
-    `safe_chars` are not encoded. NotSentError for a part that is empty or has a slash or dots.
+    `safe_chars` are not encoded. Invalid for a part that is empty or has a slash or dots.
     """
     path = ""
     for part in parts:
@@ -66,7 +66,7 @@ def encode_path(*parts: int | str, safe_chars: str = "") -> str:
         # Encoding would not help here: many servers decode %2F and %2E before they route the path.
         is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
         if isinstance(part, bool) or is_unusable or not text.isprintable():
-            raise NotSentError("not sent: an id in the path is empty or has invalid characters")
+            raise Invalid("not sent: an id in the path is empty or has invalid characters")
         path += f"{quote(text, safe=safe_chars)}/"
     return path
 

@@ -1,4 +1,4 @@
-"""Which ClientError an exception, a status or an unusable answer becomes, and its message.
+"""Which RemoteError an exception, a status or an unusable answer becomes, and its message.
 
 The message never quotes a value of the request. `effect` is UNKNOWN wherever the server may have
 acted on a mutating call.
@@ -16,22 +16,25 @@ import requests
 import urllib3.exceptions
 
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.errors import (
-    ClientConnectionError,
-    ClientError,
-    ClientTimeoutError,
-    EndedError,
-    IncompleteAnswerError,
-    NotSentError,
-    RateLimitError,
-    UnexpectedAnswerError,
-    choose_error_class_for_status,
-)
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.http.multipart import UnreadableBodyError
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.errors import Effect
+from synapse_apply.model.errors import (
+    CallEnded,
+    Conflict,
+    Effect,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    ServerFault,
+    Unauthorized,
+    UnexpectedAnswer,
+    Unreachable,
+)
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote import HTML_PAGE, format_safe_name, parse_field_errors
 
@@ -52,6 +55,14 @@ NOT_ACTED_TEXT = "The call did not reach the server."
 CUT_SHORT_TEXT = "Only a part of the upload was sent, so the server did not act on it."
 
 _MAX_LINE_LENGTH = 400
+_KINDS_BY_STATUS: dict[int, type[RemoteError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    408: RemoteTimeout,
+    409: Conflict,
+    429: RateLimited,
+}
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 # 307 and 308 ask for the same request elsewhere (RFC 9110, 15.4.8 and 15.4.9): this server did not
 # act on it. After a 301, 302 or 303 it may have.
@@ -157,21 +168,19 @@ class Breakage:
             return "the connection failed"
         return f"the HTTP library refused the call ({type(self._failure).__name__})"
 
-    def error(self, call: ClientCall, *, sent: bool) -> ClientError:
+    def error(self, call: ClientCall, *, sent: bool) -> RemoteError:
         """The error of the call; `sent`: at least one byte of the request has left."""
         if isinstance(self._failure, UnreadableBodyError):
             # The message is this program's own, about a file of the user: it may be shown.
-            return NotSentError(f"{call}: not sent: {self._failure}")
+            return Invalid(f"{call}: not sent: {self._failure}")
         reason = self.reason
-        kind: type[ClientError] = IncompleteAnswerError
+        kind: type[RemoteError] = Unreachable
         if self.is_timeout:
-            kind = ClientTimeoutError
+            kind = RemoteTimeout
             reason = f"no {'complete answer' if sent else 'connection'} in time"
-        elif not self.is_incomplete and self.has(*_CONNECTION_ERRORS):
-            kind = ClientConnectionError
         # After the request has left, any other exception comes from reading the answer.
-        elif not self.is_incomplete and not sent:
-            return NotSentError(f"{call}: not sent: {reason}")
+        elif not (sent or self.is_incomplete or self.has(*_CONNECTION_ERRORS)):
+            return Invalid(f"{call}: not sent: {reason}")
         error = _unanswered(
             kind, call, reason, may_have_acted=sent and not call.is_cut_short, sent=sent
         )
@@ -179,14 +188,23 @@ class Breakage:
         return error
 
 
-def aborted_call(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
+def aborted_call(call: ClientCall, reason: str, *, sent: bool) -> RemoteError:
     """The error for a call that this program aborted, or did not send, for this reason."""
     if not sent:
-        return EndedError(f"{call}: not sent: {reason}")
-    return _unanswered(EndedError, call, f"no answer: {reason}", may_have_acted=True, sent=True)
+        return CallEnded(f"{call}: not sent: {reason}")
+    return _unanswered(CallEnded, call, f"no answer: {reason}", may_have_acted=True, sent=True)
 
 
-def failed_status(answer: Answer) -> ClientError:
+def _kind_of_status(status: int) -> type[RemoteError]:
+    """UnexpectedAnswer below 400."""
+    if status in _KINDS_BY_STATUS:
+        return _KINDS_BY_STATUS[status]
+    if status >= 500:
+        return ServerFault
+    return Invalid if status >= 400 else UnexpectedAnswer
+
+
+def failed_status(answer: Answer) -> RemoteError:
     """The error for an answer whose status is not a success."""
     call, status, parsed = answer.call, answer.status, answer.masked_json_or_none
     # A body that is not JSON comes from a web server in front of the API, or from another site: as
@@ -207,18 +225,18 @@ def failed_status(answer: Answer) -> ClientError:
     if is_foreign:
         explanation += "; the API itself did not send this 404: check the URL of the backend"
     error = _answered(
-        UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status),
+        UnexpectedAnswer if is_foreign else _kind_of_status(status),
         answer,
         explanation,
         may_have_acted=not is_certain and not call.is_cut_short,
     )
     error.transient = status in TRANSIENT_STATUSES
-    if isinstance(error, RateLimitError):
+    if isinstance(error, RateLimited):
         error.retry_after = answer.retry_after
     return error
 
 
-def unfollowed_redirect(answer: Answer, origin: str) -> ClientError:
+def unfollowed_redirect(answer: Answer, origin: str) -> RemoteError:
     """The error for a redirect that is not followed; `origin` is its target's scheme and host."""
     destination = answer.redactor.mask_secrets_in_text(origin) or "nowhere"
     explanation = (
@@ -226,21 +244,21 @@ def unfollowed_redirect(answer: Answer, origin: str) -> ClientError:
         f"backend's own URL. If {destination} is the backend, set that URL in the target"
     )
     may_have_acted = answer.status not in _NOT_ACTED_REDIRECTS
-    error = _answered(UnexpectedAnswerError, answer, explanation, may_have_acted=may_have_acted)
+    error = _answered(UnexpectedAnswer, answer, explanation, may_have_acted=may_have_acted)
     error.detail = answer.registered_status_phrase
     return error
 
 
 def unexpected_answer(
-    answer: Answer, explanation: str, kind: type[ClientError] = UnexpectedAnswerError
-) -> ClientError:
+    answer: Answer, explanation: str, kind: type[RemoteError] = UnexpectedAnswer
+) -> RemoteError:
     """The error for a successful status whose body is not what the API answers."""
     return _answered(kind, answer, explanation, may_have_acted=True)
 
 
 def _answered(
-    kind: type[ClientError], answer: Answer, explanation: str, *, may_have_acted: bool
-) -> ClientError:
+    kind: type[RemoteError], answer: Answer, explanation: str, *, may_have_acted: bool
+) -> RemoteError:
     text = f"{answer.call}: {answer.status} {answer.registered_status_phrase}"
     if explanation:
         text += f": {explanation}"
@@ -260,8 +278,8 @@ def _answered(
 
 
 def _unanswered(
-    kind: type[ClientError], call: ClientCall, reason: str, *, may_have_acted: bool, sent: bool
-) -> ClientError:
+    kind: type[RemoteError], call: ClientCall, reason: str, *, may_have_acted: bool, sent: bool
+) -> RemoteError:
     if may_have_acted and call.mutates:
         return kind(f"{call}: {reason}. {MAY_HAVE_ACTED_TEXT}", effect=Effect.UNKNOWN)
     if sent and call.is_cut_short:

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, NamedTuple, Unpack
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects import V1
-from synapse_apply.client.errors import ClientError
 from synapse_apply.client.operations import JOB, JSON, AnswerShape, ApiOperations, Sending
+from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -43,7 +43,7 @@ class JobsPage(NamedTuple):
 class IntegrationClientMixin(ApiOperations):
     """Plugins, releases, jobs, agents and storages of a Synapse backend, API v1.
 
-    Every method raises ClientError and no other exception for a failed call. Ids are integers or
+    Every method raises RemoteError and no other exception for a failed call. Ids are integers or
     text. See `Sending` for how a call that changes the server is sent.
     """
 
@@ -96,11 +96,11 @@ class IntegrationClientMixin(ApiOperations):
         return self._list("plugins")
 
     def ask_server_if_it_lists_plugins(self) -> bool:
-        """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
+        """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else RemoteError."""
         path = self._path("plugins")
         try:
             self._send(ClientCall("GET", path, query={"page_size": 1}, repeatable=True))
-        except ClientError as failure:
+        except RemoteError as failure:
             # 405: the path exists for POST alone, as the API page has it.
             if failure.status_code in {404, 405}:
                 return False

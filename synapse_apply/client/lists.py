@@ -15,11 +15,10 @@ from typing import Any
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import Dialect, ListPage, parse_query_of_link
-from synapse_apply.client.errors import TooLargeError, UnexpectedAnswerError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.pacing import MAX_LIST_WEIGHT
 from synapse_apply.client.operations import ANYTHING, AnswerShape
-from synapse_apply.model.errors import NotFound
+from synapse_apply.model.errors import NotFound, TooLarge, UnexpectedAnswer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonValue, PageCheck, QueryParams
 from synapse_apply.model.json_values import OddJsonError, decode_lenient_json_at
@@ -163,13 +162,13 @@ class ListQuery:
         return {**dict(self.dialect.page_size_query), **self.params}
 
     def page(self, query: QueryParams) -> tuple[ListPage, Answer]:
-        """The page that a query gives, and its answer; ClientError."""
+        """The page that a query gives, and its answer; RemoteError."""
         answer = self.fetch(ClientCall("GET", self.path, query=query, repeatable=True))
         return parse_page(self.dialect, answer, self.shape), answer
 
 
 def parse_page(dialect: Dialect, answer: Answer, shape: AnswerShape = ANYTHING) -> ListPage:
-    """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
+    """The page in an answer; UnexpectedAnswer for anything else, or items of another shape."""
     if answer.parse_fault_or_empty and answer.body.strip():
         problem = f"the answer cannot be read: {answer.parse_fault_or_empty}"
         raise failures.unexpected_answer(answer, problem)
@@ -187,7 +186,7 @@ def parse_page(dialect: Dialect, answer: Answer, shape: AnswerShape = ANYTHING) 
 def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
     """Each page of a list, requested when it is needed.
 
-    UnexpectedAnswerError for more than `max_pages` pages, or if the links form a circle.
+    UnexpectedAnswer for more than `max_pages` pages, or if the links form a circle.
     """
     query = list_query.first_page_query
     seen_queries: set[tuple[tuple[str, str], ...]] = set()
@@ -211,17 +210,17 @@ def iter_streamed_list_items_of_all_pages(
 ) -> Iterator[Any]:
     """The items of the list at `path` as they arrive, of all its pages.
 
-    `names` are the keys under which an object may hold the list. UnexpectedAnswerError for more
+    `names` are the keys under which an object may hold the list. UnexpectedAnswer for more
     than `max_pages` pages, links in a circle, or an answer that is no list.
     """
     query: tuple[tuple[str, str], ...] | None = ()
     seen_queries: set[tuple[tuple[str, str], ...]] = set()
     while query is not None:
         if len(seen_queries) >= max_pages:
-            raise UnexpectedAnswerError(f"GET {path}: the list has more than {max_pages} pages")
+            raise UnexpectedAnswer(f"GET {path}: the list has more than {max_pages} pages")
         call = ClientCall("GET", path, query=query, repeatable=True, accept="application/json")
         if query in seen_queries:
-            raise UnexpectedAnswerError(f"{call}: its pages form a loop")
+            raise UnexpectedAnswer(f"{call}: its pages form a loop")
         seen_queries.add(query)
         answers: list[Answer] = []
         try:
@@ -266,7 +265,7 @@ def reread_list_until_complete(
       the same count and it has that many items. Then inserted and deleted items are equal in
       number, and a hidden item implies a deleted one that was read: the next reading lacks it.
 
-    UnexpectedAnswerError if no two such readings follow each other, or if there are always fewer
+    UnexpectedAnswer if no two such readings follow each other, or if there are always fewer
     items than the server reports.
     """
     previous_ids: set[Any] | None = None
@@ -308,7 +307,7 @@ def read_list_once(
 class _Reading:
     """One reading of all pages of a list; `is_sound`: it has as many items as the server reports.
 
-    UnexpectedAnswerError once the pages together exceed `max_weight` (see `Answer.parsed_weight`).
+    UnexpectedAnswer once the pages together exceed `max_weight` (see `Answer.parsed_weight`).
     """
 
     last_answer: Answer
@@ -362,7 +361,7 @@ class _Reading:
                 "over the limit for one list. Check that this is the right server, and that it "
                 "supports page numbers"
             )
-            raise failures.unexpected_answer(answer, problem, TooLargeError)
+            raise failures.unexpected_answer(answer, problem, TooLarge)
         # Only the last: answers of a long list would fill the memory.
         self.last_answer = answer
         return answer

@@ -14,12 +14,11 @@ from typing import Any, ClassVar, TypedDict
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects import Dialect
-from synapse_apply.client.errors import NotSentError, UnconfirmedError
 from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.model.errors import Effect
+from synapse_apply.model.errors import Effect, Invalid, Unconfirmed
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import (
     JsonValue,
@@ -139,7 +138,7 @@ _BODY_ENCODER = json.JSONEncoder(allow_nan=False)
 # effect, although its status is a success. For the same reason a dry run is a mutation all the
 # same: it is never repeated, and a lost answer is unknown.
 class ApiOperations:
-    """Base of the clients: sends calls in one dialect. Every method raises ClientError.
+    """Base of the clients: sends calls in one dialect. Every method raises RemoteError.
 
     With `is_dry_run` it cannot change the server: a mutating call is sent with `dry_run=true`, or
     not at all where the API version has no dry run.
@@ -191,7 +190,7 @@ class ApiOperations:
 
         Each has a `type`: `connected`, `log` (with `data`), `complete` or `error` (with `message`)
         as the server sends them, or `heartbeat`. The stream lasts at most `max_seconds`. It cannot
-        be resumed: a second stream does not tell where it begins. ClientError if it breaks off or
+        be resumed: a second stream does not tell where it begins. RemoteError if it breaks off or
         is silent for too long; a v1 server without streams answers 404 or 405, a v2 server has an
         `error` event for an unknown job.
         """
@@ -223,7 +222,7 @@ class ApiOperations:
             is_dry_run = self.is_dry_run and call.mutates
             version = self._dialect.api_version
             if (is_dry_run or is_asked) and not self._dialect.has_dry_run:
-                raise NotSentError(f"{call}: not sent: API {version} has no dry run")
+                raise Invalid(f"{call}: not sent: API {version} has no dry run")
             if is_dry_run and not is_asked:
                 call = replace(call, query={**dict(call.query), **dict(DRY_RUN)})
             if call.api_version != version:
@@ -232,7 +231,7 @@ class ApiOperations:
         # A delete is answered without a body, so that it cannot state anything.
         is_silent = call.empty_ok and not answer.body.strip()
         if is_dry_run and not is_silent and not says_dry_run(answer.masked_json_or_none):
-            raise UnconfirmedError(
+            raise Unconfirmed(
                 f"{call}: {answer.status}: the answer does not say that it was a dry run",
                 status_code=answer.status,
                 request_id=answer.request_id,
@@ -245,7 +244,7 @@ class ApiOperations:
     ) -> ServerObject:
         """Send a call and return the answered object, which has this shape and `expected_id`.
 
-        UnexpectedAnswerError for an answer that is something else.
+        UnexpectedAnswer for an answer that is something else.
         """
         answer = self._send(call)
         value = self._unwrap(answer)
@@ -292,7 +291,7 @@ class ApiOperations:
         """A call that changes the server, with data as JSON, or with a file as a form.
 
         With `may_have_file` the file may be in the data, too. `digest_field` names the form's field
-        for the file's SHA-256, "" for none. NotSentError for data that JSON cannot represent, or a
+        for the file's SHA-256, "" for none. Invalid for data that JSON cannot represent, or a
         file that cannot be read.
         """
         path = self._path(*parts)
@@ -314,7 +313,7 @@ class ApiOperations:
                 is_type = isinstance(failure, TypeError)
                 known = failure if is_type else "NaN, infinity, or a circle in it"
                 reason = f"the data cannot be written as JSON ({known})"
-            raise NotSentError(f"{method} {path}: not sent: {reason}") from None
+            raise Invalid(f"{method} {path}: not sent: {reason}") from None
         return ClientCall(
             method,
             path,
@@ -353,7 +352,7 @@ class ApiOperations:
     def _unwrap(self, answer: Answer) -> JsonValue:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
-        UnexpectedAnswerError for a body that is not JSON.
+        UnexpectedAnswer for a body that is not JSON.
         """
         if answer.masked_json_or_none is not None:
             return self._dialect.unwrap(answer.masked_json_or_none)

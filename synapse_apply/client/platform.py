@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Unpack
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import V2
-from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.transport import Transport
 from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations, Trying
+from synapse_apply.model.errors import Invalid
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -35,7 +35,7 @@ _RELEASE = AnswerShape(
 class PlatformV2(ApiOperations):
     """Plugins, plugin releases and jobs of a Synapse backend, API v2.
 
-    Every method raises ClientError and no other exception for a failed call. Answers are the
+    Every method raises RemoteError and no other exception for a failed call. Answers are the
     server's objects without their envelopes. See `Trying` for how a call that changes the server is
     sent; since a server that does not know `dry_run` acts all the same, such a call counts as a
     mutating one.
@@ -91,12 +91,12 @@ class PlatformV2(ApiOperations):
 
         Never repeated. `file`, here or in the data, is a path or an open, seekable binary file,
         streamed from its current position. Unless the data has its `sha256`, it is read once
-        before to compute it. NotSentError without a file, or if the file changes meanwhile.
+        before to compute it. Invalid without a file, or if the file changes meanwhile.
         """
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
         if file is None and data.get("file") is None:
             path = self._path(_RELEASES)
-            raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
+            raise Invalid(f"POST {path}: not sent: a release of API v2 needs its file")
         return self._change(
             "POST",
             _RELEASES,
@@ -112,14 +112,14 @@ class PlatformV2(ApiOperations):
         return self._change("POST", _RELEASES, pk, "release", dry_run=dry_run)
 
     def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
-        """Delete a release; ConflictError while it is in use."""
+        """Delete a release; Conflict while it is in use."""
         path, query = self._path(_RELEASES, pk), DRY_RUN if dry_run else ()
         self._send(ClientCall("DELETE", path, query=query, mutates=True, empty_ok=True))
 
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
-        """The job with this UUID, with all its fields; NotSentError for any `params`."""
+        """The job with this UUID, with all its fields; Invalid for any `params`."""
         if params:
-            raise NotSentError(
+            raise Invalid(
                 "GET jobs: not sent: API v2 returns complete jobs and does not accept expand"
             )
         return self._get("jobs", pk)
@@ -133,7 +133,7 @@ class PlatformV2(ApiOperations):
         return self._change("PATCH", "jobs", pk, data=data, **how)
 
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
-        """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
+        """Stop the job and return it; Conflict if it has ended. A dry run answers no job."""
         return self._change("POST", "jobs", pk, "stop", dry_run=dry_run)
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:

@@ -62,7 +62,6 @@ class FailedFetchError(RemoteError):
     `transient`: the same fetch may succeed later. `retry_after`: seconds the server asks to wait.
     """
 
-    transient: bool = False
     retry_after: float | None = None
 
 

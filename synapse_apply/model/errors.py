@@ -7,11 +7,13 @@ says whether it may have acted.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity
 
 if TYPE_CHECKING:
     from synapse_apply.model.plan import Plan
@@ -135,12 +137,20 @@ class Effect(Enum):
     UNKNOWN = "unknown"
 
 
+# A code of any other form may be a value of the request that the server quotes.
+_ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+
+
 class RemoteError(Exception):
     """A call failed. `status_code` is 0 when no HTTP answer arrived.
 
     `detail` is the server's parsed error body (or text, or reason). It may echo what was sent, so
-    whoever prints it drops the fields that are sensitive.
+    whoever prints it drops the fields that are sensitive; the error's own text has no value of the
+    request. `effect` says whether the server may have acted; `transient` whether the same call may
+    succeed later.
     """
+
+    transient: bool = False
 
     def __init__(
         self,
@@ -159,6 +169,26 @@ class RemoteError(Exception):
         self.request_id = request_id
         self.effect = effect
 
+    @property
+    def response(self) -> Any:
+        """The server's error body as parsed (text when it is not JSON); None without an answer."""
+        return self.detail if self.status_code else None
+
+    @property
+    def code(self) -> str:
+        """The server's error code (API v2: CONFLICT, INVALID_STATE, ...); "" if it has none."""
+        error_object = self.response.get("error") if isinstance(self.response, Mapping) else None
+        error_code = error_object.get("code") if isinstance(error_object, Mapping) else None
+        return (
+            error_code if isinstance(error_code, str) and _ERROR_CODE.fullmatch(error_code) else ""
+        )
+
+    def field_errors(self) -> dict[FieldPath, tuple[str, ...]]:
+        """The server's messages by the path of their field; () is the whole request."""
+        from synapse_apply.model.remote import parse_field_errors  # noqa: PLC0415 - few ask
+
+        return parse_field_errors(self.response)
+
 
 class Unreachable(RemoteError):
     """No connection, or it broke before a whole answer arrived."""
@@ -168,7 +198,11 @@ class RemoteTimeout(RemoteError):
     """No answer within the deadline."""
 
 
-class TooLarge(RemoteError):
+class UnexpectedAnswer(RemoteError):
+    """What answered does not speak this API (HTML, a redirect, a foreign shape), or not here."""
+
+
+class TooLarge(UnexpectedAnswer):
     """An answer, or a list, is larger than is read; the message quotes nothing of the server."""
 
 
@@ -193,7 +227,7 @@ class Conflict(RemoteError):
 
 
 class Invalid(RemoteError):
-    """400, 413, 415, 422: the request must change before it can succeed."""
+    """Another 4xx, or nothing was sent: the request must change before it can succeed."""
 
 
 class RateLimited(RemoteError):
@@ -206,7 +240,7 @@ class ServerFault(RemoteError):
     """5xx: the server failed; a mutating call may have been acted on."""
 
 
-class Unconfirmed(RemoteError):
+class Unconfirmed(UnexpectedAnswer):
     """A success that does not say it was the dry run that was asked for: it may have been done."""
 
 

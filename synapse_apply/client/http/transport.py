@@ -22,13 +22,13 @@ from urllib3.exceptions import DecodeError
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, OnRateLimit, OnRequest, Query, RequestEvent
-from synapse_apply.client.errors import ClientError, RateLimitError, TooLargeError
 from synapse_apply.client.http import connections
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.pacing import Backoff, Clock, Deadline, Limits, Repeats, RequestPacer
 from synapse_apply.client.storage_files import Download, FailedFetchError
+from synapse_apply.model.errors import RateLimited, RemoteError, TooLarge
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
 
@@ -127,7 +127,7 @@ class Transport:
             attempt.shut_down()
 
     def send(self, call: ClientCall) -> Answer:
-        """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
+        """Send a call, repeated within its deadline; returns its 2xx answer, else RemoteError."""
         seconds = self.limits.timeout_with_upload(call.upload_size)
         attempt = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
         if attempt.answer is None:  # pragma: no cover - an attempt ends with it or an error
@@ -145,7 +145,7 @@ class Transport:
         To be closed by a caller that does not read it to its end: it holds a connection.
 
         `on_answer` is called with the answer's head before the first piece. The stream has no
-        total time unless `max_seconds` gives one. ClientError as for `send`, and if it breaks off.
+        total time unless `max_seconds` gives one. RemoteError as for `send`, and if it breaks off.
         """
         seconds = math.inf if max_seconds is None else max_seconds
         attempt = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
@@ -199,7 +199,7 @@ class Transport:
             out.truncate()
 
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _CallAttempt:
-        """The last attempt, which has an answer; ClientError."""
+        """The last attempt, which has an answer; RemoteError."""
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         limits = self.limits
@@ -218,7 +218,7 @@ class Transport:
             attempt = _CallAttempt(policy)
             try:
                 self._attempt_paced(call, attempt, repeats.attempt)
-            except ClientError as error:
+            except RemoteError as error:
                 retry_after = attempt.answer.retry_after if attempt.answer else None
                 if not self._may_repeat(call, attempt, error) or not self._wait(
                     repeats, error.status_code, retry_after
@@ -230,12 +230,12 @@ class Transport:
     # An upload that did not leave completely was not acted on: its length is announced and its last
     # boundary is missing. It is sent again; a complete one without an answer never is.
     def _may_repeat(
-        self, call: ClientCall, attempt: connections.Attempt, error: ClientError
+        self, call: ClientCall, attempt: connections.Attempt, error: RemoteError
     ) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if not error.transient or self._refusal(call):
             return False
-        if isinstance(error, RateLimitError):
+        if isinstance(error, RateLimited):
             return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
         return call.repeatable or not attempt.sent or call.is_cut_short
 
@@ -284,8 +284,8 @@ class Transport:
         try:
             self._attempt_observed(call, attempt, number)
             is_answered = True
-        except ClientError as error:
-            if isinstance(error, RateLimitError):
+        except RemoteError as error:
+            if isinstance(error, RateLimited):
                 max_wait = self._options.backoff.max_server_wait
                 self._pacer.slow_down(acquired_at, min(error.retry_after or 0.0, max_wait))
             elif attempt.answer is not None:
@@ -297,13 +297,13 @@ class Transport:
     def _attempt_observed(self, call: ClientCall, attempt: _CallAttempt, number: int) -> None:
         options = self._options
         started, started_at = options.clock(), options.now()
-        error: ClientError | None = None
+        error: RemoteError | None = None
         try:
             self._attempt(call, attempt)
-        except ClientError as caught:
+        except RemoteError as caught:
             error = caught
         answer = attempt.answer
-        if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
+        if isinstance(error, RateLimited) and options.on_rate_limit is not None:
             _notify(options.on_rate_limit, error.retry_after)
         if options.on_request is not None:
             event = RequestEvent(
@@ -400,7 +400,7 @@ class Transport:
         )
 
     def _whole_answer(self, head: Answer, response: BaseHTTPResponse) -> Answer:
-        """The answer with its body; TooLargeError, UnexpectedAnswerError."""
+        """The answer with its body; TooLarge, UnexpectedAnswer."""
         if connections.is_encoded_otherwise(response, _ENCODINGS):
             raise failures.unexpected_answer(head, _ENCODED_OTHERWISE)
         limits = self.limits
@@ -412,7 +412,7 @@ class Transport:
             if len(body) <= connections.BLOCK or answer.parsed_weight <= limits.max_weight:
                 return answer
             problem = "the answer holds more values than any answer of this API"
-        raise failures.unexpected_answer(head, problem, TooLargeError)
+        raise failures.unexpected_answer(head, problem, TooLarge)
 
     def _answer(self, call: ClientCall, response: BaseHTTPResponse, body: bytes = b"") -> Answer:
         options = self._options

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from synapse_apply import ClientError
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import V1
-from synapse_apply.client.errors import NotFoundError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.lists import ListQuery, read_list_once, reread_list_until_complete
+from synapse_apply.model.errors import NotFound
 
 SIZE = 3
 
@@ -52,7 +52,7 @@ class Changing:
         listed = self.ids[::-1] if self._newest_first else self.ids
         last = max(1, -(-len(listed) // SIZE))
         if number > last:
-            raise NotFoundError("Invalid page.", status_code=404)
+            raise NotFound("Invalid page.", status_code=404)
         more = f"?page_size=100&page={number + 1}" if number < last else None
         items = [{"id": one} for one in listed[(number - 1) * SIZE : number * SIZE]]
         body: dict[str, Any] = {"count": len(listed), "next": more, "results": items}

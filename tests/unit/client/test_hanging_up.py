@@ -9,9 +9,8 @@ import pytest
 from unit.client.scripted import SILENCE, answer, drip, hang, head
 from waiting import finish
 
-from synapse_apply.client.errors import EndedError
 from synapse_apply.client.http.pacing import Backoff
-from synapse_apply.model.errors import Effect
+from synapse_apply.model.errors import CallEnded, Effect
 
 CALLS = {
     "get_plugin": ((1,), Effect.NONE),
@@ -39,7 +38,7 @@ def test_a_call_under_way_ends_at_once(server, client, waits, method, step):
     arguments, effect = CALLS[method]
     server.then(step())
     soon(client, server)
-    with pytest.raises(EndedError, match="no answer: the run was stopped") as caught:
+    with pytest.raises(CallEnded, match="no answer: the run was stopped") as caught:
         finish(lambda: getattr(client, method)(*arguments))
     assert (caught.value.effect, waits, len(server.received)) == (effect, [], 1)
 
@@ -48,7 +47,7 @@ def test_nothing_is_sent_after_it(server, client):
     """Every later call says why, and the server hears of none."""
     client.hang_up("the run was stopped")
     for method, (arguments, _) in CALLS.items():
-        with pytest.raises(EndedError, match="not sent: the run was stopped") as caught:
+        with pytest.raises(CallEnded, match="not sent: the run was stopped") as caught:
             getattr(client, method)(*arguments)
         assert caught.value.effect is Effect.NONE
     assert server.received == []
@@ -60,7 +59,7 @@ def test_a_wait_before_a_repeat_ends_too(server, connect, monkeypatch):
     client = connect(server, sleep=None, total_timeout=2 * SILENCE)
     server.then(answer(429), answer(200))
     soon(client, server)
-    with pytest.raises(EndedError, match="the run was stopped"):
+    with pytest.raises(CallEnded, match="the run was stopped"):
         finish(lambda: client.create_plugin({}))
     assert len(server.received) == 1
 
@@ -74,7 +73,7 @@ def test_a_refusal_is_asked_for_last(server, connect):
         return "" if len(asked) == 1 else "the lock was lost"
 
     client = connect(server, refusal=refusal)
-    with pytest.raises(EndedError, match="not sent: the lock was lost") as caught:
+    with pytest.raises(CallEnded, match="not sent: the lock was lost") as caught:
         client.create_plugin({})
     assert caught.value.effect is Effect.NONE
     assert server.received == []
@@ -102,7 +101,7 @@ def test_calls_that_change_something_may_be_refused_alone(server, connect):
     server.then(answer(200))
     client.get_plugin(1)
     assert asked == []
-    with pytest.raises(EndedError, match="not sent: the window has closed") as caught:
+    with pytest.raises(CallEnded, match="not sent: the window has closed") as caught:
         client.create_plugin({})
     assert caught.value.effect is Effect.NONE
     assert len(server.received) == 1

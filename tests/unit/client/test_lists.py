@@ -28,7 +28,7 @@ def test_links_in_a_circle(server, client):
     server.route = lambda _request: answer(
         200, {"next": "/storages/?page=1", "results": [{"id": 1}]}
     )
-    with pytest.raises(ClientError, match="circle"):
+    with pytest.raises(ClientError, match="loop"):
         client.list_storages()
     assert len(server.received) == 2
 

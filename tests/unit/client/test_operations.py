@@ -36,14 +36,14 @@ def test_a_release_is_looked_up_by_its_id_too(server, client, lookup):
     assert client.get_plugin_release_by_lookup(lookup)["version"] == "1.0.0"
     assert server.received[0].target == f"/plugin_releases/{lookup}/?expand=plugin"
     server.then(answer(200, {"id": 7, "version": "301"}))
-    with fails("UnexpectedAnswerError"):
+    with fails("UnexpectedAnswer"):
         client.get_plugin_release_by_lookup(lookup)
 
 
 def test_an_at_sign_without_a_code_is_no_version(server, client):
     """It is sent as it stands; the answer is another object's."""
     server.then(answer(200, {"id": 7, "version": "1.0.0"}))
-    with fails("UnexpectedAnswerError"):
+    with fails("UnexpectedAnswer"):
         client.get_plugin_release_by_lookup("@1.0.0")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from unit.client.scripted import answer
 
-from synapse_apply.client.errors import RateLimitError
 from synapse_apply.client.http.pacing import Backoff, parse_retry_after
 from synapse_apply.model.errors import Effect, RateLimited
 
@@ -20,7 +19,7 @@ def test_retry_after_is_capped(server, connect, waits):
 def test_writes_are_not_sent_again_when_asked_so(server, connect, waits):
     """The caller may want the 429 itself."""
     server.then(answer(429, {"detail": "slow down"}, Retry_After="7"))
-    with pytest.raises(RateLimitError, match="slow down") as caught:
+    with pytest.raises(RateLimited, match="slow down") as caught:
         connect(server, resend_rate_limited=False).create_plugin({})
     assert (caught.value.retry_after, caught.value.effect, waits) == (7.0, Effect.NONE, [])
     assert isinstance(caught.value, RateLimited)
@@ -29,7 +28,7 @@ def test_writes_are_not_sent_again_when_asked_so(server, connect, waits):
 def test_a_health_check_is_not_sent_again(server, client, waits):
     """It is a POST to a machine of somebody's: once, whatever is answered."""
     server.then(answer(429, {"detail": "slow down"}, Retry_After="7"))
-    with pytest.raises(RateLimitError):
+    with pytest.raises(RateLimited):
         client.health_check_agent("a")
     assert (len(server.received), waits) == (1, [])
 

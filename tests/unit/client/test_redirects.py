@@ -25,7 +25,7 @@ def test_a_read_does_not_follow_to_another_host(server, client):
     """The other host sees no request at all; the message names where it would lead."""
     other = ScriptedServer()
     server.then(answer(302, Location=f"{other.url}/plugins/1/?secret=x"))
-    with fails("UnexpectedAnswerError", match=other.url) as caught:
+    with fails("UnexpectedAnswer", match=other.url) as caught:
         client.get_plugin(1)
     other.stop()
     assert other.received == []
@@ -40,7 +40,7 @@ def test_a_read_does_not_follow_to_another_host(server, client):
 def test_a_write_follows_nowhere(server, client, status, effect):
     """Not even on the same host; after a 303 the server may have acted."""
     server.then(answer(status, Location="/elsewhere/"))
-    with fails("UnexpectedAnswerError", match="not followed") as caught:
+    with fails("UnexpectedAnswer", match="not followed") as caught:
         client.create_plugin({})
     assert len(server.received) == 1
     assert caught.value.effect.value == effect
@@ -50,13 +50,13 @@ def test_a_write_follows_nowhere(server, client, status, effect):
 def test_a_place_that_is_none(server, client, place):
     """Nonsense in the header is an error that says so."""
     server.then(answer(302, Location=place))
-    with fails("UnexpectedAnswerError"):
+    with fails("UnexpectedAnswer"):
         client.get_plugin(1)
 
 
 def test_redirects_in_a_circle_end(server, client):
     """After five hops it is enough."""
     server.route = lambda _request: answer(302, Location="/plugins/1/")
-    with fails("UnexpectedAnswerError"):
+    with fails("UnexpectedAnswer"):
         client.get_plugin(1)
     assert len(server.received) == 6

@@ -192,7 +192,7 @@ def test_events_hold_no_values(server, connect):
     client.create_storage(STORAGE)
     client.health_check_agent("tok-agent")
     assert [(e.method, e.path, e.status, e.attempt, e.mutates, e.failure) for e in events] == [
-        ("GET", "jobs/1/", 503, 1, False, "ServerError"),
+        ("GET", "jobs/1/", 503, 1, False, "ServerFault"),
         ("GET", "jobs/1/", 200, 2, False, None),
         ("POST", "storages/", 201, 1, True, None),
         ("POST", "agents/***/connect/", 200, 1, False, None),

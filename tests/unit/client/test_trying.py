@@ -9,16 +9,15 @@ import pytest
 from unit.client.scripted import answer
 from unit.client.test_v2_operations import NEW, enveloped
 
-from synapse_apply.client.errors import NotSentError, UnconfirmedError
 from synapse_apply.client.operations import says_dry_run
-from synapse_apply.model.errors import Effect, Unconfirmed
+from synapse_apply.model.errors import Effect, Invalid, Unconfirmed
 
 
 @pytest.mark.parametrize("body", [enveloped({"id": 5}), {"id": 5}, enveloped([1]), b"", b"<html>"])
 def test_an_answer_that_does_not_say_so(server, client, body):
     """It may have been done: the effect is unknown, though the status is a success."""
     server.then(answer(201, body))
-    with pytest.raises(UnconfirmedError, match="does not say that it was a dry run") as caught:
+    with pytest.raises(Unconfirmed, match="does not say that it was a dry run") as caught:
         client.dry_run.v2.create_plugin(NEW)
     assert isinstance(caught.value, Unconfirmed)
     assert (caught.value.effect, caught.value.status_code) == (Effect.UNKNOWN, 201)
@@ -36,7 +35,7 @@ def test_mutations_of_v1_are_never_sent(server, client):
         lambda: trying.run_plugin(1, {}),
         lambda: trying.update_job(1, {}),
     ):
-        with pytest.raises(NotSentError, match="API v1 has no dry run"):
+        with pytest.raises(Invalid, match="API v1 has no dry run"):
             call()
     assert server.received == []
     server.then(answer(200, {"id": 1}))

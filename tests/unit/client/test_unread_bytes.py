@@ -98,7 +98,7 @@ def test_a_server_that_speaks_first(
         return sock
 
     monkeypatch.setattr(connection, "create_connection", connect_until_spoken_to)
-    with fails("ClientConnectionError", match="before the request") as caught:
+    with fails("Unreachable", match="before the request") as caught:
         connect(eager).create_plugin({"name": "x"})
     assert caught.value.effect.value == "none"
 

@@ -13,9 +13,8 @@ import pytest
 from unit.client.scripted import Received, answer, hang, reset
 
 from synapse_apply import ClientError
-from synapse_apply.client.errors import ClientTimeoutError
 from synapse_apply.client.http.multipart import MultipartBody
-from synapse_apply.model.errors import Effect, InputError
+from synapse_apply.model.errors import Effect, InputError, RemoteTimeout
 
 LARGE = bytes(range(256)) * 100_000  # more than the buffers of a connection hold
 DATA = {"plugin": 123, "version": "2.0.0", "is_stable": True, "changelog": None}
@@ -190,5 +189,5 @@ def test_uploads_have_time_by_their_size(server, connect):
     assert client.max_call_seconds() == pytest.approx(0.1)
     assert client.max_call_seconds(5_000) == pytest.approx(0.6)
     server.then(hang())
-    with pytest.raises(ClientTimeoutError):
+    with pytest.raises(RemoteTimeout):
         client.create_plugin_release({**DATA, "file": io.BytesIO(b"x" * 100)})

@@ -42,7 +42,7 @@ def pages(form, write=lambda cursor: cursor):
 def test_cursors_in_a_circle(server, client):
     """A cursor that was followed already is an error, not an endless loop."""
     server.route = lambda _request: answer(200, enveloped(0, "again"))
-    with pytest.raises(ClientError, match="circle"):
+    with pytest.raises(ClientError, match="loop"):
         client.v2.list_plugins()
     assert len(server.received) == 2
 
@@ -72,5 +72,5 @@ def test_cursors_without_end(server, connect):
 def test_what_does_not_say_whether_more_follows(server, client, body):
     """Is no list: what is behind its end would be taken for absent."""
     server.then(answer(200, body))
-    with fails("UnexpectedAnswerError", match="page"):
+    with fails("UnexpectedAnswer", match="page"):
         client.v2.list_plugins()

@@ -10,9 +10,8 @@ import pytest
 from unit.client.scripted import answer, dropped
 
 from synapse_apply import ClientError
-from synapse_apply.client.errors import NotSentError, ValidationError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
-from synapse_apply.model.errors import Effect
+from synapse_apply.model.errors import Effect, Invalid
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"
 NEW = {"code": "p", "name": "P", "category": "export"}
@@ -51,7 +50,7 @@ def test_echoed_secrets_are_not_told(server, client):
     """Where the request carried one, only texts of fields that hold none are."""
     details = [{"field": "meta", "message": "not s3cret"}, {"field": "code", "message": "bad"}]
     server.then(answer(400, refused("VALIDATION_ERROR", "s3cret", details)))
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(Invalid) as caught:
         client.v2.create_plugin(
             {**NEW, "meta": "s3cret"}, sensitive=lambda path: path[:1] == ("meta",)
         )
@@ -80,7 +79,7 @@ def test_bytes_that_change_are_not_sent_whole(server, client):
             self.getbuffer()[0:1] = b"X"  # after the first look at it
             return block
 
-    with pytest.raises(NotSentError, match="SHA-256"):
+    with pytest.raises(Invalid, match="SHA-256"):
         client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=Changing(b"PK12"))
     assert all(len(one.body) < int(one.headers["content-length"]) for one in server.received)
 
@@ -90,7 +89,7 @@ def test_a_digest_that_is_known(server, client):
     digest = hashlib.sha256(b"PK").hexdigest()
     release = {"plugin": 1, "version": "1", "sha256": digest.upper()}
     client.v2.create_plugin_release(release, file=io.BytesIO(b"PK"))
-    with pytest.raises(NotSentError, match="SHA-256"):
+    with pytest.raises(Invalid, match="SHA-256"):
         client.v2.create_plugin_release(release, file=io.BytesIO(b"KP"))
 
 
@@ -111,14 +110,14 @@ def test_a_digest_that_the_file_knows(server, client):
     client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=file)
     assert file.begun == 1
     assert Knowing.sha256.encode() in server.received[0].body
-    with pytest.raises(NotSentError, match="SHA-256"):
+    with pytest.raises(Invalid, match="SHA-256"):
         client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=Knowing(b"KP"))
 
 
 @pytest.mark.parametrize("data", [{"plugin": 1, "version": "1"}, {"version": "1", "file": None}])
 def test_a_release_needs_its_file(server, client, data):
     """Nothing is sent without."""
-    with pytest.raises(NotSentError, match="needs its file"):
+    with pytest.raises(Invalid, match="needs its file"):
         client.v2.create_plugin_release(data)
     assert server.received == []
 
