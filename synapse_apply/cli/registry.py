@@ -11,11 +11,11 @@ _COMMANDS = "synapse_apply.cli.commands"
 _UNLISTED = frozenset({"accept-push", "forget-rule", "rebind", "record", "schema", "version"})
 
 
-def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, CommandEntry]:
+def _read_table(text: str, module: str = "") -> dict[str, CommandEntry]:
     """A command a line, with its summary, and before it its module where none is given for all.
 
     Lines that are not indented are headings of the help page. The function of `forget-rule` is
-    `forget_rule`, behind the prefix; a name of Python's own has a line behind it, as `list_`.
+    `forget_rule`; a name of Python's own has a line behind it, as `list_`.
     """
     entries, heading = {}, "Commands"
     for line in text.strip("\n").splitlines():
@@ -26,7 +26,7 @@ def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, Comm
         place = module
         if not module:
             place, summary = summary.split(maxsplit=1)
-        function = prefix + name.replace("-", "_") + "_" * (name in {"import", "list"})
+        function = name.replace("-", "_") + "_" * (name in {"import", "list"})
         place = place if ":" in place else f"{place}:{function}"
         entries[name] = CommandEntry(
             f"{_COMMANDS}.{place}", summary, heading, name not in _UNLISTED

@@ -471,14 +471,14 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
     return dict(mapping)
 
 
-def read_listed_lines(path: Path, option: str) -> tuple[str, ...]:
-    """The lines of a file, without blank ones and those that begin with #; else a usage error."""
+def read_codes(path: Path) -> tuple[str, ...]:
+    """The lines of the file of --codes, without blank ones and comments; else a usage error."""
     from synapse_apply.files.checkout import read_typed_file
 
     try:
         lines = read_typed_file(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise click.UsageError(
-            f"{option} {path} cannot be read as text with one code per line."
+            f"--codes {path} cannot be read as text with one code per line."
         ) from None
     return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))

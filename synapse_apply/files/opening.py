@@ -120,7 +120,7 @@ def own_folder_exists(path: Path) -> bool:
 
 
 # SQLite opens by path; its file is therefore compared before and after.
-def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> int:
+def open_own_file_with_flags(path: Path, flags: int) -> int:
     """Open one of our files with `flags`, as `os.open`; returns the descriptor.
 
     UntrustedFileError for a link, another user's file, or one that is no regular file.
@@ -131,7 +131,7 @@ def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> i
         if info is not None and not flags & os.O_EXCL:
             _require_plain(info, path, entry.base_owner)
         try:
-            descriptor = os.open(entry.name, flags | _FILE_FLAGS, mode, dir_fd=entry.folder)
+            descriptor = os.open(entry.name, flags | _FILE_FLAGS, FILE_MODE, dir_fd=entry.folder)
         except OSError as problem:
             if problem.errno in _CHANGED:
                 raise build_untrusted_error(path, "was replaced while it was opened") from None

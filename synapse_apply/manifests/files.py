@@ -26,6 +26,7 @@ from synapse_apply.manifests.yaml.reader import VALUE_FROM, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.lazy_patterns import lazy_pattern
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
@@ -482,9 +483,7 @@ def _ignored_settings(project: Project, rules: Project, revision: str) -> Iterat
     differing = list(_differing_settings(project, rules))
     if not differing:
         return
-    names = ", ".join(name for name, _ in differing[:_MAX_NAMES])
-    if len(differing) > _MAX_NAMES:
-        names += f" and {len(differing) - _MAX_NAMES:,} more"
+    names = format_short_list((name for name, _ in differing), _MAX_NAMES)
     positions = [position for _, position in differing if position is not None]
     if not positions and project.file:
         positions = [Position(format_display_path(project.file, str(Path.cwd())), 1, 1)]

@@ -92,9 +92,9 @@ def import_text(address: object, remote_id: object = "ID", *, is_recorded: bool)
     return Text(*free, Command("import", address, remote_id))
 
 
-def join_texts(separator: str, texts: Iterable[str]) -> Text:
-    """`separator.join(texts)`, whose commands stay values."""
-    parts = [part for text in texts for part in (separator, text)]
+def join_texts(texts: Iterable[str]) -> Text:
+    """The texts with semicolons between them, whose commands stay values."""
+    parts = [part for text in texts for part in ("; ", text)]
     return Text(*parts[1:])
 
 

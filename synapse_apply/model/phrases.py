@@ -11,7 +11,7 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath
 
-_MAX_NAMES, _MAX_KNOWN_WORDS = 5, 12
+_MAX_KNOWN_WORDS = 12
 _MIN_PREFIX_LENGTH = 3
 # To look through thousands of words for each of thousands takes minutes.
 MAX_SUGGESTIONS, _MAX_COMPARED_WORDS = 20, 5_000
@@ -39,11 +39,11 @@ def format_time_after(moment: str, seconds: float) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def format_short_list(names: Iterable[object]) -> str:
+def format_short_list(names: Iterable[object], most: int = 5) -> str:
     """The first names, and how many more there are."""
     texts = [str(name) for name in names]
-    hidden_count = len(texts) - _MAX_NAMES
-    return ", ".join(texts[:_MAX_NAMES]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
+    hidden_count = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
 def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> str:

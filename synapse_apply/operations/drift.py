@@ -89,7 +89,7 @@ def _errors_of_calls_under_way(plan_result: PlanResult) -> Iterator[Diagnostic]:
             yield error_finding(
                 "It is still unknown whether an object has drifted",
                 f"{call.address}: {refusal.reason}.",
-                Text("Ways out: ", join_texts("; ", refusal.ways_out), "."),
+                Text("Ways out: ", join_texts(refusal.ways_out), "."),
                 position=resource.position(),
                 address=str(call.address),
             )

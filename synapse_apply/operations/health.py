@@ -90,7 +90,7 @@ def ask_agents(
             finding = error_finding(
                 "An agent's token is missing",
                 f"Agent {name}: {reason}.",
-                join_texts("; ", (each.hint for each in missing.diagnostics)),
+                join_texts(each.hint for each in missing.diagnostics),
             )
         except RemoteError as failure:
             summary, hint = next(

@@ -294,7 +294,7 @@ def _advise(intent: Intent, files: Mapping[str, JournaledDoneCall], state: State
         "Not every backend can tell what happened: ",
         Command("state settle", intent.address),
         " asks this one. If it cannot: ",
-        join_texts("; ", refusal.ways_out),
+        join_texts(refusal.ways_out),
     )
 
 

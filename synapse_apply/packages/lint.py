@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import SECRET_RULES, PackageFlaw, iter_limited_flaws
-from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
@@ -31,7 +31,6 @@ from synapse_apply.packages.sources import CONFIG_FILES, NO_CONFIG_HINT, format_
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.
 _MAX_CODE_SIZE = 16 * 1024 * 1024
-_MAX_NAMES = 5
 _SDK_MODULE = "synapse_sdk"
 # In the order in which the publisher reads them.
 _PUBLISHER_IGNORE_FILES = (".gitignore", ".synapseignore")
@@ -324,11 +323,10 @@ class PackageLint:
                 unpinned.append((match[1], number))
         self._libraries = frozenset(libraries)
         if unpinned:
-            more = f" and {len(unpinned) - _MAX_NAMES} more" if len(unpinned) > _MAX_NAMES else ""
-            names = ", ".join(name for name, _ in unpinned[:_MAX_NAMES])
+            names = format_short_list(name for name, _ in unpinned)
             name, line_number = unpinned[0]
             position = self._position(_REQUIREMENTS_FILE, line_number)
-            yield self._flaw("unpinned", position, names=names + more, name=name)
+            yield self._flaw("unpinned", position, names=names, name=name)
 
     def _entrypoint_flaws(
         self, entrypoint: Entrypoint, config: LintableConfig

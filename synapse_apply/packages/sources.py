@@ -30,6 +30,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import iter_limited_flaws
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_in_forbidden_folder
 from synapse_apply.packages import ignore
@@ -390,7 +391,6 @@ def _may_be_running(process_id: int) -> bool:
 
 
 MAX_SIZE = 4 * 1024**3
-_MAX_NAMES = 5
 
 
 @frozen
@@ -545,11 +545,10 @@ def _warnings(package: Package, *, is_linted: bool = False) -> Iterator[Diagnost
     source, files = package.source, package.files
     unfit = [(path, fault) for path in files if (fault := ignore.windows_name_fault(path))]
     if unfit:
-        names = (f"{escape_misleading_path(path)} {fault}" for path, fault in unfit[:_MAX_NAMES])
-        more = f" and {len(unfit) - _MAX_NAMES} more" if len(unfit) > _MAX_NAMES else ""
+        names = (f"{escape_misleading_path(path)} {fault}" for path, fault in unfit)
         yield warning_finding(
             "Names that Windows does not allow",
-            f"{source}: {', '.join(names)}{more}.",
+            f"{source}: {format_short_list(names)}.",
             "Agents on Windows cannot unpack the package. Rename the files, or exclude them "
             "with a line in .synapseignore.",
         )

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
 from synapse_apply.packages.content import FileChange, gather_zip_files, list_changes, open_zip
 from synapse_apply.packages.sources import MAX_SIZE, SourceFiles, measure_or_raise
@@ -150,10 +151,9 @@ class SourcePackages:
 def _raise_package_changed(source: PackageSource, changes: Sequence[FileChange]) -> NoReturn:
     """InputError that names the first five changes, those that were added first."""
     texts = [f"{one.verb} {one.path}" for verb in _VERBS for one in changes if one.verb == verb]
-    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     raise InputError.from_summary(
         "Package changed after the plan",
-        f"{source} differs from the plan: {', '.join(texts[:5])}{more}.",
+        f"{source} differs from the plan: {format_short_list(texts)}.",
         "Nothing was uploaded. Plan again. If this version is already published, raise the "
         "version.",
     )

@@ -80,7 +80,7 @@ def _iter_errors_of_untold(
                 continue
             hint, address = Text(Command("plan"), " lists the ways out."), str(change.address)
             if refusal.ends_by_itself:
-                hint = Text("Ways out: ", join_texts("; ", refusal.ways_out), ".")
+                hint = Text("Ways out: ", join_texts(refusal.ways_out), ".")
             detail = f"{address}: {refusal.reason}."
             position = refusal.position or resource.position()
             yield error_finding(summary, detail, hint, position=position, address=address)

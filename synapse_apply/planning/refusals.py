@@ -295,7 +295,7 @@ def settle_secrets(
     if fixed:
         only = fixed[0] if len(fixed) == 1 else "ADDRESS"
         ways_out.append(Text("enter the secret in Synapse, then ", Command("state accept", only)))
-    return join_texts("; ", ways_out)
+    return join_texts(ways_out)
 
 
 def is_given_by_id(resource: ResourceState) -> bool:

@@ -423,7 +423,7 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
         project = pin_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_sharing_findings(project, source.environ)):
         raise InputError(*findings)
-    earlier = build_reserved_by_names(source.closed, "a target of an earlier commit")
+    earlier = build_reserved_by_names(source.closed)
     reserved = project.reserved.merge_preferring_own(earlier)
     return LoadedProjects(own, pinned, replace(project, reserved=reserved))
 

@@ -161,7 +161,7 @@ def export(
     with options.open_target(invocation) as target:
         exported_files = target.live.export_manifests(
             folder,
-            codes=typed.read_listed_lines(codes_file, "--codes") if codes_file else (),
+            codes=typed.read_codes(codes_file) if codes_file else (),
             ids=_parse_ids(ids),
             **selection,
         )

@@ -56,7 +56,8 @@ class NotLoggedIn(RequestRefused):
     """A page was asked for by somebody who has not logged in."""
 
 
-def _unauthorized(summary: str, detail: str, hint: str, challenge: str) -> RequestRefused:
+def _unauthorized(summary: str, detail: str, challenge: str) -> RequestRefused:
+    hint = "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`."
     finding, headers = error_finding(summary, detail, hint), {"WWW-Authenticate": challenge}
     return RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=headers)
 
@@ -209,7 +210,6 @@ def identify_person(
         raise _unauthorized(
             "You are not logged in",
             "The request has no token, and no proxy says who sent it.",
-            "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             "Bearer",
         )
     raise NotLoggedIn(
@@ -298,7 +298,6 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
         raise _unauthorized(
             "Unknown token",
             "`access.tokens` does not have the token of `Authorization`.",
-            "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             'Bearer error="invalid_token"',
         )
     return Person(f"{TOKEN_PREFIX}{holder}")

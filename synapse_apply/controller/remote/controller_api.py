@@ -101,12 +101,11 @@ class ControllerApi:
         """A text of the controller's without the token, nor the login of a proxy."""
         return self._redactor.mask_secrets_in_text(text)
 
-    def read_target_list(self, source: str = "") -> JsonDocument:
-        """All targets as one TargetList, of one source or of all."""
-        parameters = {"source": source} if source else {}
-        pages = self._iter_pages("targets", TargetList, parameters)
+    def read_target_list(self) -> JsonDocument:
+        """All targets as one TargetList."""
+        pages = self._iter_pages("targets", TargetList, {})
         items = [item for page in pages for item in page.fields["items"]]
-        first_page = self._read("targets", TargetList, {**parameters, "limit": "1"}).fields
+        first_page = self._read("targets", TargetList, {"limit": "1"}).fields
         parts = ("sources", "source_findings", "processes", "pauses")
         return {
             "apiVersion": API_VERSION,

@@ -63,7 +63,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.json_values import WrongShapeError, format_canonical_json
 from synapse_apply.model.packages import KEPT_KEY
-from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan, Refusal
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.views.sanitize import limit_text, sanitize
@@ -486,9 +486,8 @@ def _summarize(change: Change) -> str:
 
 
 def _name_first_fields(change: Change) -> str:
-    names = [format_field_path(field.path) for field in change.fields]
-    more = len(names) - _MAX_NAMED_FIELDS
-    return ", ".join(names[:_MAX_NAMED_FIELDS]) + (f" and {more} more" if more > 0 else "")
+    names = (format_field_path(field.path) for field in change.fields)
+    return format_short_list(names, _MAX_NAMED_FIELDS)
 
 
 def _format_limited_line(text: str, max_length: int) -> str:

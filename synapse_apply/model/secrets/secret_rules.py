@@ -278,8 +278,9 @@ class ReservedVariables:
         return (*dict.fromkeys((*self.variables, *passwords)), *self.files, *references)
 
 
-def build_reserved_by_names(names: Collection[str], setting: str) -> ReservedVariables:
-    """What `list_names` gave, each as a variable, a file and a reference that `setting` names."""
+def build_reserved_by_names(names: Collection[str]) -> ReservedVariables:
+    """What `list_names` of an earlier commit gave, each as a variable, a file and a reference."""
+    setting = "a target of an earlier commit"
     split = (name.partition("?") for name in names if "?" in name)
     references = tuple(
         (SecretRef(source, arguments=tuple(parse_qsl(text, keep_blank_values=True))), setting)

@@ -53,9 +53,9 @@ def cut_and_escape(value: object, max_length: int = values.MAX_VALUE_LENGTH) -> 
     return sanitize(cut_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
-def render_copyable_command(line: str, max_length: int = MAX_PROSE_LENGTH) -> str:
+def render_copyable_command(line: str) -> str:
     """A shell command; the page's script adds a button that copies it."""
-    return f'<code class="command">{cut_and_escape(line, max_length)}</code>'
+    return f'<code class="command">{cut_and_escape(line, MAX_PROSE_LENGTH)}</code>'
 
 
 def render_code(value: object, max_length: int = values.MAX_VALUE_LENGTH) -> str:

@@ -68,9 +68,9 @@ def code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
 
 
-def html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def html_code(text: object) -> str:
     """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
-    return f"<code>{escape(sanitize(cut_text(str(text), max_length)))}</code>"
+    return f"<code>{escape(sanitize(cut_text(str(text), MAX_MARKDOWN_TEXT)))}</code>"
 
 
 def fenced_block(lines: Sequence[str], info: str) -> str:

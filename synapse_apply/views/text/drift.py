@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from synapse_apply.model.command import Command, Text, name_target_in_commands
-from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.values import ABSENT
@@ -143,10 +143,10 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         yield Text(Command(f"apply{options}"), " restores the declared values.")
     else:
         changed = [one for one in drift.objects if one.is_changed_in_git]
-        restored = [one for one in changed if not _has_kept_field(one)]
-        in_part = [one for one in changed if _has_kept_field(one)]
-        parts = [_join_addresses(restored)] * bool(restored)
-        parts += [f"fields of {_join_addresses(in_part)} that Git changed, too"] * bool(in_part)
+        restored = [one.address for one in changed if not _has_kept_field(one)]
+        in_part = [one.address for one in changed if _has_kept_field(one)]
+        parts = [format_short_list(restored)] * bool(restored)
+        parts += [f"fields of {format_short_list(in_part)} that Git changed, too"] * bool(in_part)
         besides = f", except for {' and '.join(parts)}" if parts else ""
         yield Text(
             Command("apply"),
@@ -163,8 +163,8 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         )
         yield Text(lead, Command("plan --revert-drift"), " lists the ways out.")
     live = drift.changed_or_replaced_objects
-    if writable := [one for one in live if one.is_writable]:
-        scope = f" (of {_join_addresses(writable)})" if len(writable) < len(live) else ""
+    if writable := [one.address for one in live if one.is_writable]:
+        scope = f" (of {format_short_list(writable)})" if len(writable) < len(live) else ""
         text = f" writes the live values{scope} to the manifests."
         yield Text(Command("drift --write ADDRESS"), text)
 
@@ -173,11 +173,6 @@ def _has_kept_field(object_drift: ObjectDrift) -> bool:
     return not object_drift.is_missing and any(
         field.cause is not Cause.BOTH for field in object_drift.fields
     )
-
-
-def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
-    remainder = f" and {len(objects) - max_listed} more" if len(objects) > max_listed else ""
-    return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
 
 def unapplied_line(drift: Drift, location: Sequence[str] = ()) -> str:

@@ -9,7 +9,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Verification
 from synapse_apply.model.packages import KEPT_KEY, Replacement, parse_replacement
-from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import WithheldSecret, flatten
@@ -182,9 +182,6 @@ def _totals(plan: Plan, style: Style) -> str:
     return "\n".join(style(line, "bold") for line in lines)
 
 
-_MAX_LISTED = 5
-
-
 def count_accepted_fields(changes: Iterable[Change]) -> int:
     """How many fields of these resources have an accepted difference."""
     return sum(len(change.accepted) for change in changes)
@@ -204,9 +201,7 @@ def name_accepted_fields(address_field_texts: Sequence[str]) -> str:
     """The line that counts and names fields given as `ADDRESS: FIELD`; "" for none."""
     if not address_field_texts:
         return ""
-    hidden_count = len(address_field_texts) - _MAX_LISTED
-    listed = ", ".join(address_field_texts[:_MAX_LISTED])
-    listed += f" and {hidden_count} more" if hidden_count > 0 else ""
+    listed = format_short_list(address_field_texts)
     return f"{format_count_and_noun(len(address_field_texts), 'accepted difference')} ({listed})."
 
 

@@ -72,10 +72,10 @@ def test_a_text_is_a_str_until_a_target_is_known() -> None:
     [
         ("Now: " + Text(Command("plan")) + ".", "Now: `synapse-apply plan -t prod`."),
         (
-            join_texts("; ", ["a", Text("b ", Command("plan"))]),
+            join_texts(["a", Text("b ", Command("plan"))]),
             "a; b `synapse-apply plan -t prod`",
         ),
-        (join_texts("; ", []), ""),
+        (join_texts([]), ""),
         (
             lowercase_and_strip_full_stop(Text("See ", Command("doctor"), " first.")),
             "see `synapse-apply doctor -t prod` first",
