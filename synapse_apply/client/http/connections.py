@@ -489,14 +489,9 @@ class _SecretsFilter(logging.Filter):
         return True
 
 
-def _install_log_filters() -> None:
-    names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
-    for name in names:
-        logging.getLogger(f"urllib3.{name}").addFilter(_SecretsFilter())
-    # More workers than kept connections only costs a handshake: not a warning for a user.
-    logging.getLogger("urllib3.connectionpool").addFilter(
-        lambda record: not str(record.msg).startswith("Connection pool is full")
-    )
-
-
-_install_log_filters()
+for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_SecretsFilter())
+# More workers than kept connections only costs a handshake: not a warning for a user.
+logging.getLogger("urllib3.connectionpool").addFilter(
+    lambda record: not str(record.msg).startswith("Connection pool is full")
+)

@@ -156,7 +156,10 @@ def _iter_fields(change: _Change) -> Iterator[ShownField]:
     if change.fields is None:
         raise OddAnswerError("fields")
     for field in change.fields:
-        path = _parse_path(field.path)
+        try:
+            path = parse_json_pointer(field.path)
+        except ValueError:
+            raise OddAnswerError("path") from None
         if field.sensitive is not False:
             yield ShownField(path, _SENSITIVE, _SENSITIVE)
         else:
@@ -180,13 +183,6 @@ def _iter_created(
         yield from _iter_created(
             value.get(key), sensitive_keys.get(key), unknown_keys.get(key), (*path, key)
         )
-
-
-def _parse_path(pointer: str) -> FieldPath:
-    try:
-        return parse_json_pointer(pointer)
-    except ValueError:
-        raise OddAnswerError("path") from None
 
 
 def _format_value(value: Any) -> str:

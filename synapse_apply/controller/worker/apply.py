@@ -30,7 +30,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, LockHeld, Refused, SynapseApplyError
-from synapse_apply.model.job import RunStatus, VerificationResult
+from synapse_apply.model.job import RunStatus
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
@@ -209,7 +209,9 @@ def count_results(report: Report, judgement: Judgement) -> CallCounts:
     for outcome in report.outcomes:
         results.setdefault(outcome.address, []).append(outcome.result)
     for run in report.verification_results:
-        results.setdefault(run.address, []).append(_derive_result_of_run(run))
+        failed = _RESULT_OF_RUN.get(run.status, Result.FAILED)
+        result = Result.DONE if run.is_acceptable else failed
+        results.setdefault(run.address, []).append(result)
     counts = Counter(
         min(results.get(Address.parse(row.address), [Result.SKIPPED]), key=_WORST_FIRST.index)
         for row in judgement.permitted_rows
@@ -217,12 +219,6 @@ def count_results(report: Report, judgement: Judgement) -> CallCounts:
     return CallCounts(
         counts[Result.DONE], counts[Result.FAILED], counts[Result.UNKNOWN], counts[Result.SKIPPED]
     )
-
-
-def _derive_result_of_run(run: VerificationResult) -> Result:
-    if run.is_acceptable:
-        return Result.DONE
-    return _RESULT_OF_RUN.get(run.status, Result.FAILED)
 
 
 def _findings_of(report: Report) -> tuple[Diagnostic, ...]:

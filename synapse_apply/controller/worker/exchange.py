@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Claim, PlannedRow, RowAction
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
@@ -265,15 +265,12 @@ def _has_plausible_fields(result: RunResult) -> bool:
         and len({row.digest for row in result.rows}) == len(result.rows)
         and len(result.claims) <= MAX_CLAIMS
         and all(
-            max(map(len, _claim_texts(one))) <= 2 * MAX_NAME_CHARACTERS for one in result.claims
+            max(map(len, (one.address, one.thing, one.remote_id))) <= 2 * MAX_NAME_CHARACTERS
+            for one in result.claims
         )
         # Names of guards may have been cut.
         and len(set(addresses)) == len(addresses)
     )
-
-
-def _claim_texts(claim: Claim) -> tuple[str, ...]:
-    return claim.address, claim.thing, claim.remote_id
 
 
 def _are_jobs_plausible(running: RunningJobsSeen) -> bool:

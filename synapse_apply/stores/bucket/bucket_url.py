@@ -15,7 +15,6 @@ code of letters, a region, and the start of an object's name.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.secrets.proxies import needs_no_proxy
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, url_error
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
@@ -133,7 +133,7 @@ def require_safe_endpoint(endpoint: str, origin: str) -> None:
             "Write it as https://HOST or https://HOST:PORT.",
         )
     parts = urlsplit(endpoint)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise InputError.from_summary(
             "The state bucket's endpoint cannot be used",
             f"{origin} is a plain http URL, so others can read the traffic.",
@@ -185,13 +185,6 @@ def _parse_name(parameters: Mapping[str, str], name: str) -> str:
             f"Write {name}=NAME with lower-case letters, digits and -.",
         )
     return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 # Seconds of an operation with all its retries: a third of the lease of a state in a bucket.

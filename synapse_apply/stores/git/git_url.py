@@ -86,7 +86,12 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
         if name == "ref":
-            ref = _require_full_ref(unquote(value))
+            ref = unquote(value)
+            if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
+                raise url_error(
+                    "?ref= is not a full ref",
+                    "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
+                )
         elif name == "pace":
             try:
                 pace_seconds = float(value)
@@ -120,15 +125,6 @@ def _require_usable_url(remote: str) -> None:
         )
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS:
         raise url_error("it is not encrypted", "Write https://.")
-
-
-def _require_full_ref(ref: str) -> str:
-    if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
-        raise url_error(
-            "?ref= is not a full ref",
-            "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
-        )
-    return ref
 
 
 # Lower-case ASCII letters, digits, `_` and `-` stay as they are, and a `.` between two of them; all

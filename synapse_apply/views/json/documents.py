@@ -472,42 +472,34 @@ def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
 
 def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
     """The check results of one section, in the form of `doctor --json`."""
-    head = {"section": title.lower()}
     return [
-        {**head, "check": row.check, "subject": row.subject, **_result_fields(row)} for row in rows
+        {
+            "section": title.lower(),
+            "check": row.check,
+            "subject": row.subject,
+            "status": row.status.value.replace(" ", "_"),
+            "summary": row.summary,
+            "detail": row.detail,
+            "hint": row.hint,
+            "request_id": row.first_request_id or None,
+        }
+        for row in rows
     ]
 
 
 def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
     """The document of `doctor --json` (doctor.schema.json)."""
     return {
-        **_build_json_header(checkup, tool_version),
+        **_head(tool_version),
+        "target": checkup.target or None,
+        "healthy": checkup.is_healthy,
+        "exit_code": checkup.exit_code,
         "counts": {
             status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
         },
         "checks": [
             result for title, results in checkup.sections for result in section_json(title, results)
         ],
-    }
-
-
-def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
-    return {
-        **_head(tool_version),
-        "target": checkup.target or None,
-        "healthy": checkup.is_healthy,
-        "exit_code": checkup.exit_code,
-    }
-
-
-def _result_fields(result: CheckResult) -> JsonDocument:
-    """Always all five; `request_id` is null where there is none."""
-    return {
-        "status": result.status.value.replace(" ", "_"),
-        "summary": result.summary,
-        "detail": result.detail,
-        "hint": result.hint,
-        "request_id": result.first_request_id or None,
     }
 
 
