@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -188,20 +188,13 @@ def upgrade_tables_if_older_without_commit(
     if old_format >= STORE_FORMAT:
         return ""
     kept = keep_copy(old_format)
-    for since, iter_changes in (
-        (2, _from_1_to_2),
-        (3, _from_2_to_3),
-        (4, _from_3_to_4),
-        (5, _from_4_to_5),
-        (6, _from_5_to_6),
-        (7, _from_6_to_7),
-        (8, _from_7_to_8),
-        (9, _from_8_to_9),
-        (10, _from_9_to_10),
-        (11, _from_10_to_11),
-    ):
+    for since, tables, list_changes in _UPGRADES:
         if old_format < since:
-            for change in iter_changes(connection, dialect):
+            for table in tables:
+                present = {n for (n,) in connection.execute(dialect.column_names, [table.name])}
+                for definition in table.missing_columns(present, dialect):
+                    connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+            for change in list_changes(connection, dialect):
                 connection.execute(change)
     for key, value in META_OF_THIS_FORMAT.items():
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
@@ -210,27 +203,8 @@ def upgrade_tables_if_older_without_commit(
     return f"format {old_format} to {STORE_FORMAT}{refused}{kept}"
 
 
-def _from_10_to_11(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 10, whose approvals had no reason."""
-    yield from _add_columns(connection, dialect, APPROVALS)
-
-
-def _from_9_to_10(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 9, which had no sessions of the page."""
-    yield SESSIONS.create_statement(dialect)
-
-
-def _from_8_to_9(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 8, which did not count what was restored."""
-    yield from _add_columns(connection, dialect, TARGETS)
-
-
-def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 7, whose owners were one of a tenant and object each.
-
-    And a commit that an operator accepts after a force push.
-    """
-    yield from _add_columns(connection, dialect, SOURCES)
+def _tell_owners_apart(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements for owners of format 7, which were one of a tenant and object each."""
     columns = {name for (name,) in connection.execute(dialect.column_names, [OWNERS.name])}
     if "tenant" not in columns:
         return
@@ -249,32 +223,11 @@ def _from_7_to_8(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
             connection.execute(insert, OWNERS.encode_row(row))
 
 
-def _from_6_to_7(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 6, which knew no owners: the next checks tell them."""
-    yield from added_by_format_7(dialect)
-
-
-def _from_5_to_6(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 5: rollbacks, and a condition for them."""
-    yield from _add_columns(connection, dialect, TARGETS)
-    yield _rank_states()
-
-
-def _from_4_to_5(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 4, whose indexes told the letters of a tenant apart."""
-    yield from _add_columns(connection, dialect, SOURCES)
-    yield "DROP INDEX IF EXISTS targets_by_binding"
-    yield "DROP INDEX IF EXISTS targets_by_found_binding"
-    yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_5
-
-
-def _from_3_to_4(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 3: each target is bound to what its newest plan was made of.
+def _bind_targets(connection: StoreConnection, _dialect: SqlDialect) -> Sequence[str]:
+    """Bind each target to what its newest plan was made of; there are no further statements.
 
     Of two targets that were bound to one thing, that is one that is declared, then the older one.
     """
-    for table in (TARGETS, RUNS):
-        yield from _add_columns(connection, dialect, table)
     newest_plans = (
         "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t ON t.source = r.source "
         "AND t.target = r.target WHERE r.plan_json <> '' AND r.outcome <> 'plan_error' GROUP BY "
@@ -292,23 +245,14 @@ def _from_3_to_4(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
             backend = format_backend(BackendIdentity(**base["binding"]))
             text = encode_binding(Binding(backend, base["lineage"]) if base["lineage"] else None)
             connection.execute(bind, [text, text, source, target, text])
+    return ()
 
 
-def _from_2_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 2: rollouts, and what several processes share."""
-    yield from _add_columns(connection, dialect, SOURCES)
-    yield from _add_columns(connection, dialect, TARGETS)
-    yield from added_by_format_3(dialect)
-    yield "UPDATE targets SET head_digest = wanted_digest"
-
-
-def _from_1_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
-    """The statements from format 1: tables for people, columns for applies, more states."""
+def _add_people(_connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+    """The statements for tables for people, and more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
     yield "DROP TABLE approvals"
-    yield from _add_columns(connection, dialect, TARGETS)
-    yield from _add_columns(connection, dialect, RUNS)
     yield from list_create_statements_added_by_format_2(dialect)
     # Format 1 knew only mode observe, in which what was planned is done.
     yield (
@@ -324,9 +268,41 @@ def _rank_states() -> str:
     return f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 
 
-def _add_columns(
-    connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
-) -> Iterator[str]:
-    present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}
-    for definition in table.missing_columns(present, dialect):
-        yield f"ALTER TABLE {table.name} ADD COLUMN {definition}"
+# By the format that they lead to: the tables that had fewer columns before, and what follows.
+_UPGRADES: tuple[
+    tuple[int, tuple[RowTable[Any], ...], Callable[[StoreConnection, SqlDialect], Iterable[str]]],
+    ...,
+] = (
+    (2, (TARGETS, RUNS), _add_people),
+    # Rollouts, and what several processes share.
+    (
+        3,
+        (SOURCES, TARGETS),
+        lambda _, dialect: (
+            *added_by_format_3(dialect),
+            "UPDATE targets SET head_digest = wanted_digest",
+        ),
+    ),
+    (4, (TARGETS, RUNS), _bind_targets),
+    # The indexes before told the letters of a tenant apart.
+    (
+        5,
+        (SOURCES,),
+        lambda *_: (
+            "DROP INDEX IF EXISTS targets_by_binding",
+            "DROP INDEX IF EXISTS targets_by_found_binding",
+            *CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
+        ),
+    ),
+    # Rollbacks, and a condition for them.
+    (6, (TARGETS,), lambda *_: (_rank_states(),)),
+    # Owners: the next checks tell them.
+    (7, (), lambda _, dialect: added_by_format_7(dialect)),
+    # And a commit that an operator accepts after a force push.
+    (8, (SOURCES,), _tell_owners_apart),
+    # How often something was restored.
+    (9, (TARGETS,), lambda *_: ()),
+    (10, (), lambda _, dialect: (SESSIONS.create_statement(dialect),)),
+    # The reason of an approval.
+    (11, (APPROVALS,), lambda *_: ()),
+)
