@@ -489,13 +489,13 @@ class PeopleActions:
         if row is not None and rule is not None and rule.not_author:
             with suppress(SourceUnavailable):
                 parts.fetch_wanted_commit(row)
-            parts.authors_to_apply(row)
+            parts.commits.authors_to_apply(row)
 
     def _counting_authors(self, who: str, row: TargetRow, rule: TargetRule) -> tuple[str, ...]:
         """The authors of what would be applied, () where they do not count; refused for one."""
         if not rule.not_author:
             return ()
-        authors = self._parts.authors_to_apply(row)
+        authors = self._parts.commits.authors_to_apply(row)
         if authors is None:
             raise ActionRefused.from_summary(
                 "The controller cannot read the authors of the commits",

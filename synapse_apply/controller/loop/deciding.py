@@ -372,7 +372,7 @@ def find_approvals_and_authors(
     approvals = [row for row in parts.store.list_approvals(row.name) if not row.used_at]
     if not approvals or not rule.not_author:
         return approvals, ()
-    authors = parts.authors_to_apply(row)
+    authors = parts.commits.authors_to_apply(row)
     if authors is None:
         parts.log("warn", "authors unknown", target=row.name, commit=row.wanted_commit)
         return (), ()

@@ -96,12 +96,12 @@ class ControllerLoop:
     def next_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
         row = self._find_with_commit(name)
-        return self._parts.authors_to_apply(row) if row is not None else ()
+        return self._parts.commits.authors_to_apply(row) if row is not None else ()
 
     def next_commits(self, name: TargetName) -> NewCommits | None:
         """The commits that an apply would bring to a target; None if unknown now."""
         row = self._find_with_commit(name)
-        return self._parts.commits_to_apply(row) if row is not None else None
+        return self._parts.commits.commits_to_apply(row) if row is not None else None
 
     def _find_with_commit(self, name: TargetName) -> TargetRow | None:
         """A target, whose wanted commit is fetched meanwhile where this machine may lack it.

@@ -156,7 +156,8 @@ class LoopParts:
         self.postponed_count = 0
         self.outages = RepeatedLines()
         self.large_documents: dict[str, LargeDocuments] = {}
-        self._commits = CommitCache()
+        # Not bound: another configuration has other mirrors.
+        self.commits = CommitCache(lambda source: self.configured.mirrors.get(source))  # noqa: PLW0108
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
         # By source, the pin whose credentials are remembered; a start reads them again.
@@ -213,14 +214,6 @@ class LoopParts:
         followed = source.followed if source else ()
         if mirror.fetch_commit(row.wanted_commit, followed):
             mirror.protect_commits(self.store.list_commits_in_use(row.name.source))
-
-    def authors_to_apply(self, row: TargetRow) -> tuple[str, ...] | None:
-        """Who wrote the commits between a target's applied and wanted one; None if unknown."""
-        return self._commits.authors_to_apply(self.configured.mirrors.get(row.name.source), row)
-
-    def commits_to_apply(self, row: TargetRow) -> NewCommits | None:
-        """The commits between a target's applied and wanted one; None if unknown."""
-        return self._commits.commits_to_apply(self.configured.mirrors.get(row.name.source), row)
 
     def count_postponed_run(self) -> None:
         """Count a run that found its target's state locked by another run."""
@@ -466,12 +459,14 @@ class CommitCache:
     transaction that others wait for may ask what was asked before it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, find_mirror: Callable[[str], GitMirror | None]) -> None:
+        """`find_mirror` gives the mirror of a source."""
+        self._find_mirror = find_mirror
         # An answer, and until when it holds.
         self._known: OrderedDict[tuple[str, ...], tuple[Any, float]] = OrderedDict()
         self._lock = Lock()
 
-    def authors_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> tuple[str, ...] | None:
+    def authors_to_apply(self, row: TargetRow) -> tuple[str, ...] | None:
         """Names and addresses of the authors of the commits between applied and wanted.
 
         None where the mirror cannot tell.
@@ -480,10 +475,12 @@ class CommitCache:
         if row.rollback is not None:
             # What was live there once was approved then; of what was not, all have written.
             since = row.wanted_commit if row.rollback.was_live else ""
+        mirror = self._find_mirror(row.name.source)
         return self._ask(mirror.list_author_names_and_emails if mirror else None, row, since)
 
-    def commits_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> NewCommits | None:
+    def commits_to_apply(self, row: TargetRow) -> NewCommits | None:
         """The commits between applied and wanted; None where the mirror cannot tell."""
+        mirror = self._find_mirror(row.name.source)
         return self._ask(mirror.list_new_commits if mirror else None, row, row.applied_commit)
 
     def _ask(self, ask: Callable[[str, str], T] | None, row: TargetRow, since: str) -> T | None:

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from fnmatch import translate
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
 from synapse_apply.controller.store import store_database, store_schema
@@ -164,7 +163,7 @@ def create_store_file(path: Path) -> None:
         new_path = path.with_name(f"{path.name}.new")
         opening.remove_own_file(new_path)
         opening.create_own_file(new_path)
-        with closing(_connect(new_path, "rw")) as connection:
+        with closing(_connect(new_path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {store_schema.APPLICATION_ID}")
             for statement in store_schema.empty_store_statements(SQLITE_DIALECT):
@@ -186,7 +185,7 @@ def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connecti
             raise store_database.missing_store(store_database.build_file_location(path))
         for suffix in ("-wal", "-shm", "-journal"):
             opening.stat_own_file_or_none(path.with_name(path.name + suffix))
-        connection = _connect(path, "rw")
+        connection = _connect(path)
         try:
             _require_same_file(path, file_stat)
             require_writable_format(connection, path)
@@ -215,7 +214,7 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
                 "Choose a different file, or remove this file.",
             ) from None
         try:
-            with closing(_connect(target, "rw")) as copy:
+            with closing(_connect(target)) as copy:
                 source.backup(copy)
                 # One file that needs no other beside it.
                 copy.execute("PRAGMA journal_mode = DELETE")
@@ -236,9 +235,9 @@ def keep_copy(path: Path, old_format: int) -> str:
     return f"; a copy of the old format: {kept}"
 
 
-def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file:{quote(str(path))}?mode=rw",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,  # no implicit transactions: BEGIN and COMMIT are written out
