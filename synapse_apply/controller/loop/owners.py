@@ -67,7 +67,7 @@ def settle_owners(
             return look, decision
         # Since this transaction, in which the others are read: of two that are checked at once,
         # the one that writes first is the owner, whichever looked first.
-        owned = parts.store.list_owners(url, [*wished])
+        owned = parts.store.list_owners(binding.backend, [*wished])
         # Not before theirs, also where a clock is behind.
         now = max([parts.clock.read_wall(), *(row.since for row in owned if row.name != name)])
         wished = {

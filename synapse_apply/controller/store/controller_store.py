@@ -405,14 +405,22 @@ class ControllerStore:
         """The objects that a target manages."""
         return self._select_rows(OWNERS, "WHERE source = ? AND target = ?", name)
 
-    def list_owners(self, url: str, things: Sequence[str]) -> Sequence[OwnerRow]:
-        """Which targets manage these objects of a backend's tenants."""
+    def list_owners(self, backend: str, things: Sequence[str]) -> Sequence[OwnerRow]:
+        """Which targets manage these objects of a backend's tenant, or of one that is not named.
+
+        Many tenants of one template have objects of one name.
+        """
+        url, _, tenant = backend.partition(" ")
+        within, values = "", [url]
+        # Databases differ in the small letters of others: there the tenants of a url count alike.
+        if tenant and tenant.isascii():
+            within, values = " AND lower(backend) IN (?, ?)", [url, backend.lower(), url.lower()]
         found: list[OwnerRow] = []
         for start in range(0, len(things), _THINGS_AT_ONCE):
             part = things[start : start + _THINGS_AT_ONCE]
             marks = ", ".join("?" * len(part))
             found += self._select_rows(
-                OWNERS, f"WHERE url = ? AND thing IN ({marks})", [url, *part]
+                OWNERS, f"WHERE url = ?{within} AND thing IN ({marks})", [*values, *part]
             )
         return found
 

@@ -7,7 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.controller.planned_rows import Binding
-from synapse_apply.controller.rows import RunCause, RunOutcome, RunRow, TargetName, TargetRow
+from synapse_apply.controller.rows import (
+    OwnerRow,
+    RunCause,
+    RunOutcome,
+    RunRow,
+    TargetName,
+    TargetRow,
+)
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 # What sqlite3's iterdump gave of a file that the code of format 3 had written.
@@ -68,6 +75,20 @@ def test_a_tenant_is_found_in_any_letter_case(store):
         assert [row.name.target for row in found] == ["t0", "t1"]
     found = store.list_targets_of_backend("https://api:443/V1 ACME")
     assert [row.name.target for row in found] == ["t2"]
+
+
+def test_owners_are_those_of_one_tenant(store):
+    """In any letter case; and of a target whose token tells the tenant, on either side."""
+    url = "https://api.example:443"
+    rows = [
+        OwnerRow(url, "storage id=1", TargetName("acme", f"t{number}"), backend, f"l-{number}")
+        for number, backend in enumerate([f"{url} acme", f"{url} ACME", url, f"{url} other"])
+    ]
+    with store.write() as writer:
+        writer.put(*rows)
+    assert list(store.list_owners(f"{url} Acme", ["storage id=1", "storage id=2"])) == rows[:3]
+    assert list(store.list_owners(url, ["storage id=1"])) == rows
+    assert list(store.list_owners(f"{url} \u212acme", ["storage id=1"])) == rows
 
 
 def test_a_store_of_format_4_is_upgraded(store, run_beside):

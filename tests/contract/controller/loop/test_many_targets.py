@@ -129,7 +129,10 @@ def test_a_check_reads_no_row_of_other_tenants_that_have_objects_of_its_names(wo
             loop = world.begin()
             for _ in range(2):  # new ones are spread over their interval
                 world.settle(loop, after=700)
-        assert len(world.store.list_owners("https://api.example", [f"storage name={size}"])) == size
+        thing = f"storage name={size}"
+        assert len(world.store.list_owners("https://api.example", [thing])) == size
+        (own,) = world.store.list_owners(f"https://api.example {names[0].upper()}", [thing])
+        assert own.name.target == names[0]
         counts.append(asked.count / size)
     assert counts[1] < 2 * counts[0]
 
