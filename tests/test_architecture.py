@@ -85,7 +85,7 @@ SHARED_BY_OPERATIONS = {
     *("arguments", "connection", "saved_plan", "saved_plan_file", "steps"),
     *("plan", "plan_arguments", "health", "drift", "apply", "apply_observer"),
     *("protected_files", "state", "settle", "rekey", "accept_difference", "exceptions"),
-    "resource_sides",
+    *("resource_sides", "import_"),
 }
 # Commands and what they print are made of the library alone, except for these, and why.
 NOT_MADE_OF_THE_LIBRARY = {

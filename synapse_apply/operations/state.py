@@ -180,6 +180,69 @@ class TargetState(PartOfTarget):
                 session.note_in_audit((was, f"move to {now}", "") for was, now in renames.items())
             return renames
 
+    def hand_over(
+        self,
+        name: str,
+        to: TargetState,
+        new_address: Address | str = "",
+        *,
+        warn: Callable[[Diagnostic], None] | None = None,
+    ) -> Mapping[Address, Address]:
+        """Record an object in the state of another target, then forget it here, with its releases.
+
+        Returns the new address of each. The live objects do not change. If it ends halfway, both
+        states record them, and the same call completes it. `warn` is that of `import_objects`.
+        InputError where a manifest of this target still manages one of them, or `to` is of another
+        backend or tenant; StateError where the outcome of a call is unknown, or one may still act.
+        """
+        from synapse_apply.operations.import_ import record_all_live_objects_or_none
+        from synapse_apply.workspace.inventory_rows import InventoryRow
+
+        name = require_text("name", name)
+        with self._connection.ready() as session, session.lock_state_of_own_project("state mv"):
+            state = session.store.read_state()
+            if (old := Names.of_state(state).choose(name)) not in state.records:
+                raise unknown_address(session, old)
+            new = require_address("new_address", new_address or old)
+            renames = with_member_renames(state.records.values(), {old: new})
+            findings = [
+                error_finding(
+                    "The manifests still manage the object",
+                    f"Target {session.target.name} would create or adopt {address} again.",
+                    "Add `lifecycle: {external: true}` to its manifest here.",
+                    address=str(address),
+                    position=desired.position,
+                )
+                for address in renames
+                if (desired := session.desired.get(address)) and not desired.is_external
+            ]
+            if findings:
+                raise InputError(*findings)
+            acting = open_intents.list_acting_calls(session, state, with_answered=True)
+            for call in (*state.open_intents, *(call for _, call in acting)):
+                if call.address in renames or call.series in {str(was) for was in renames}:
+                    raise open_intents.with_acting_calls(
+                        session, state, call.address, open_call(call.address, call.verb)
+                    )
+            with to._connection.ready() as other:
+                binding = other.store.read_state().binding
+                if binding != state.binding:
+                    raise InputError.from_summary(
+                        "The targets have different backends or tenants",
+                        f"{session.target.name}: {state_access.describe_identity(state.binding)}. "
+                        f"{other.target.name}: {state_access.describe_identity(binding)}.",
+                        "An object can only move between two states of one backend and tenant.",
+                    )
+                rows = {
+                    now: InventoryRow(record.remote_id, record.api, record.digest or "")
+                    for was, now in renames.items()
+                    for record in [state.records[was]]
+                }
+                record_all_live_objects_or_none(other, rows, warn or (lambda _told: None))
+            session.store.remove_records(*renames)
+            session.note_in_audit((was, f"move to {other.target.name}", "") for was in renames)
+        return renames
+
     def accept(
         self,
         name: str,

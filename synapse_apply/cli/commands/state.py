@@ -257,22 +257,52 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
     "mv",
     examples={
         "state mv plugin/yolo plugin/yolo-v8": "Rename the address after you renamed the manifest.",
+        "state mv plugin/yolo -t old --to new": "Let target `new` manage the plugin.",
     },
     exits={
-        "0": "renamed",
-        "1": "the old address has no record, or the new address is already taken",
+        "0": "renamed, or moved",
+        "1": "the old address has no record, the new address is already taken, or manifests of the "
+        "first target still manage the object",
+        "6": "a state is locked by another run",
     },
 )
-@options.use("color", "target")
+@options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="OLD")
-@click.argument("new", type=ADDRESS)
-def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
-    """Rename an address in the state, with its releases. The live objects do not change."""
+@click.argument("new", type=ADDRESS, required=False)
+@option("--to TARGET", "Move the record to the state of this target.", default="")
+@option(
+    "--to-project FILE",
+    "The project file of --to. By default, it is this project's.",
+    type=click.Path(dir_okay=False, path_type=Path),
+)
+def mv(*, console: Console, invocation: Invocation, name: str, new: Address | None, to: str,
+       to_project: Path | None) -> int:  # fmt: skip
+    """Rename an address in the state, or move it to another state, with its releases.
+
+    The live objects do not change. Before you move an object with --to, add
+    `lifecycle: {external: true}` to its manifest for the first target. If the command is
+    interrupted, run it again.
+    """
+    if not (new or to):
+        raise click.UsageError("Specify the new address, or --to TARGET.")
+    if to_project is not None and not to:
+        raise click.UsageError("--to-project needs --to TARGET.")
     with options.open_target(invocation) as target:
-        renames = target.state.rename(name, new)
+        if to:
+            place = replace(invocation, target=to)
+            if to_project is not None:  # its variables are its own
+                project = invocation.directory / to_project
+                place = replace(place, project=project, variables={}, variable_files=())
+            with options.open_target(place) as other:
+                renames = target.state.hand_over(
+                    name, other.state, new or "", warn=lambda told: console.write_findings([told])
+                )
+        elif new is not None:
+            renames = target.state.rename(name, new)
+    where = f" of target {to}" if to else ""
     console.write_output(
         "".join(
-            f"Moved {old_address} to {new_address}.\n"
+            f"Moved {old_address} to {new_address}{where}.\n"
             for old_address, new_address in renames.items()
         )
     )

@@ -6,7 +6,16 @@ import json
 from collections.abc import Callable
 
 import pytest
-from e2e.scenarios.workplace import CONFIG, RELEASE, STORAGE, Server, Workplace, project
+from e2e.scenarios.workplace import (
+    CONFIG,
+    PLUGIN,
+    RELEASE,
+    STORAGE,
+    Server,
+    Workplace,
+    project,
+    sample,
+)
 
 EXTERNAL = "lifecycle: {external: true}\n"
 STORAGE_OF_OTHERS = (
@@ -17,6 +26,7 @@ PLUGIN_OF_OTHERS = (
     "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: yolo}\n"
     f"{EXTERNAL}spec: {{name: Yolo, code: yolo}}\n"
 )
+LOST_UPDATE = {"match": {"method": "PUT", "path": "/plugins/*"}, "do": {"reset": "before"}}
 OWN_RELEASE = RELEASE.replace("1.0.0", "1.1.0")
 
 
@@ -101,6 +111,71 @@ def test_an_object_is_handed_over(applied, other, server):
     (applied.root / "manifests/storage.yaml").unlink()
     assert "No changes." in applied.plan("--prune", "--detailed-exitcode", code=0).out
     assert server.counts[2] == 1
+
+
+def test_one_command_hands_over(applied, other, server):
+    """With its releases and without a call; not while its manifest would make it again."""
+    writes = server.writes
+    sample(other)
+    other.write("manifests/storage.yaml", STORAGE_OF_OTHERS)
+    place = "--to", "prod", "--to-project", str(other.root / "synapse-apply.yaml")
+    ran = applied.run("state", "mv", "plugin/yolo", *place, code=1)
+    assert "The manifests still manage the object" in ran.err
+    assert "manifests/plugin.yaml:" in ran.err
+    assert "plugin/yolo" not in other.run("state", "show", code=0).out
+    applied.write("manifests/plugin.yaml", PLUGIN_OF_OTHERS)
+    ran = applied.run("state", "mv", "plugin/yolo", *place, code=0)
+    assert ran.out == (
+        "Moved plugin/yolo to plugin/yolo of target prod.\n"
+        "Moved release/yolo@1.0.0 to release/yolo@1.0.0 of target prod.\n"
+    )
+    assert server.writes == writes
+    applied.unchanged()
+    other.unchanged()
+    assert "move to prod" in applied.run("state", "history", "--json", code=0).out
+
+
+def test_a_move_that_ended_halfway_is_completed(applied, other, server):
+    """As after a kill between the two writes: both record it, and the same command ends it."""
+    (storage,) = server.objects("storage")
+    applied.write("manifests/storage.yaml", STORAGE_OF_OTHERS)
+    other.write("manifests/storage.yaml", STORAGE)
+    other.run("import", "storage/raw-data", str(storage["id"]), code=0)
+    move = "state", "mv", "storage/raw-data", "--to", "prod", "--to-project"
+    file = other.root / "synapse-apply.yaml"
+    applied.run(*move, str(file), code=0)
+    assert "storage/raw-data" not in applied.run("state", "show", code=0).out
+    assert "storage/raw-data" not in other.plan(code=0).out
+    ran = applied.run(*move, str(file), code=1)
+    assert "storage/raw-data" in ran.err
+
+
+def test_nothing_moves_while_a_call_may_act(applied, other, server):
+    """Its effect would look like a change from outside in the other state."""
+    applied.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    server.call("PUT", "_emulator/faults/", {"rules": [LOST_UPDATE]})
+    applied.apply(code=7)
+    server.call("PUT", "_emulator/faults/", {"rules": []})
+    applied.write("manifests/plugin.yaml", PLUGIN_OF_OTHERS)
+    other.write("manifests/plugin.yaml", PLUGIN, RELEASE)
+    file = str(other.root / "synapse-apply.yaml")
+    ran = applied.run("state", "mv", "plugin/yolo", "--to", "prod", "--to-project", file, code=1)
+    assert "state settle plugin/yolo --wait" in ran.err
+    assert "plugin/yolo" not in other.run("state", "show", code=0).out
+
+
+def test_nothing_moves_to_another_tenant(applied, make, server):
+    """Its ids are those of other objects."""
+    applied.write("manifests/storage.yaml", STORAGE_OF_OTHERS)
+    third = make(server, "third")
+    third.write("synapse-apply.yaml", project(server.url, tenant="initech"))
+    third.run("state", "init", code=0)
+    file = str(third.root / "synapse-apply.yaml")
+    ran = applied.run(
+        "state", "mv", "storage/raw-data", "--to", "prod", "--to-project", file, code=1
+    )
+    assert "The targets have different backends or tenants" in ran.err
+    assert "storage/raw-data" in applied.run("state", "show", code=0).out
 
 
 def test_a_handover_stops_no_apply_and_passes_no_protection(applied, server):
