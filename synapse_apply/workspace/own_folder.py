@@ -118,29 +118,45 @@ def is_own_folder_ignored(root: Path) -> bool:
 
 
 class GitExposure(NamedTuple):
-    """Why Git has a file, or would take it: the end of a sentence that begins with its path."""
+    """A file that Git has, or would take, and why: the end of a sentence that begins with it."""
 
+    path: Path
     reason: str
     is_tracked: bool
 
 
-def find_git_exposure(path: Path) -> GitExposure | None:
-    """Why a commit could contain a file, there or not yet; None for one that Git ignores.
+def find_git_exposure(*files: Path) -> GitExposure | None:
+    """The first file that a commit could contain, there or not yet; None if Git ignores them all.
 
     A link counts as well as what it leads to. StateError where Git cannot tell.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - a link itself is looked at, too
-    for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
-        if _tracked_paths(name, (name,)):
-            return GitExposure("is tracked by Git", is_tracked=True)
-        # A link itself is asked for, in its real folder.
-        real_path = Path(os.path.realpath(name.parent)) / name.name
-        if (repository := _find_repository(real_path)) is None:
+    # A link itself is looked at, too. Git is asked once for those of one folder.
+    absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100
+    by_folder: dict[Path, list[Path]] = {}
+    for path in dict.fromkeys((*absolute, *(Path(os.path.realpath(one)) for one in absolute))):
+        by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        tracked = _tracked_paths(paths[0], tuple(paths))
+        real_folder = Path(os.path.realpath(folder))
+        if (repository := _find_repository(real_folder / paths[0].name)) is None:
             continue
-        relative = os.fsencode(real_path.relative_to(repository.top).as_posix())
-        words = ("check-ignore", "-q", "-z", "--stdin")
-        if _ask_git(name, repository, *words, names=relative, codes=(0, 1))[0] != 0:
-            return GitExposure("is in a checkout, and Git does not ignore it", is_tracked=False)
+        names = [(real_folder / one.name).relative_to(repository.top).as_posix() for one in paths]
+        if tracked:
+            # A folder may be in the file's place, or its name in other letters.
+            first = f"{tracked[0]}/".lower()
+            pairs = zip(paths, names, strict=True)
+            path = next(
+                (one for one, name in pairs if first.startswith(f"{name}/".lower())), folder
+            )
+            return GitExposure(path, "is tracked by Git", is_tracked=True)
+        asked = b"\0".join(map(os.fsencode, names))
+        words = ("check-ignore", "-z", "--stdin")
+        _, out = _ask_git(paths[0], repository, *words, names=asked, codes=(0, 1))
+        ignored = out.split(b"\0")
+        for path, name in zip(paths, names, strict=True):
+            if os.fsencode(name) not in ignored:
+                reason = "is in a checkout, and Git does not ignore it"
+                return GitExposure(path, reason, is_tracked=False)
     return None
 
 

@@ -229,23 +229,21 @@ def require_hidden_key_file(path: Path, *, is_written: bool = False) -> None:
     if is_written:
         # The last stands for the temporary file, whose name ends with 16 random digits.
         paths += [build_previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
-    for name in paths:
-        if not (exposure := find_git_exposure(name)):
-            continue
-        hint = Text(
-            "Keep the key outside the checkout, or in a folder that .gitignore ignores with all "
-            "its files."
+    if (exposure := find_git_exposure(*paths)) is None:
+        return
+    hint = Text(
+        "Keep the key outside the checkout, or in a folder that .gitignore ignores with all "
+        "its files."
+    )
+    # Ignoring it now does not help: the key is in the history.
+    if exposure.is_tracked:
+        hint += Text(
+            " Anyone who can read the repository has this key. Create another key with ",
+            Command("state rekey"),
+            ".",
         )
-        # Ignoring it now does not help: the key is in the history.
-        if exposure.is_tracked:
-            hint += Text(
-                " Anyone who can read the repository has this key. Create another key with ",
-                Command("state rekey"),
-                ".",
-            )
-        raise InputError.from_summary(
-            "Git would take the state key", f"{name} {exposure.reason}. It was not used.", hint
-        )
+    detail = f"{exposure.path} {exposure.reason}. It was not used."
+    raise InputError.from_summary("Git would take the state key", detail, hint)
 
 
 def missing_key_findings(
