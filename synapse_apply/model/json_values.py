@@ -262,12 +262,9 @@ def parse_strict_json(text: str | bytes) -> JsonValue:
     decoded_text = decode_utf8(text)
     is_long = _LONG_NUMBER.search(decoded_text) is not None
     value = _decode(_STRICT_LONG_DECODER if is_long else _STRICT_DECODER, decoded_text)
-    if _SURROGATE.search(decoded_text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            problem = "a string in it has half of a surrogate pair, which is not a character"
-            raise OddJsonError(problem) from None
+    has_mark = _SURROGATE.search(decoded_text) is not None
+    if has_mark and not is_encodable_as_utf8(json.dumps(value, ensure_ascii=False)):
+        raise OddJsonError("a string in it has half of a surrogate pair, which is not a character")
     return value
 
 
@@ -324,6 +321,16 @@ def decode_utf8(text: str | bytes) -> str:
         return text.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise OddJsonError("it is not in UTF-8") from None
+
+
+def is_encodable_as_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8."""
+    try:
+        # Bytes of the environment that are not UTF-8 appear as lone surrogates (PEP 383).
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decode(decoder: json.JSONDecoder, text: str) -> JsonValue:

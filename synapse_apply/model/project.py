@@ -432,7 +432,9 @@ def collect_credentials(targets: Mapping[str, Target]) -> ReservedVariables:
                 if setting == STATE_KEY or named not in names:
                     names[named] = setting_path
             elif isinstance(value, str):
-                for path in filter(None, (_local_path(value), *find_paths_in_url(value))):
+                local = path_in_state_url(value)
+                paths = (local if "://" not in local else "", *find_paths_in_url(value))
+                for path in filter(None, paths):
                     files.setdefault(path, setting_path)
     return ReservedVariables(variables, files, tuple(references), families)
 
@@ -466,7 +468,6 @@ def iter_references(
             yield from iter_references(value, f"{prefix}{key}.")
 
 
-def _local_path(url: str) -> str:
-    """The file path in a state's URL; "" for a URL of something else."""
-    path = url.removeprefix("sqlite:///").removeprefix("file://")
-    return "" if "://" in path else path
+def path_in_state_url(url: str) -> str:
+    """A state's URL without the scheme of a file; one of something else as it is."""
+    return url.removeprefix("sqlite:///").removeprefix("file://")

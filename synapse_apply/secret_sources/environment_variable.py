@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from synapse_apply.model.json_values import is_encodable_as_utf8
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
 from synapse_apply.model.values import LIVE_SOURCE, SecretRef
 from synapse_apply.secret_sources.source import (
@@ -12,7 +13,6 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    is_encodable_as_utf8,
     raise_unavailable,
 )
 

@@ -309,13 +309,3 @@ def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     if len(result) != len(pairs):
         raise _DuplicateKey
     return result
-
-
-def is_encodable_as_utf8(text: str) -> bool:
-    """Whether a text can be written as UTF-8."""
-    try:
-        # Bytes of the environment that are not UTF-8 appear as lone surrogates (PEP 383).
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

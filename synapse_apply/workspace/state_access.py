@@ -15,7 +15,7 @@ from synapse_apply import __version__
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
-from synapse_apply.model.project import Project, Target
+from synapse_apply.model.project import Project, Target, path_in_state_url
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import SecretResolver
@@ -138,7 +138,7 @@ def open_store_at_url(
             fresh_seconds=_GIT_FRESH_SECONDS,
         )
     # Only the scheme goes into the message: the rest of a mistyped url may have a password.
-    path_text = _remove_scheme(url)
+    path_text = path_in_state_url(url)
     scheme = _SCHEME.match(path_text)
     if scheme is not None or "://" in path_text:
         form = f"begins with {scheme[0]}" if scheme else "is neither a path nor a url"
@@ -246,12 +246,8 @@ def local_path_of(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
     if not is_local_or_empty_url(url):
         return None
-    path = _remove_scheme(url)
+    path = path_in_state_url(url)
     return project.root / path if path else None
-
-
-def _remove_scheme(url: str) -> str:
-    return url.removeprefix("sqlite:///").removeprefix("file://")
 
 
 def _is_chosen_by_commit(url: str, target: Target, environ: Mapping[str, str]) -> bool:

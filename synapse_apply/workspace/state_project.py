@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import Project, Target
+from synapse_apply.model.project import Project, Target, path_in_state_url
 from synapse_apply.model.values import ABSENT, SecretRef, get_at_or_absent
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _state_location(project: Project, target: Target, environ: Mapping[str, str]
     if isinstance(url, SecretRef) and not (url := environ.get(url.name, "")):
         return None
     if is_local_or_empty_url(url):
-        path = url.removeprefix("sqlite:///").removeprefix("file://")
+        path = path_in_state_url(url)
         return os.path.realpath(project.root / (path or f".synapse-apply/state/{target.name}.db"))
     try:
         return comparable_location(url, target.name)

@@ -16,13 +16,13 @@ from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import SettingsBlock
+from synapse_apply.model.json_values import is_encodable_as_utf8
 from synapse_apply.model.phrases import format_short_list, suggest_words
 from synapse_apply.model.project import iter_references
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
     ReadMapping,
-    is_encodable_as_utf8,
     raise_unavailable,
 )
 

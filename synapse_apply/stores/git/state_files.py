@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject, JsonValue
-from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.json_values import format_canonical_json, is_encodable_as_utf8
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, RowChange, Signer, TableRows
@@ -185,19 +185,11 @@ def _decode_valid_cell(table: str, column: str, value: Any) -> Any:
     is_valid = (
         type(value) is int and abs(value) <= schema.LARGEST_NUMBER
         if is_number
-        else type(value) is str and _is_utf8(value)
+        else type(value) is str and is_encodable_as_utf8(value)
     )
     if not is_valid:
         raise DamagedFileError(f"its {column} has a value that no state has")
     return value
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _encode_lines(document: Any) -> bytes:
