@@ -465,7 +465,7 @@ def library_page() -> str:
     """docs/library.md, with what docstrings say of methods, arguments and errors."""
     page = (DOCS / "library.md").read_text(encoding="utf-8")
     parts = {"": OpenTarget, "live.": TargetLive, "packages.": TargetPackages, "jobs.": TargetJobs}
-    lines = ["| Method | What it does | Gives | Command |", "| --- | --- | --- | --- |"]
+    lines = ["| Method | What it does | Returns | Command |", "| --- | --- | --- | --- |"]
     for part, kind in {**parts, "state.": TargetState}.items():
         names = vars(kind) if part else dir(kind)
         for name in names:

@@ -37,17 +37,17 @@ def open_target(
 
     Nothing is read before the first method needs it. The options are those of the command line.
 
-    - `target`: a target of the project file; by default its default target, or its only one
+    - `target`: a target of the project file (default: its default target or its only target)
     - `folder`: where the upward search for the project file begins; all other paths are relative
       to it
-    - `project`: the project file, instead of the one that is found from `folder` (`--project`)
-    - `files`: manifests, or folders of them, instead of the project's (`-f`)
+    - `project`: the project file, instead of the search from `folder` (`--project`)
+    - `files`: manifests or folders of manifests, instead of the project's manifests (`-f`)
     - `variables`: values of variables, as strings (`--var`)
     - `var_files`: YAML files of values (`--var @FILE`)
     - `strict`: warnings of manifests are errors (`--strict`)
-    - `environ`: credentials, secrets and state keys come from here alone, instead of `os.environ`
-    - `parallelism`: calls at a time, at least 1 (`--parallelism`)
-    - `lock_timeout`: seconds to wait for a locked state, by default 45 (`--lock-timeout`)
+    - `environ`: the source of credentials, secrets and state keys, instead of `os.environ`
+    - `parallelism`: the number of parallel calls (`--parallelism`)
+    - `lock_timeout`: seconds to wait for a locked state (default: 45) (`--lock-timeout`)
     - `project_from`: a Git ref of the settings, without `git:` (`--project-from`)
     - `ref`: a Git ref of the manifests and package sources (`--ref`)
 

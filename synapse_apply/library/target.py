@@ -103,7 +103,7 @@ class OpenTarget:
 
     @property
     def name(self) -> str:
-        """The target's name. It reads the project file, and raises InputError."""
+        """The target's name, from the project file. It can raise InputError."""
         return self._connection.chosen_name()
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class OpenTarget:
         self._connection.close()
 
     def validate(self) -> ValidationResult:
-        """Check the project file, the manifests and the packages they name.
+        """Check the project file, the manifests and their packages.
 
         Of every target, unless one was named. Needs no backend, no credentials and no secret. The
         findings are in the result; InputError for what hides all the rest.
@@ -126,7 +126,7 @@ class OpenTarget:
             return validate(self._invocation, every_target=self._invocation.target is None)
 
     def read_manifests(self) -> Mapping[Address, Desired]:
-        """The declared resources by address, packages inspected.
+        """Return the declared resources by address, after reading their packages.
 
         Needs no backend, no state and no secret. ManifestError with every finding.
         """
@@ -136,7 +136,7 @@ class OpenTarget:
             return TargetSession(self._invocation).desired
 
     def find_resource(self, name: str, *, create_state: bool = True) -> ResourceSides:
-        """One resource as declared, as recorded and as live; what could not be read is a finding.
+        """Show one resource as declared, recorded and live; a failed read is a finding.
 
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         `create_state` is as in `plan`.
@@ -148,7 +148,7 @@ class OpenTarget:
             return read_sides(session, name)[1]
 
     def blame(self, name: str, field: str = "") -> Blame:
-        """Where each live value of an object comes from; `field` is one of them, or a map of some.
+        """Show where each live value of an object comes from; `field` selects one field or a map.
 
         `name` is as in `find_resource`. Writes nothing. StateError where the object is not live or
         was not read, InputError for a field that it has not.
@@ -166,7 +166,7 @@ class OpenTarget:
         override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
         server_dry_run: bool = False, create_state: bool = True, progress: Progress | None = None,
     ) -> Plan:  # fmt: skip
-        """What `apply` would do; what could not be read is in `plan.has_errors`, not raised.
+        """Show what `apply` would do. A failed read sets `plan.has_errors` and raises nothing.
 
         Sends nothing that could change anything, and takes no lock; open calls stay open.
         The state of a new embedded backend is made; without `create_state` nothing is written,
@@ -199,7 +199,7 @@ class OpenTarget:
         recreate: bool = False, verify: bool = True, revert_drift: bool = False,
         override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
     ) -> Plan:  # fmt: skip
-        """What the manifests change against "git:REF", or "state:FILE" of an inventory; no backend.
+        """Compare the manifests with "git:REF" or an inventory ("state:FILE"), without a backend.
 
         Asks neither the state nor the backend, and reads no secret. Such a plan cannot be applied
         or saved. Raises InputError, OptionConflict.
@@ -221,7 +221,7 @@ class OpenTarget:
         override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
         wait: bool = False, observer: ApplyObserver | None = None,
     ) -> Report:  # fmt: skip
-        """Make the backend what the manifests say, under the state's lock.
+        """Change the backend to match the manifests, under the state's lock.
 
         One of three approves it. `plan`: a plan that `plan()` of this object returned. Where it is
         older than a minute, or the state was written since, it is made anew under the lock and must
@@ -308,19 +308,19 @@ class OpenTarget:
             return save_plan_to_new_file(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
-        """Raise InputError if `save_plan` could not make this file, before you plan."""
+        """Raise InputError if `save_plan` could not create this file."""
         from synapse_apply.operations.saved_plan_file import require_unused_path
 
         require_unused_path(self._path(file))
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
-        """The plan of a file, for `apply_saved`; InputError without one."""
+        """Read the plan in a file, for `apply_saved`. Raises InputError if the file has no plan."""
         from synapse_apply.operations.saved_plan import ApprovedPlans
 
         return ApprovedPlans.read([self._path(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
-        """Warnings about changes since a plan was saved.
+        """Return warnings about changes since a plan was saved.
 
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
@@ -329,7 +329,7 @@ class OpenTarget:
             return plans.united_plan.list_changes_since(self._invocation)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
-        """Reviewed plans, older first, for `apply_saved`, which applies only rows equal to theirs.
+        """Read reviewed plans, older first. `apply_saved` then applies only equal rows.
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
@@ -387,7 +387,7 @@ class OpenTarget:
     def drift(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), unmanaged: bool = False
     ) -> Drift:
-        """What was changed outside since it was applied. Takes no lock and writes nothing.
+        """Find changes outside Git since the last apply. It takes no lock and writes nothing.
 
         `unmanaged` also lists live objects that nothing declares or records. What could not be read
         is an error among `diagnostics`. Raises InputError, StateError.
@@ -403,7 +403,7 @@ class OpenTarget:
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
-        """Write the live values of resources that drifted into the files that declare them.
+        """Write the live values of drifted resources to the files that declare them.
 
         No name writes nothing, `*` all that drifted; one that has not drifted is left out. A name
         with `*` is all that it matches and that drifted. Returns the drift with the edits
@@ -424,7 +424,7 @@ class OpenTarget:
         read_bytes: bool = True,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> list[Record]:
-        """Record live objects under declared addresses, all or none; nothing is sent to them.
+        """Record live objects under declared addresses, all or none, without changing the objects.
 
         `ids` has the id of the object for each name, or is the file of an inventory. Published
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
@@ -448,7 +448,7 @@ class OpenTarget:
             )
 
     def history(self, limit: int = 20) -> list[PastRun]:
-        """The newest runs that changed anything, at most `limit`, the newest first.
+        """List up to `limit` runs that changed anything, newest first.
 
         StateError where there is no state.
         """
@@ -459,7 +459,7 @@ class OpenTarget:
             return list_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
-        """The run of a plan with all its calls; `plan_id` may be the beginning of the id.
+        """Return the run of a plan with all its calls; `plan_id` may be the beginning of the id.
 
         InputError where none or several match, StateError where there is no state.
         """
@@ -476,7 +476,7 @@ class OpenTarget:
         timeout: float | None = None,
         observer: ApplyObserver | None = None,
     ) -> Report:
-        """Run releases now as their manifests say, also releases that have passed.
+        """Run releases now as their manifests declare, even if they have passed.
 
         Nothing else is sent. `timeout`, in seconds, overrides that of the manifests. Raises as
         `apply`; InputError also for what cannot be run.
@@ -488,7 +488,7 @@ class OpenTarget:
             return verify_releases(session, releases, observer, timeout=timeout)
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
-        """Read the published packages of releases, compare them with the state, record new digests.
+        """Compare the published packages of releases with the state, and record new digests.
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
@@ -511,13 +511,13 @@ class OpenTarget:
 
     @property
     def token_origin(self) -> str:
-        """Where the token is read from, such as `env ACME_TOKEN`, or `none`; never its value."""
+        """The source of the token, such as `env ACME_TOKEN` or `none`, never its value."""
         with self._connection.ready(read_only=True) as session:
             token = session.target.token
             return f"{token.source} {token.name}".rstrip() if token is not None else "none"
 
     def has_work_without_permission(self, plan: Plan) -> bool:
-        """Whether an apply would do something for the newest plan of this object without a call.
+        """Check whether an apply of the newest plan of this object would act without a call.
 
         Such as to rename addresses, to update records to what is so already, to follow a run whose
         job is known, and to record what became of calls of an earlier run. False for a plan that an
@@ -537,7 +537,7 @@ class OpenTarget:
         )
 
     def mark_drift_of_commits(self, plan: Plan, live_commit: str) -> Plan:
-        """The plan, with `of_git` at drifted rows that are due only to commits after `live_commit`.
+        """Mark drifted rows of a plan that only commits after `live_commit` explain (`of_git`).
 
         There a field of it was ignored, kept (`on_drift: hold`), not owned, or declared otherwise,
         or its resource not declared, or in another API version. All that drifted is marked where
@@ -578,7 +578,7 @@ class OpenTarget:
         return replace(plan, changes=tuple(changes))
 
     def find_guarded(self, plan: Plan) -> set[Address]:
-        """The updates of a plan that lock an object, or change what a policy rule is about."""
+        """Find the updates of a plan that lock an object, or change what a policy rule checks."""
         from synapse_apply.planning.policy import list_named_fields
 
         def is_guarded(change: Change) -> bool:
@@ -593,12 +593,12 @@ class OpenTarget:
             return {one.address for one in plan.changes if one.fields and is_guarded(one)}
 
     def read_labels(self) -> dict[Address, Mapping[str, str]]:
-        """The labels of the declared resources."""
+        """Return the labels of the declared resources."""
         with self._connection.ready(read_only=True) as session:
             return {address: one.labels for address, one in session.desired.items()}
 
     def find_last_writers(self, plan: Plan, who: str) -> dict[Address, str]:
-        """Who made the last call of each change that Git asks for, as the state's audit has it.
+        """Find who made the last call of each change from Git, in the state's audit.
 
         `who` is left out, and whom the newest 1,000 entries do not have.
         """
@@ -614,7 +614,7 @@ class OpenTarget:
         return {address: name for address, name in names.items() if name.partition(",")[0] != who}
 
     def blame_changes(self, plan: Plan) -> Plan:
-        """The newest plan of this object, with where the live values come from that differ.
+        """Return the newest plan of this object, with the source of each changed live value.
 
         Of some fields, in `blame` of its changes; the plan itself where that cannot be told.
         """

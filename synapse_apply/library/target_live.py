@@ -35,7 +35,7 @@ class TargetLive(PartOfTarget):
     """
 
     def read_offer(self) -> BackendOffer:
-        """Which operations the backend offers. Only reads; needs no state and no manifests.
+        """Check which operations the backend supports. It needs no state and no manifests.
 
         Raises nothing for a backend that cannot be asked: the result says why.
         """
@@ -45,7 +45,7 @@ class TargetLive(PartOfTarget):
             return read_offer(self._connection.invocation)
 
     def list_objects(self, kind: str) -> list[LiveObject]:
-        """Every object of a kind that the token may see; InputError if the API has no list.
+        """List the objects of a kind that the token can read. Raises InputError without a list.
 
         Objects of a list may lack fields that `find_object` reads.
         """
@@ -73,7 +73,7 @@ class TargetLive(PartOfTarget):
             )
 
     def find_object(self, kind: str, name: str) -> LiveObject:
-        """The object of an id (`123`, `id=123`), a recorded name, a code, or a name on the backend.
+        """Find an object by id (`123`, `id=123`), recorded name, code, or name on the backend.
 
         Of a release CODE@VERSION. InputError where there is none, or there are several.
         """
@@ -83,7 +83,7 @@ class TargetLive(PartOfTarget):
             return live_backend.find(kind, name)
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
-        """The plugin of a release; None if the release names none.
+        """Find the plugin of a release; None if the release has no plugin.
 
         By a call of its own: servers answer `expand` in different forms. InputError where it is
         gone.
@@ -96,7 +96,7 @@ class TargetLive(PartOfTarget):
             return live_backend.decode(prefix, live_backend.read(prefix, str(owner)))
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
-        """The releases of a plugin, the newest first; versions without an order come last.
+        """List the releases of a plugin, newest first. Versions without an order come last.
 
         `plugin` is a code, a recorded name, or `id=123`. InputError where there is no such plugin,
         as far as the backend can tell; where it cannot, nothing is listed.
@@ -133,7 +133,7 @@ class TargetLive(PartOfTarget):
         unmanaged: bool = False,
         force: bool = False,
     ) -> ExportedFiles:
-        """Write live objects as manifests, a file each, and an inventory for `import_objects`.
+        """Write live objects as manifests, one file each, and an inventory for `import_objects`.
 
         No value of a secret is written. `inventory` is by default inventory.yaml beside `folder`.
         `only` are kinds. `codes` and `ids` say which plugins and other objects, where not all that
@@ -173,7 +173,7 @@ class TargetLive(PartOfTarget):
     def check_agents(
         self, names: Sequence[str] = (), *, token_variables: Sequence[str] = ()
     ) -> Checkup:
-        """Ask agents for their health, once; a row for each, also if an agent does not answer.
+        """Check the health of agents once. Each agent has a row, even if it does not answer.
 
         `names` are agents of the project file, all of the target by default; `token_variables` are
         environment variables with the tokens of others. InputError for a name that there is not.

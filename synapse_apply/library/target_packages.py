@@ -145,7 +145,7 @@ class TargetPackages(PartOfTarget):
     """
 
     def find_package(self, name: str, *, ref: str = "") -> PackageQuery:
-        """The package of a name; with `ref`, a folder as it is at that tag, branch or commit.
+        """Find a package by name; with `ref`, read a folder at that tag, branch or commit.
 
         InputError where there is none. Its files are not read yet.
         """
@@ -171,7 +171,7 @@ class TargetPackages(PartOfTarget):
             return PackageQuery.of_release(session, _require_release_of(session, name, path))
 
     def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
-        """All that the platform would refuse or ignore, and what prevents building the package."""
+        """Find what the platform would refuse or ignore, and what prevents the build."""
         query = self._query(package)
         with self._connection.guarded():
             linter = build_package_linter(query.source)
@@ -194,19 +194,19 @@ class TargetPackages(PartOfTarget):
             )
 
     def read_package(self, package: str | PackageQuery) -> PackageInside:
-        """The digest of a package, and the size and digest of each file; InputError."""
+        """Return the digest of a package, and the size and digest of each file."""
         query = self._query(package)
         with self._connection.guarded():
             return query.look_inside()
 
     def list_contents(self, package: str | PackageQuery) -> PackageListing:
-        """Which files go into a package, and which rule leaves out which; nothing is hashed."""
+        """List the files of a package, and the rule that excludes each other file."""
         query = self._query(package)
         with self._connection.guarded():
             return query.list_files()
 
     def write_zip(self, package: str | PackageQuery, file: Path | str | None = None) -> WrittenZip:
-        """Write the zip that a release uploads; the same files give the same bytes.
+        """Write the zip that a release uploads. Equal files produce an identical zip.
 
         Without a `file` it is NAME-VERSION.zip in `folder`. A zip there is replaced. InputError
         where the package is not usable or the file cannot be written.
@@ -229,7 +229,7 @@ class TargetPackages(PartOfTarget):
         return WrittenZip(written, listing.included, findings, file=path)
 
     def compare_with_published(self, release: str, *, against: str = "") -> PackageDifference:
-        """The files that differ between a declared release and the published one.
+        """List the files that differ between a declared release and the published release.
 
         Where it is not published yet, from the newest release of its plugin that is; `against`
         names another one, by address or version. InputError where the state knows no bytes.
@@ -266,7 +266,7 @@ class TargetPackages(PartOfTarget):
         changelog: str | None = None,
         write: bool = True,
     ) -> BumpResult:
-        """Raise the version of a plugin's release in the files that say it; returns the edits.
+        """Raise the version of a plugin's release in its files, and return the edits.
 
         By a `part`, which is `major`, `minor` or `patch`, or to the `exact_version`: one of the
         two. Looks at every target, unless one was named. `write=False` only returns the edits.

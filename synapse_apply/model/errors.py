@@ -85,23 +85,23 @@ class OptionConflict(InputError):
 
 
 class StateError(SynapseApplyError):
-    """The state is missing, damaged, of another backend or of a newer format."""
+    """The state is missing or damaged, or has a different backend or a newer format."""
 
 
 class LockHeld(StateError):
-    """Another run holds the state longer than `lock_timeout`."""
+    """A different run holds the state's lock for longer than `lock_timeout`."""
 
     exit_code = Exit.LOCKED
 
 
 class LockLost(StateError):
-    """The lock ran out, was taken over or was removed: nothing may be sent or written any more."""
+    """The lock expired, or somebody took or removed it. The run sends and writes nothing more."""
 
     exit_code = Exit.LOCKED
 
 
 class NotApproved(SynapseApplyError):
-    """`confirm` returned False, or `apply` got no plan, `confirm` or `auto_approve`."""
+    """`confirm` returned False, or you passed no plan, `confirm` or `auto_approve`."""
 
 
 class Refused(SynapseApplyError):
@@ -123,7 +123,7 @@ class OutcomeUnknown(SynapseApplyError):
 
 
 class SecretUnavailable(SynapseApplyError):
-    """A secret that must be sent now has no value."""
+    """A secret that the call needs has no value."""
 
 
 class BackendError(SynapseApplyError):

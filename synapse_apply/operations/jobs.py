@@ -147,7 +147,7 @@ class TargetJobs(PartOfTarget):
         user: str = "",
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Every matching job, in the backend's order; pages are read as they are needed.
+        """Iterate over matching jobs, in the backend's order. It reads pages on demand.
 
         `plugin` is a recorded name, a code, or `id=123`; `user` is an id. A time without a zone is
         UTC. InputError where there is no such plugin, as far as the backend can tell, and where it
@@ -173,7 +173,7 @@ class TargetJobs(PartOfTarget):
         return islice(iter_guarded(), limit)
 
     def find_running_jobs_or_none(self, plan: Plan) -> RunningJobs | None:
-        """The jobs that run plugins of a plan now; None if no plugin is live.
+        """Find the jobs that run plugins of a plan now; None if no plugin is live.
 
         One request, which is not repeated: where the backend does not answer with its jobs, the
         result has a phrase why. Needs what `plan` needs.
@@ -227,7 +227,7 @@ class TargetJobs(PartOfTarget):
             return RunningJobs(tuple(owned.values()), is_cut=len(page) >= _PAGE_SIZE)
 
     def read_job(self, job_id: str, *, expand: Sequence[str] = ()) -> Job:
-        """One job; InputError without it.
+        """Read one job. Raises InputError if the job does not exist.
 
         `expand` asks for more of it: `logs`, `metrics`, `result`.
         """
@@ -249,7 +249,7 @@ class TargetJobs(PartOfTarget):
         on_note: Callable[[str], None] | None = None,
         tail: int | None = None,
     ) -> None:
-        """Call `on_line` with each line of a job's log as it is now; InputError without the job.
+        """Call `on_line` with each line of a job's current log.
 
         `tail`: only so many of the last lines. `on_note` gets what is said of calls that failed
         and are made again.
@@ -304,7 +304,7 @@ class TargetJobs(PartOfTarget):
         metadata: Mapping[str, Any] | None = None,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> Job:
-        """Report on a job, in the server's words; returns the job after it.
+        """Update a job's status, progress, result or metadata, and return the job.
 
         It starts and stops nothing. What is None stays as it is; `progress` is in percent.
         InputError for what the server refuses, OutcomeUnknown where its answer was lost.
@@ -342,7 +342,7 @@ class TargetJobs(PartOfTarget):
         confirm: Callable[[Job], bool] | None = None,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> Job:
-        """Stop a job that has not ended, if the backend can (API v2); returns the job after it.
+        """Stop a job that has not ended (API v2), and return the job.
 
         `confirm` gets the job before the call; where it returns False, NotApproved is raised.
         InputError without such a job and for what the server refuses, OutcomeUnknown where its
@@ -384,7 +384,7 @@ class TargetJobs(PartOfTarget):
         on_start: Callable[[StartedRun], None] | None = None,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> StartedRun:
-        """Run a plugin; returns its job, or the answer of a server that gave none.
+        """Run a plugin, and return its job, or the answer if the server returned no job.
 
         `plugin` is a recorded name, a code, or `id=123`; `action`, `agent` and `version` make the
         form of the real platform. The call is sent once. `on_start` gets the run as soon as it was
@@ -413,7 +413,7 @@ class TargetJobs(PartOfTarget):
         interval: float = logs.POLL_INTERVAL,
         timeout: float | None = None,
     ) -> StartedRun:
-        """Ask for the result of a run that has no job (`has_result_ticket`) until it is there.
+        """Wait for the result of a run that has no job (`has_result_ticket`).
 
         Asks every `interval` seconds, for at most `timeout` seconds; returns the run as it is then.
         """

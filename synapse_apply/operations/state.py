@@ -101,30 +101,30 @@ class TargetState(PartOfTarget):
     """
 
     def read(self) -> State:
-        """Everything that is recorded: records by address, open calls, lineage, serial."""
+        """Read the state: records by address, open calls, lineage, serial."""
         with self._connection.state_alone() as session:
             return session.store.read_state()
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
-        """The same, and how each call of unknown outcome can be settled."""
+        """Read the state, and how to settle each call of unknown outcome."""
         with self._connection.state_alone() as session:
             return read_open_calls(session)
 
     def find_record(self, name: str) -> Record:
-        """The record of one resource; StateError without one, InputError where several match."""
+        """Find the record of one resource. Raises StateError for none, InputError for several."""
         with self._recorded(name) as (session, address):
             if (record := session.store.find_record(address)) is None:
                 raise unknown_address(session, address)
             return record
 
     def list_inventory(self) -> list[dict[str, object]]:
-        """Address, id, version and digest of every record: `state show --inventory`."""
+        """List address, id, version and digest of every record."""
         with self._connection.state_alone() as session:
             state = session.store.read_state()
         return [dict(row) for row in build_inventory_sorted_by_address(state)]
 
     def format_inventory(self) -> str:
-        """The same as YAML, which `import_objects` reads from a file."""
+        """Format the inventory as YAML, for `import_objects`."""
         from synapse_apply.manifests.decode.loading import format_inventory
 
         return format_inventory(self.list_inventory())
@@ -137,7 +137,7 @@ class TargetState(PartOfTarget):
             session.store.write_backup(str(path))
 
     def forget(self, names: Sequence[str]) -> list[Address]:
-        """Remove records; the live objects stay. Returns the addresses that were removed.
+        """Remove records, and return their addresses. The live objects stay.
 
         Their calls that may still act stay open.
         """
@@ -148,7 +148,7 @@ class TargetState(PartOfTarget):
         return addresses
 
     def rename(self, name: str, new_address: Address | str) -> Mapping[Address, Address]:
-        """Rename a record, and its releases' records with it; returns the new address of each.
+        """Rename a record and its releases' records, and return the new addresses.
 
         `new_address` is an Address or a text KIND/NAME; InputError for anything else.
         """
@@ -251,7 +251,7 @@ class TargetState(PartOfTarget):
         until: str = "",
         reason: str = "",
     ) -> AcceptableResource:
-        """Accept the live object unchanged, without a call; NotApproved if `confirm` says no.
+        """Accept the live object unchanged, without a call. Raises NotApproved if not confirmed.
 
         What is declared counts as applied, until the end of the day `until` (UTC, YYYY-MM-DD).
         Reads manifests and backend for it. `confirm` gets the fields that differ; it is called also
@@ -280,7 +280,7 @@ class TargetState(PartOfTarget):
         return acceptable
 
     def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
-        """Show the differences of an accepted resource in plans again; returns what was undone.
+        """Show the differences of an accepted resource in plans again, and return them.
 
         StateError where nothing of it is accepted.
         """
@@ -308,7 +308,7 @@ class TargetState(PartOfTarget):
         *,
         wait: Callable[[float, Sequence[Intent], float], None] | None = None,
     ) -> SettledCalls:
-        """Look up calls of unknown outcome on the backend, and record how they ended.
+        """Find the outcome of open calls on the backend, and record it.
 
         All, or those of `names`. That a call was not done is certain only when it can no longer
         arrive. `wait(seconds, calls, longest)` lets so many seconds pass until they are looked up
@@ -322,7 +322,7 @@ class TargetState(PartOfTarget):
     def settle_as_not_done(
         self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
     ) -> Intent:
-        """Close open calls of an address as not done, after you checked; StateError without any.
+        """Close open calls of an address as not done, after you checked the backend.
 
         Returns the first. `warn` gets a warning of each other, and of each that may still act.
         """
@@ -342,7 +342,7 @@ class TargetState(PartOfTarget):
     def record_calls(
         self, file: Path | str, *, confirm: Callable[[JournalContent], bool] | None = None
     ) -> RecoveredCalls:
-        """Record what a run did while its state could not be written; then remove its file.
+        """Record the calls that a run could not write to the state, then remove its file.
 
         A file that the state key did not sign is recorded only where `confirm`, which gets what it
         says, returns True. InputError for a file that was changed or is of another state,
@@ -360,7 +360,7 @@ class TargetState(PartOfTarget):
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
     ) -> RestoredState:
-        """Replace the state with a backup of this target; the former state is kept.
+        """Replace the state with a backup of this target, and keep the former state.
 
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
@@ -432,14 +432,14 @@ class TargetState(PartOfTarget):
             return RestoredState(exchange, kept_location, tuple(warnings))
 
     def exists(self) -> bool:
-        """Whether the target has a state."""
+        """Check whether the target has a state."""
         with self._connection.state_alone() as session:
             return session.store.exists()
 
     def create(
         self, *, lineage: str = "", key_file: Path | str | None = None, pin: bool = False
     ) -> CreatedState:
-        """Create an empty state, which knows no object that exists; sends nothing.
+        """Create an empty state without records. It sends nothing to the backend.
 
         One that several machines share is bound to a state key and to the project. Without a key
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
@@ -473,12 +473,12 @@ class TargetState(PartOfTarget):
             return created
 
     def read_key(self) -> KeyInUse:
-        """Which key the state's digests and signatures are made with; InputError without one."""
+        """Return the key of the state's digests and signatures. Raises InputError without a key."""
         with self._connection.state_alone(read_only=True) as session:
             return KeyInUse.of_session(session)
 
     def copy_key(self, source: Path | str | None = None) -> tuple[KeyInUse, Path]:
-        """Write the key in use, or that of a file, to where commands on this machine look for it.
+        """Write the key in use, or the key of a file, to the place that commands read.
 
         InputError for a key that the state was not made with, and where another one is there.
         """
@@ -499,7 +499,7 @@ class TargetState(PartOfTarget):
         confirm: Callable[[], bool] | None = None,
         confirm_unverified: Callable[[Diagnostic], bool] = lambda _: False,
     ) -> RekeyResult:
-        """Digest and sign what is recorded under another state key; sends nothing to the backend.
+        """Compute the state's digests and signatures with a new key, without a backend.
 
         The new key is that of the variable, else one that is made where the old one is. Secrets are
         resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
@@ -518,7 +518,7 @@ class TargetState(PartOfTarget):
             return rekey.run(unverified)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
-        """Bind the state to the target's present url and tenant, and to this project.
+        """Bind the state to the target's current url and tenant, and to this project.
 
         Only right for the same backend under another name. `confirm` gets what would change; where
         nothing would it is not asked. A new project id is written into the project file.
@@ -550,7 +550,7 @@ class TargetState(PartOfTarget):
             return rebinding
 
     def copy_to(self, url: str | SecretRef) -> State:
-        """Copy the whole state to another store, and compare the two; returns the copy.
+        """Copy the whole state to a different store, compare both, and return the copy.
 
         The state that it came from stays. StateError where there is a state already.
         """
@@ -580,7 +580,7 @@ class TargetState(PartOfTarget):
                 )
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
-        """What to do with the key and the project of a copy, as sentences.
+        """List the next steps for the key and the project of a copy.
 
         [] for a store of this machine alone. InputError for a variable that is not set.
         """

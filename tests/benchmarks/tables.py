@@ -86,7 +86,7 @@ def _is_beside(one: Measurement, bound: Bound) -> bool:
 
 def lines(found: Sequence[Measurement]) -> Iterator[str]:
     """The tables in Markdown, which a terminal shows well enough."""
-    yield f"Measured with {machine()}. Medians, first the tool's, then each script's; ratios are of runs in turn."
+    yield f"Measured with {machine()}. Medians: first the tool, then each script. Ratios compare runs in turn."
     yield ""
     yield "| work | what |"
     yield "| --- | --- |"

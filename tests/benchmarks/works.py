@@ -31,10 +31,10 @@ MEANINGS = {
     "apply-changed": "as `plan-changed`, and applied",
     "plan-mixed": "as many plugins as storages, both listed, unchanged",
     "first-apply-mixed": "the same resources, all new",
-    "import": "the same, all live and none recorded: `import -f` of an inventory",
+    "import": "`import -f` of an inventory of the same resources",
     "plan-v2": "plugins on API v2, listed by cursors of 200; `cursors.py pages` only reads the pages",
     "apply-changed-v2": "the same, 1 % changed, and applied",
-    "upload": "a release of one stored zip of so many MiB, to a server that reads 200 MB a second; `plan` is the tool's, before it",
+    "upload": "a release of this many MiB, to a server that reads 200 MB a second; `plan` runs before the upload",
 }
 MOST_BESIDE = 10_000  # resources; beyond, we are measured alone
 
