@@ -48,7 +48,7 @@ from synapse_apply.workspace.environment import (
 )
 from synapse_apply.workspace.invocation import Invocation
 
-_OTHER_PLACE = "Choose another file for --report."
+_OTHER_PLACE = "Choose a different file for --report."
 
 
 def write_report_file(path: Path, text: str) -> None:

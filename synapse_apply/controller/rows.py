@@ -321,7 +321,7 @@ class RunCause(Enum):
 
 @frozen
 class CallCounts:
-    """What became of the rows of an apply."""
+    """The results of an apply's rows."""
 
     done: int = 0
     failed: int = 0
@@ -526,7 +526,7 @@ class TargetRow:
 
 @frozen
 class RunRow:
-    """An apply, or a look that found something new. One that found the same is `repeats` of it.
+    """An apply, or a check with a new result. One that found the same is `repeats` of it.
 
     `id` is sorted by time. `plan_json` is the plan (`model.plan`, as `Plan.to_json` gives it), ""
     where there is none; `cause_detail` is what of RESUMED the cause was;

@@ -415,10 +415,10 @@ def accept_push(store: ControllerStore, source: str, commit: str, reason: str) -
     held = row.sideways if row is not None else ""
     if not held or held != commit.lower():
         raise ActionRefused.from_summary(
-            "The controller does not hold this commit",
-            f"Its source {source} holds {held}."
+            "The controller is not holding back this commit",
+            f"For source {source}, it is holding back {held}."
             if held
-            else f"It holds no commit of source {source}.",
+            else f"For source {source}, it is holding back no commit.",
             Text(Command("controller status"), " shows which sources hold a commit, and why."),
         )
     with store.write() as writer:
@@ -446,7 +446,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
                 new = None
             if row.binding == new and not (new and row.binding and not row.binding.means(new)):
                 continue
-            line = f"{name} is bound to {new} now." if new else f"{name} is no longer bound."
+            line = f"{name} is now bound to {new}." if new else f"{name} is no longer bound."
             after = replace(row, binding=new, found_binding=new, due_at=now)
             writer.put(after)
             audited = f"{line} It was: {row.binding}"

@@ -142,7 +142,7 @@ def require_no_link_out(path: Path) -> None:
     """InputError for a path at which nothing is written."""
     if reason := explain_link_out(path):
         raise InputError.from_summary(
-            "A link is in the way", f"{path} {reason}. Nothing was done.", "Choose another place."
+            "A link blocks the path", f"{path} {reason}. Nothing was done.", "Choose another place."
         )
 
 

@@ -117,7 +117,7 @@ class GitCommit:
             raise InputError.from_summary(
                 "The project is in a Git submodule",
                 f"Commits of {outer} choose the repository that would resolve {self.ref}.",
-                "Run the command in a clone that no commit chose, or use the full commit id.",
+                "Run the command in a separate clone of the submodule, or use the full commit id.",
             )
 
     def require_same_way(self) -> None:
@@ -353,7 +353,7 @@ def _find(root: Path, ref: str) -> tuple[Repository, str]:
     commit = pinned_commit(repository.git_dir, ref, find)
     if not commit and _is_unborn(repository, ref):
         raise InputError.from_summary(
-            "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
+            "No commit yet", f"The branch {ref!r} has no commit.", "Commit first."
         )
     if not commit:
         raise InputError.from_summary(
@@ -602,7 +602,7 @@ def _ambiguous_error(ref: str, meanings: list[Meaning]) -> InputError:
     return InputError.from_summary(
         "Ambiguous Git ref",
         f"{ref!r} matches {len(meanings)} refs: {', '.join(map(str, meanings))}.",
-        "Write the full name of the right ref. If somebody created another ref to imitate it, "
+        "Write the full name of the intended ref. If somebody created the other ref to imitate it, "
         "delete that ref.",
     )
 

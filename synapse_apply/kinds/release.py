@@ -212,7 +212,7 @@ def _code_for_runs(api: Api, plugin: str) -> str:
     """
     code = str(api.v2.get_plugin(to_wire_id(plugin))["code"])
     if code.isdecimal():
-        raise RemoteError(f"API v1, which runs it, would take the code {code} for an id")
+        raise RemoteError(f"API v1, which runs it, would read the code {code} as an id")
     return code
 
 
@@ -235,7 +235,7 @@ V2 = ApiBinding(
     delete_object=lambda api, object_id: api.v2.delete_plugin_release(to_wire_id(object_id)),
     decode=_decode_v2,
     encode=partial(_encode, ("plugin", "version")),
-    immutable={LOCKED_FIELD: "API v2 never takes the lock of a release back"},
+    immutable={LOCKED_FIELD: "API v2 cannot remove the lock of a release"},
     final_call=FinalCall(
         LOCKED_FIELD,
         "lock",

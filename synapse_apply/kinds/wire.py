@@ -298,8 +298,8 @@ def list_key_conflicts(
         ),
         "Two resources declare one object",
         lambda key, names: f"{names} all have {key}.",
-        "Delete one of the documents, or give it another identity. If there are two live objects, "
-        "give each document its `metadata.id`.",
+        "Delete one of the documents, or change its identity. If there are two live objects, set "
+        "`metadata.id` in each document.",
     )
 
 

@@ -156,7 +156,7 @@ class TargetLive(PartOfTarget):
             raise InputError.from_summary(
                 "The inventory cannot be written",
                 f"{shown_path(inventory_path)} {reason}. Nothing was done.",
-                "Choose another file with --inventory.",
+                "Choose a different file with --inventory.",
             )
         query = GatherQuery.from_ids_and_ranges(
             ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
@@ -190,16 +190,17 @@ class TargetLive(PartOfTarget):
             if names or not tokens:
                 if not target.agents:
                     raise InputError.from_summary(
-                        "The target names no agents",
+                        "The target declares no agents",
                         f"Target {target.name} has no `agents:` in the project file.",
-                        "Name them there, such as {gpu-1: {env: NAME}}, or pass `token_variables`.",
+                        "Declare them there, such as {gpu-1: {env: NAME}}, or pass "
+                        "`token_variables`.",
                         position=target.position,
                     )
                 chosen = dict.fromkeys(names or target.agents)
                 findings = [
                     error_finding(
                         "There is no such agent",
-                        f"Target {target.name} names no agent {name}.",
+                        f"Target {target.name} declares no agent {name}.",
                         suggest_name(name, target.agents, f"Known: {', '.join(target.agents)}."),
                         position=target.position,
                     )
@@ -236,8 +237,8 @@ def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[S
         if not (isinstance(raw_code, str) and raw_code):
             raise InputError.from_summary(
                 "This plugin has no code",
-                f"{plugin}: the API lists releases by the code of their plugin, and this one has "
-                "none.",
+                f"{plugin}: the API lists releases by the code of their plugin, and this plugin "
+                "has no code.",
                 Text(
                     Command("state show"),
                     " shows the releases that the state knows, with their ids.",

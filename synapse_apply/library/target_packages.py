@@ -243,7 +243,7 @@ class TargetPackages(PartOfTarget):
             record = _choose_compared_record(records, declared, against)
             if record.digest is None:
                 raise InputError.from_summary(
-                    "The state does not know the published bytes",
+                    "The state does not record the published bytes",
                     f"{record.address} was imported or published by somebody else; the state "
                     "has no digest of its package.",
                     "The files cannot be compared. The state records the files of versions that "
@@ -359,7 +359,7 @@ def _choose_compared_record(
     if not series_records:
         raise InputError.from_summary(
             "Nothing has been published yet",
-            f"The state knows no release that {address} could be compared with.",
+            f"The state records no release to compare {address} with.",
             Text(Command("package show", address), " shows what is in it."),
             address=str(address),
         )

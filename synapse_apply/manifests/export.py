@@ -394,9 +394,9 @@ def _remove_field(tree: dict[str, Any], path: FieldPath) -> bool:
 
 # Dot folders are never read for manifests.
 SCHEMA_FILE = Path(".schema", "manifest.schema.json")
-_FORCE_HINT = "Choose another folder with --out, or replace existing files with --force."
+_FORCE_HINT = "Choose a different folder with --out, or replace existing files with --force."
 _FORCE_INVENTORY_HINT = (
-    "Choose another file with --inventory. --force would replace this file, and you would lose "
+    "Choose a different file with --inventory. --force would replace this file, and you would lose "
     "its rows."
 )
 
@@ -444,7 +444,7 @@ def write_export(
             raise InputError.from_summary(
                 "A file cannot be read",
                 f"{path}: {problem.strerror}.",
-                "Nothing was written. Choose another place with --out or --inventory.",
+                "Nothing was written. Choose a different location with --out or --inventory.",
             ) from None
         if current_content is None:
             new_texts[path] = text
@@ -482,7 +482,7 @@ def _iter_obstacle_findings(
         yield error_finding(
             "Two files with one name",
             f"{layout.inventory} is both the inventory and a manifest file.",
-            "Nothing was written. Choose another file with --inventory.",
+            "Nothing was written. Choose a different file with --inventory.",
         )
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
         yield from _folder_obstacles(folder, "--out", may_link=folder == layout.folder)
@@ -506,7 +506,7 @@ def _folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[
         yield error_finding(
             "A file is where a folder is needed",
             f"{existing} is not a folder.",
-            f"Nothing was written. Choose another place with {option}.",
+            f"Nothing was written. Choose a different location with {option}.",
         )
 
 
@@ -516,7 +516,7 @@ def _build_link_finding(path: Path, option: str) -> Diagnostic:
     if not os.path.lexists(link_target):
         reason = "which does not exist"
     return error_finding(
-        "A link is in the way",
+        "A link blocks the path",
         f"{path} is a link to {link_target}, {reason}.",
-        f"Nothing was written. Remove the link, or choose another place with {option}.",
+        f"Nothing was written. Remove the link, or choose a different location with {option}.",
     )

@@ -320,7 +320,7 @@ def existing_file_finding(path: Path, hint: str = "") -> Diagnostic:
     return error_finding(
         "The file already exists",
         f"{path} was not changed.",
-        hint or "Choose another name, or remove it first.",
+        hint or "Choose a different name, or remove the file first.",
     )
 
 

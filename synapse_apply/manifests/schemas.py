@@ -554,7 +554,7 @@ class _Problem:
         own_key = dict(zip(documented, platform, strict=False)).get(documented_key, "")
         own_text = f" (the platform's own is `{own_key}`)" if own_key else ""
         yield self._finding(
-            "Keys of two vocabularies",
+            "Keys from two vocabularies",
             f"`{self.path[-1]}` is one of the platform's keys, `{documented_key}` one of the "
             f"documented keys{own_text}",
             f"use either {', '.join(documented)} or {', '.join(platform)}",

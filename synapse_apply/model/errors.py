@@ -259,8 +259,10 @@ _ADVICE_BY_STATUS = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
     403: "This token does not have permission: check token and tenant, or ask the tenant's owner.",
-    404: "It does not exist, or this token cannot see it: check the id, url, token and tenant.",
-    409: "It exists already, or its state forbids the call: check it in Synapse first.",
+    404: "The object does not exist, or this token cannot see it: check the id, url, token and "
+    "tenant.",
+    409: "The object already exists, or its state forbids the call: check the object in Synapse "
+    "first.",
     413: "The package is too large for this backend.",
     422: "Correct the manifest, then {again}.",
     429: "The backend limits requests: {again} later, or with a lower --parallelism.",
@@ -297,7 +299,7 @@ def build_remote_finding(failure: RemoteError) -> Diagnostic:
     status_text = f"The backend answered {status}." if status else ""
     advice = advise_on_failure(failure, "run the command again", "Run the command again.")
     if has_odd_success(failure):
-        status_text = f"The backend answered {status}, but not with what the API describes."
+        status_text = f"The backend answered {status}, but the answer does not match the API."
         if isinstance(failure, TooLarge):
             status_text = f"{failure}."
         advice = FOREIGN_ANSWER_ADVICE

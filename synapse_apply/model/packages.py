@@ -165,8 +165,8 @@ _ERROR, _REFUSED, _WARNING, _NOTE = Level.ERROR, Level.REFUSED, Level.WARNING, L
 _ALL_RULES = (
     # The file itself.
     PackageRule("no-config", _WARNING, "Package without config.yaml",
-         "The platform reads config.yaml at the root. Without one it takes the file that ends in "
-         "config.yaml and has the shortest path."),
+         "The platform reads config.yaml at the root. If there is none, it reads the file whose "
+         "name ends in config.yaml and whose path is the shortest."),
     PackageRule("synapse-yaml", _WARNING, "Only a synapse.yaml",
          "The platform reads synapse.yaml only from a folder without config.yaml. Publishing a "
          "zip, or several packages at once, requires config.yaml."),
@@ -244,7 +244,7 @@ _ALL_RULES = (
          "The platform reads YAML 1.1, where an unquoted `yes`, `no`, `on`, `off`, a date or "
          "`1:30` is not a string: quote it."),
     PackageRule("unknown-key", _NOTE, "Key that is ignored",
-         "The platform ignores unknown keys, so you would not notice a typing error."),
+         "The platform ignores unknown keys, so you would not notice a typo."),
     # Entrypoints, and the files behind them.
     PackageRule("entrypoint-form", _REFUSED, "Malformed entrypoint",
          "An entrypoint is `module.path:Name`, or `module.path.Name`."),

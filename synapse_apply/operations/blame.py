@@ -159,7 +159,7 @@ def blame(session: TargetSession, name: str, field: str = "") -> Blame:
         or f"{format_json_pointer(path)}/".startswith(f"{field}/")
     ]
     if not chosen and field:
-        hint = suggest_name(field, [*names.values()], "Leave it out to see all.")
+        hint = suggest_name(field, [*names.values()], "Omit the field to see all fields.")
         raise InputError.from_summary("There is no such field", f"{address} has no {field}.", hint)
     history = _History(_Past(session, _ALL), plan_result, resource)
     fields = tuple(map(history.blame_field, chosen))

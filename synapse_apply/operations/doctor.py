@@ -464,7 +464,7 @@ _FAILED_READ_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         RemoteError,
         "The answer is not from this API",
-        "Check the url: it may lack a prefix, or name another server.",
+        "Check the url: it may lack a prefix, or point to a different server.",
     ),
 )
 
@@ -512,7 +512,7 @@ def check_capability(parts: Parts) -> Iterator[Row]:
             finding = error_finding(
                 "It is unknown what this backend can do",
                 f"{failure}",
-                "Without an answer, no plan is possible. Ask the backend's operator.",
+                "Without an answer, the tool cannot plan. Ask the backend's operator.",
                 request_id=failure.request_id,
             )
             yield CheckResult.from_finding("capability", finding, binding.list_capability)
@@ -570,7 +570,7 @@ def check_folder(parts: Parts) -> Iterator[Row]:
             "The project folder is not writable",
             f"You cannot write to {folder}. Calls that the tool cannot write to the state would go "
             "to the system's temporary folder, and the tool could not notice there that the state "
-            "was set back.",
+            "was rolled back.",
             "Make the folder writable, or work in a copy of it.",
         )
     elif folder == root:
@@ -626,7 +626,9 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
         except BucketAccessDenied as denied:
             # A job that only plans has no right to write, and needs none.
             finding = denied.diagnostics[0]
-            yield warning_finding("This job may not write the state", finding.detail, finding.hint)
+            yield warning_finding(
+                "This job does not have permission to write the state", finding.detail, finding.hint
+            )
             return
     left_text = f"{format_count_and_noun(count, 'old object')} not deleted yet"
     if may_delete:
@@ -704,7 +706,7 @@ def check_key(parts: Parts) -> Iterator[Row]:
     unknown_ids = sorted(used_ids - {entry.key_id for entry in keys.all_keys})
     if unknown_ids:
         yield warning_finding(
-            "Secrets were digested with another state key",
+            "Secrets were digested with a different state key",
             f"The state names key {', '.join(unknown_ids)}; the available key is "
             f"{current_key.key_id} from {current_key.origin}. Those secrets are not "
             "compared.",

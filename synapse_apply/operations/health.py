@@ -53,7 +53,11 @@ _FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
         "Check {variable}, and that the agent belongs to the target's tenant.",
     ),
     (Unauthorized, "The backend does not accept the access token", "Check the target's token."),
-    (Forbidden, "The access token may not check this agent", "Check the target's token, tenant."),
+    (
+        Forbidden,
+        "The access token does not have permission to check this agent",
+        "Check the target's token, tenant.",
+    ),
     (RateLimited, "An agent could not be checked", "Try again later."),
     (RemoteTimeout, "An agent does not answer in time", _LOOK_AT_AGENT),
     (Unreachable, "An agent could not be checked", "Try again; check the url and the network."),
@@ -61,7 +65,7 @@ _FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         RemoteError,
         "An agent could not be checked",
-        "Check what {variable} holds, and the target's url.",
+        "Check the value of {variable} and the target's url.",
     ),
 )
 
@@ -124,7 +128,7 @@ def _judge_answer(name: str, answer: ServerAnswer, token: str) -> Diagnostic | s
     if word.lower() in _UNHEALTHY_WORDS or flags:
         return error_finding(
             "An agent is not healthy",
-            f"The backend says that agent {name} is {', '.join(flags) or status_text}.",
+            f"The backend reports that agent {name} is {', '.join(flags) or status_text}.",
             _LOOK_AT_AGENT,
         )
     if word and word.lower() not in _HEALTHY_WORDS:

@@ -235,7 +235,7 @@ class _Row:
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
         if old is not None and old.remote_id != remote_id:
             raise self._refusal(
-                "The address has another record",
+                "The address is recorded with a different id",
                 f"{address} is recorded with id {old.remote_id}, not {remote_id}.",
                 Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
             )
@@ -275,7 +275,7 @@ class _Row:
                 )
             if live_version != version:
                 raise self._refusal(
-                    "The object has another version",
+                    "The object has a different version",
                     f"Id {observed.remote_id} is version {live_version}, but the address says "
                     f"{version}.",
                     f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
@@ -296,7 +296,7 @@ class _Row:
                 "The digest does not match",
                 f"{address} (id {remote_id}): the inventory has the digest {row.digest}, "
                 f"but {digest_source} has {digest}.",
-                "Check the id: it may belong to another object. If it is right, remove the "
+                "Check the id: it may belong to a different object. If the id is right, remove the "
                 "digest from the row.",
             )
         digest = digest or row.digest or None
@@ -422,13 +422,13 @@ class _Row:
         proofs = {binding.determine_search_proof(key, capabilities) for key in keys}
         if proofs != {Lookup.COMPLETE}:
             hint = Text(
-                f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
-                "there. ",
+                f"API {binding.api} may not find a {kind.prefix} by its key: the row must contain "
+                "its id. ",
                 Command("export --ids", f"{kind.prefix}=1-400"),
                 " writes an inventory of the objects that have such an id.",
             )
         return self._refusal(
-            "The id belongs to another API version",
+            "The id belongs to a different API version",
             f"{self._address}: its id belongs to API {self._row.api}, but target "
             f"{session.target.name} uses {binding.api} for it. The ids of the two "
             "versions are unrelated.",

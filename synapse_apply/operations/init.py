@@ -32,7 +32,7 @@ apiVersion: synapse-apply/v1
 kind: Project
 manifests: [{MANIFESTS_FOLDER}/]
 
-# The backend that is meant when no --target is given. The embedded one is always there.
+# The backend that is meant when no --target is given. The embedded backend always exists.
 default_target: embedded
 
 # Your own backends. Tokens come from the environment, never from this file.
@@ -78,7 +78,7 @@ class ProjectScaffold:
         for path in self.files:
             if is_at_or_below_path(path, self.root) and leads_outside_folder(path, self.root):
                 detail = f"{path} would be {path.resolve()}: one of its folders is a link."
-                raise InputError.from_summary("A link is in the way", detail, "Remove the link.")
+                raise InputError.from_summary("A link blocks the path", detail, "Remove the link.")
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
             schema = choose_schema_path(self.root, path, name)

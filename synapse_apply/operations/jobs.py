@@ -648,7 +648,7 @@ def _audited(live_backend: LiveBackend, verb: str, job_id: str) -> Iterator[None
         if verb == "stop":
             past = "stopped"
             if failure.status_code in _AGENT_FAILURES:
-                detail = f"The backend had trouble with the agent that runs it: {detail}"
+                detail = f"The backend had a problem with the agent that runs the job: {detail}"
         raise OutcomeUnknown.from_summary(
             f"It is unknown whether the job was {past}",
             detail,
@@ -661,8 +661,8 @@ _AGENT_AWAY = "The agent of the job does not answer", "Check the agent, then try
 # By status: what happened, and what to do; without that, how to look at the job.
 _STOP_FAILURES = {
     403: (
-        "This token may not stop the job",
-        "The job's owner may, and so may owners and administrators of the workspace.",
+        "This token does not have permission to stop the job",
+        "Only the job's owner, and owners and administrators of the workspace, can stop the job.",
     ),
     404: (
         "The job has no agent that could stop it",

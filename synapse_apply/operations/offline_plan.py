@@ -416,7 +416,7 @@ def _read_declared(
 
 def _build_all_new_warning(reason: str) -> Diagnostic:
     return warning_finding(
-        "Everything is treated as new", reason, "Compare with a Git ref that has it."
+        "Everything is treated as new", reason, "Compare with a Git ref that contains the project."
     )
 
 

@@ -86,10 +86,11 @@ class Rekey:
             if finding.summary == NOT_VERIFIED:
                 return warning_finding(
                     "The state cannot be verified",
-                    f"{finding.detail} A rekey would accept it as genuine, with its {count}.",
-                    f"Set the former key as well as the new one: {variable} and "
-                    f"{KEY_VARIABLE} take one each. If the former key is lost, first "
-                    "compare the records and the history with what you know.",
+                    f"{finding.detail} A rekey would accept the state as genuine, with its "
+                    f"{count}.",
+                    f"Set the former key as well as the new one: {variable} and {KEY_VARIABLE} "
+                    "each take one key. If the former key is lost, first compare the records and "
+                    "the history with a copy that you trust.",
                 )
         return None
 
@@ -117,8 +118,8 @@ class Rekey:
             if key_file is None and old_keys.current_key is None:
                 raise InputError.from_summary(
                     "There is no place for a state key",
-                    f"None is in {session.key_sources.describe_key_places()}, and the project has "
-                    "no id, under which one could be made for this user.",
+                    f"None is in {session.key_sources.describe_key_places()}, and the command "
+                    "cannot create one for this user, because the project has no id.",
                     Text(
                         "Put a key into one of them (openssl rand -base64 32), or first: ",
                         Command("state rebind"),
@@ -306,7 +307,7 @@ def _new_entries() -> StateError:
     return StateError.from_summary(
         "The state has new entries that nobody has checked",
         "They were written after this command read the state. It has signed nothing.",
-        "Run the command again, and check what it says about the state.",
+        "Run the command again, and check what it reports about the state.",
     )
 
 

@@ -143,7 +143,7 @@ class SavedPlan:
                     f"An apply of plan {self.plan.id} was started before; a plan is "
                     "applied only once.",
                     Text(
-                        "Plan again: the new plan has what is left to do. ",
+                        "Plan again: the new plan contains what is left to do. ",
                         Command("state history show", self.plan.id),
                         " shows what this one did.",
                     ),
@@ -152,7 +152,7 @@ class SavedPlan:
         return ()
 
     def list_changes_since(self, invocation: Invocation) -> list[Diagnostic]:
-        """What is known here to have changed since a plan was made, without asking the backend.
+        """What is known here to have changed since a plan was made, without querying the backend.
 
         Warnings from the local state and manifests; none where these cannot be read.
         """
@@ -249,7 +249,7 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
         if format_number != FORMAT:
             reason = "another version of synapse-apply wrote it"
             raise saved_plan_file.build_unusable_error(
-                path, reason, "Make the plan again with this version."
+                path, reason, "Create the plan again with this version."
             )
         signature, choices = document["signature"], document["choices"]
         selected = choices["selected"]
@@ -306,9 +306,9 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     )
     if len(groups) > 1:
         yield error_finding(
-            "These plans were made for different targets",
+            "These plans were created for different targets",
             f"{join_groups(groups)}. One apply works on one target and its state.",
-            "Apply each plan on the target it was made for, with a separate `apply --reviewed`.",
+            "Apply each plan on the target it was created for, with a separate `apply --reviewed`.",
         )
     # What changes the rows of a plan, as it is typed: plans of one apply agree on each.
     choices: list[dict[str, str]] = []
@@ -323,7 +323,7 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
         groups = group_files(choice[option] for choice in choices)
         if len(groups) > 1:
             yield error_finding(
-                "These plans were made with different options",
+                "These plans were created with different options",
                 f"{option} is {join_groups(groups)}. An apply takes one value for all its "
                 "plans, so some rows would not be as they were reviewed.",
                 "Apply each plan with a separate `apply --reviewed`, the oldest first, or "

@@ -80,7 +80,7 @@ def write_new_plan_file(path: Path, text: str) -> None:
         raise build_unusable_error(path, _EXISTS, _RENAME_HINT) from None
     except OSError as problem:
         reason = problem.strerror or "it cannot be written"
-        raise build_unusable_error(path, reason, "Choose another place for --out.") from None
+        raise build_unusable_error(path, reason, "Choose a different location for --out.") from None
     finally:
         _remove_if_possible(temporary_path)
 

@@ -137,7 +137,7 @@ class Settling:
         if self._wait is not None:
             resolved_intents, others = self.wait_and_look_up(resolved_intents)
             if others:
-                detail = f"{format_short_list(others)}: the state has their outcomes."
+                detail = f"{format_short_list(others)}: the state records their outcomes."
                 other_findings = (
                     warning_finding("Another run settled calls in the meantime", detail),
                 )
@@ -351,7 +351,7 @@ def record_signed_journals(
                 f"{intent.address} (id {intent.remote_id or 'none'})"
                 for intent in recovered.recorded_intents
             ]
-            summary = "The state has what an earlier run could not record"
+            summary = "The state now records what an earlier run could not record"
             detail = f"Recorded from {path}: {format_short_list(calls)}."
             told += [Diagnostic(Severity.NOTE, summary, detail), *recovered.findings]
     others = tuple(one for one in session.diagnostics if one not in warned)
@@ -370,7 +370,7 @@ def _record_under_lock(
         state = session.store.read_state()
         if ended_call.lineage != state.lineage:
             raise InputError.from_summary(
-                "This file belongs to another state",
+                "This file belongs to a different state",
                 f"{path} belongs to lineage {ended_call.lineage}; this state has "
                 f"lineage {state.lineage}.",
                 "Specify the target whose apply wrote the file.",
@@ -422,7 +422,7 @@ def _require_same_object(path: Path, ended_call: EndedCall, state: State) -> Non
     made = ended_call.record if intent.state is IntentState.DONE else None
     if intent.verb == CREATE_VERB and record and made and record.remote_id != made.remote_id:
         raise StateError.from_summary(
-            "The state knows another object under this address",
+            "The state records a different object under this address",
             f"{intent.address} is recorded as id {record.remote_id}; {path} says that id "
             f"{made.remote_id} was created.",
             Text(

@@ -393,7 +393,8 @@ class TargetState(PartOfTarget):
                 if confirm is not None and locked != replaced:
                     raise StateError.from_summary(
                         "The state changed after it was shown",
-                        "Another run wrote to it meanwhile. Nothing was replaced.",
+                        "Another run has written to the state in the meantime. Nothing was "
+                        "replaced.",
                         "Run the command again.",
                     )
                 kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
@@ -408,7 +409,7 @@ class TargetState(PartOfTarget):
             if difference := exchange.lineage_difference:
                 undo_command = Command("state restore", kept_location, target=target.name)
                 warning = warning_finding(
-                    "Another state was replaced",
+                    "A different state was replaced",
                     difference.replace("that is here", "that was here"),
                     Text("To undo this: ", undo_command, ".") if kept_location else "",
                     target=target.name,
@@ -418,8 +419,8 @@ class TargetState(PartOfTarget):
             current_key = session.reload_state_keys().current_key
             if shared_ids and current_key and shared_ids.key_id not in ("", current_key.key_id):
                 warning = warning_finding(
-                    "The backup was made under another state key",
-                    f"It was made under key {shared_ids.key_id}; the available key is "
+                    "The backup was made with a different state key",
+                    f"The backup was made with key {shared_ids.key_id}; the available key is "
                     f"{current_key.key_id} from {current_key.origin}.",
                     Text(
                         "First run ",
@@ -487,7 +488,7 @@ class TargetState(PartOfTarget):
             key = KeyInUse.of_session(session, path)
             if key.is_of_another_state:
                 raise InputError.from_summary(
-                    "The state has another key",
+                    "The state has a different key",
                     f"The state of target {key.target} has key {', '.join(key.state_key_ids)}, and "
                     f"{key.key.key_id} is from {key.key.origin}. Nothing was written.",
                 )
@@ -809,7 +810,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
 
 def _other_job_error(address: Address, job_id: str, reason: str) -> StateError:
     return StateError.from_summary(
-        "This job belongs to another run",
+        "This job belongs to a different run",
         f"Job {job_id} {reason}.",
         Text(
             Command("get jobs"),
@@ -849,7 +850,7 @@ def unknown_address(session: TargetSession, address: Address) -> StateError:
     hint = suggest_name(
         str(address), map(str, state.records), Text(Command("state show"), " lists the addresses.")
     )
-    error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
+    error = StateError.from_summary("The state does not record this address", f"{address}.", hint)
     return open_intents.with_acting_calls(session, state, address, error)
 
 
@@ -994,7 +995,7 @@ def _require_unseen_place(session: TargetSession, lineage: str) -> None:
         return
     name, where = session.target.name, session.store.where
     raise StateError.from_summary(
-        "This place had a state before",
+        "This location had a state before",
         f"{where} has no state now, but had one of lineage {seen_place.lineage} when this "
         f"machine last read it, on {seen_place.seen_at}. An empty state would forget every "
         "object that it recorded.",
@@ -1076,12 +1077,12 @@ def _require_restorable(
         )
         if identity.url == state_access.EMBEDDED_URL:
             hint = Text(
-                "This data set does not have the objects of the other one: ",
+                "This data set does not have the objects of the backup's data set: ",
                 Command("apply"),
                 " creates them again.",
             )
         finding = error_finding(
-            "This backup belongs to another backend",
+            "This backup belongs to a different backend",
             f"{path} was made for {state_access.describe_identity(bound)}; target {target.name} is "
             f"{state_access.describe_identity(identity)}. Nothing was replaced.",
             Text(f"Choose a backup of target {target.name}. ", hint),

@@ -98,7 +98,7 @@ def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagno
         return warning_finding("Nothing to run", detail, "Name a release.", address=address)
     if resource.desired.verify is None:
         position, hint = resource.desired.position, "Add `verify:` to its spec."
-        detail = f"{address} does not say how it is verified."
+        detail = f"{address} does not declare how to verify it."
         return warning_finding("Nothing to run", detail, hint, address=address, position=position)
     if change.action not in {Action.NO_OP, Action.UPDATE}:
         detail = f"{address} is not published from here yet."

@@ -240,7 +240,7 @@ def _iter_edit(
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
-            Text("Put the new value where the manifest reads it from, or ", undo, "."),
+            Text("Put the new value in the source that the manifest reads, or ", undo, "."),
             **position_fields,
         )
     rule = session.catalogue[address.kind].rules.get(str(change.path[0]))

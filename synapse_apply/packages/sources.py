@@ -625,5 +625,5 @@ def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:
 
 def _unusable_zip_path(path: Path, reason: str) -> Diagnostic:
     return error_finding(
-        "The zip cannot be written", f"{path}: {reason}", "Choose another place with -o."
+        "The zip cannot be written", f"{path}: {reason}", "Choose a different location with -o."
     )

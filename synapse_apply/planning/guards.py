@@ -84,8 +84,8 @@ def _missing(
         yield violation(
             ALL_MISSING,
             "Every recorded object is missing",
-            f"None of the {len(declared)} recorded objects exists: this is probably another "
-            "tenant. Check url, tenant and token.",
+            f"None of the {len(declared)} recorded objects exists: the tenant is probably wrong. "
+            "Check url, tenant and token.",
         )
     limits = plan_input.options.guards or GuardSettings()
     losing = {
@@ -248,7 +248,7 @@ def judge_plan_rules(
             continue
         if rule.is_denying:
             summary = f"Overridden: {summary[0].lower()}{summary[1:]}"
-            remedy = f"Apply continues: --override-guard {rule.id} was given."
+            remedy = f"Apply continues: --override-guard {rule.id} is set."
         detail = f"{stop.detail} (policy: {rule.name})"
         warnings.append(warning_finding(summary, detail, remedy, position=rule.position))
     return tuple(violations), tuple(warnings)

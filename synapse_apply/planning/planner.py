@@ -301,7 +301,7 @@ class _Planner:
         if fields:
             bindings = [(address, self.resources[address].binding) for address in foreign]
             yield warning_finding(
-                "Secrets not checked: the state records them under another key",
+                "Secrets not checked: the state records them under a different key",
                 f"{format_short_list(fields)}.",
                 Text(
                     "Provide the state's own key, or run ",
@@ -327,7 +327,7 @@ class _Planner:
             yield warning_finding(
                 "Apply would stop: secrets are missing",
                 f"{format_short_list(sorted(fields))}.",
-                "Make them available where you run `apply`. It sends nothing without them.",
+                "Make them available where you run `apply`. `apply` sends nothing without them.",
             )
 
     def lowered_versions(self, decisions: Decisions) -> list[Diagnostic]:

@@ -26,14 +26,15 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
             "keep the secret in a separate variable",
             reason=f"valueFrom can never read {name}",
-            remedy="Manifests may not read tokens of this tool and of CI jobs. Provide the "
-            "secret in a variable with another name.",
+            remedy="Manifests may not read tokens of this tool and of CI jobs. Provide the secret "
+            "in a variable with a different name.",
         )
     # A manifest must not read the variable of a token, even if `allow_env` matches its name.
     if setting := context.reserved.variables.get(name.upper()):
         return Denial(
             "Manifests cannot read this variable",
-            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
+            f"valueFrom may not read {name}: {setting} uses it, and a manifest could send it to a "
+            "server",
             "keep the secret in a separate variable",
             reason=f"valueFrom can never read {name}: {setting} names it",
             remedy="Provide the secret in a separate variable.",
@@ -41,13 +42,13 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     if family := context.reserved.find_closed_family(name):
         why = f"{family} gives access to {context.reserved.families[family]}"
         return Denial(
-            "Variable is closed to manifests",
-            f"valueFrom may not read {name}: {why}, and a manifest could send it away",
-            f"keep the secret in a variable with another name. To allow {name}, write its full "
+            "Manifests cannot read this variable",
+            f"valueFrom may not read {name}: {why}, and a manifest could send it to a server",
+            f"keep the secret in a variable with a different name. To allow {name}, write its full "
             "name, not a wildcard, to allow_env in the project file that --project-from (a "
             "controller's pin) reads, or in may_read.allow_env in controller.yaml; allow_env in "
             "the checkout itself does not",
-            reason=f"{name} is closed to valueFrom: {why}",
+            reason=f"valueFrom cannot read {name}: {why}",
         )
     patterns = context.allow_env
     if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns):

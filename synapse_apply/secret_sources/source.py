@@ -183,8 +183,8 @@ def find_reserved_denial(
         if reserved.source == ref.source and source.may_share_value(reserved, ref):
             return Denial(
                 "Manifests cannot read this secret",
-                f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
-                "it away",
+                f"valueFrom may not read {ref.name}: {setting} uses it, and a manifest could send "
+                "it to a server",
                 "keep the secret under a separate key, in any file or path",
                 reason=f"valueFrom can never read {ref.name}: {setting} names it",
             )
@@ -266,7 +266,7 @@ def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
         )
     if value is None or value == "":
         raise_unavailable(
-            UNUSABLE, f"{source_name} holds an empty JSON value", "Write the secret into it."
+            UNUSABLE, f"{source_name} contains an empty JSON value", "Write the secret into it."
         )
     return Sensitive(value)
 

@@ -84,7 +84,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "exists": _Message(
         "A state already exists",
         "{location} holds a state, which was not changed.",
-        "Use this state, or name another place for this target.",
+        "Use this state, or choose a different location for this target.",
     ),
     "foreign file": _Message(
         _FOREIGN,
@@ -139,7 +139,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "{location} has no lock to remove.",
     ),
     "other lock": _Message(
-        "The state has another lock",
+        "The state has a different lock",
         "{id} is not the lock on {location}: {owner} holds it.",
         "If that run no longer exists: {unlock}.",
     ),
@@ -184,7 +184,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "address taken": _Message(
         "The address is taken",
         "{address} is already recorded in {location}.",
-        "Choose another address, or forget this one first: {forget}.",
+        "Choose a different address, or forget this one first: {forget}.",
     ),
     "open call": _Message(
         "A call is not settled yet",
@@ -214,7 +214,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "backup exists": _Message(
         "The backup file already exists",
         "{location} was not changed.",
-        "Choose another name, or remove the file first.",
+        "Choose a different name, or remove the file first.",
     ),
     # Of logs: chains of links in a bucket, and refs of a Git repository.
     "damaged chain": _Message(
@@ -286,8 +286,8 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "no key": _Message(
         "The state key is missing",
-        "What {location} holds is signed with a key that is missing here, so the tool can check "
-        "nothing and writes nothing.",
+        "The content of {location} is signed with a key that is missing here, so the tool can "
+        "check nothing and writes nothing.",
         Text(
             "Get the key from a person who has it, and put it into {places}. If the key is lost: ",
             Command("state rekey"),
@@ -301,9 +301,9 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "read unverified": _Message(
         NOT_VERIFIED,
-        "What {location} holds, up to {name}, is signed with a key that is missing here. "
+        "The content of {location} up to {name} is signed with a key that is missing here. "
         f"{_HIDDEN}",
-        "Anyone with write access could have changed it. Get the key to check this.",
+        "Anyone with write access could have changed it. Get the key to check the content.",
     ),
     "damaged snapshot": _Message(
         "A state snapshot cannot be read",

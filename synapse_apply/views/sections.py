@@ -23,7 +23,7 @@ from synapse_apply.views.text.plan import is_object_change_to_make
 # By whether a value may come from a call of ours.
 _DRIFT_INTRO = {
     False: "These objects were changed outside Git. Apply restores the declared values.",
-    True: "These objects are not as they were last applied. Apply restores the declared values.",
+    True: "These objects differ from what was last applied. Apply restores the declared values.",
 }
 _ADOPTED_INTRO = "These objects already exist, and the state does not record them."
 _ALSO_DRIFTED_NOTE = {

@@ -163,7 +163,7 @@ def require_target_token(target: Target, resolve: ResolveSecret) -> str | None:
         return None
     raise InputError.from_summary(
         "There are no credentials for this target",
-        f"Nothing gives a token for {target.url}: {target.describe_setting_sources('token')}.",
+        f"No token is set for {target.url}: {target.describe_setting_sources('token')}.",
         f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file, or log "
         "in to that host with the vendor's tools.",
         position=target.position,

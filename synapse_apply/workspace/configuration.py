@@ -344,7 +344,7 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
             "No project file",
             f"--project-from reads settings from synapse-apply.yaml at {invocation.project_from}"
             ", but there is no such file here or in a folder above.",
-            "Run it in the project's folder, or pass --project FILE.",
+            "Run the command in the project's folder, or pass --project FILE.",
         )
     if file is None:
         default_project = build_default_project(invocation.directory)

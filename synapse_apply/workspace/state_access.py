@@ -303,7 +303,7 @@ def lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic,
     if not pinned_lineage or recorded_lineage == pinned_lineage:
         return ()
     finding = error_finding(
-        "The project file pins another state",
+        "The project file pins a different state",
         f"The project file pins lineage {pinned_lineage}, but this state has {recorded_lineage}.",
         Text("Restore the right state: ", Command("state restore FILE"), "."),
         position=target.position,

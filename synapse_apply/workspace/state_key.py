@@ -238,7 +238,7 @@ def require_hidden_key_file(path: Path, *, is_written: bool = False) -> None:
     # Ignoring it now does not help: the key is in the history.
     if exposure.is_tracked:
         hint += Text(
-            " Anyone who can read the repository has this key. Create another key with ",
+            " Anyone who can read the repository has this key. Create a different key with ",
             Command("state rekey"),
             ".",
         )
@@ -308,7 +308,7 @@ def shared_key_findings(
         )
     return (
         error_finding(
-            "The state has another key",
+            "The state has a different key",
             f"The state of target {target.name} has key {shared_key_id}, but the key in use is "
             f"{current_key.key_id} from {current_key.origin}. With this key, no secret could be "
             "compared, and nobody else could check signatures.",

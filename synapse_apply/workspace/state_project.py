@@ -124,7 +124,7 @@ def write_project_id(project: Project, project_id: str) -> None:
     # The settings that count are those of a Git ref: what stands here is another id.
     if written_id:
         raise InputError.from_summary(
-            "The project file has another id",
+            "The project file has a different id",
             f"{file} is project {written_id}, but the command would write {project_id}.",
             "Run the command without --project-from.",
         )

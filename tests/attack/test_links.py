@@ -209,7 +209,8 @@ def test_the_list_of_submodules_is_read_in_bounds(checkout, content):
     (checkout / "plugin" / "empty").mkdir(parents=True)
     (checkout / "manifests" / "p.yaml").write_text(
         PLUGIN.replace(", from: ./plugin", "")
-        + "---\napiVersion: synapse-apply/v1\nkind: Release\nspec: {plugin: p, version: '1.0.0', source: ./plugin}\n"
+        + "---\napiVersion: synapse-apply/v1\nkind: Release\nspec: "
+        "{plugin: p, version: '1.0.0', source: ./plugin}\n"
     )
     outcome("validate")
     assert time.process_time() - begun < 60
@@ -308,7 +309,7 @@ def test_no_new_file_is_written_through_a_link_out_of_the_project(checkout, tmp_
         (checkout / "synapse-apply.yaml").unlink()
     code, said = outcome(*typed)
     assert code == 1
-    assert "A link is in the way" in said
+    assert "A link blocks the path" in said
     assert str(tmp_path / "outside") in said
     assert list((tmp_path / "outside").iterdir()) == []
     assert not (typed == ("init",) and (checkout / "synapse-apply.yaml").exists())

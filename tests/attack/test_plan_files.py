@@ -267,7 +267,7 @@ def test_a_true_plan_beside_it_lends_it_nothing(place, monkeypatch, case, first)
     typed = [word for name in order for word in ("--reviewed", name)]
     code, text = outcome("apply", "-t", "embedded", *typed)
     assert code == 4, text
-    assert (said if edit is not other_plan else "made with different options") in text
+    assert (said if edit is not other_plan else "created with different options") in text
     assert list_recorded() == []
 
 

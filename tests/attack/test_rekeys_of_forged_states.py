@@ -125,7 +125,7 @@ def test_what_nobody_can_verify_needs_more_than_yes(
     refused = " ".join(rekey(clone, code=1, SYNAPSE_APPLY_STATE_KEY=NEW).err.split())
     assert "The state cannot be verified" in refused
     assert f"up to commit {tip[:12]}" in refused
-    assert "accept it as genuine, with its 2 records" in refused
+    assert "accept the state as genuine, with its 2 records" in refused
     assert "Set the former key as well as the new one: SYNAPSE_APPLY_STATE_KEY_PROD and " in refused
     assert "add --allow-unsigned" in refused
     assert git(remote, "rev-parse", REF).strip() == tip

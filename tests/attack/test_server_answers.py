@@ -166,7 +166,7 @@ def test_a_success_that_is_of_another_shape_is_called_so(
         site, typed, at_request(0, lambda _asked, answered: answered.with_body(body))
     )
     assert code == 1, out
-    assert "The backend answered 200, but not with what the API describes." in out
+    assert "The backend answered 200, but the answer does not match the API." in out
     assert "Check the target's url" in out
 
 

@@ -390,7 +390,7 @@ def test_what_nobody_signed_is_shown_and_asked_about(site: Checkout, forged: str
     assert "--allow-unsigned" in said
     assert kept.known() == before
     if forged == "another lineage":
-        assert "This file belongs to another state" in kept.recover("--allow-unsigned")
+        assert "This file belongs to a different state" in kept.recover("--allow-unsigned")
         assert kept.known() == before
     else:
         kept.recover("--allow-unsigned", code=0)

@@ -304,7 +304,7 @@ def test_what_somebody_set_is_not_overwritten_after_a_rekey(
     set_token(server, BY_HAND)
     (way,) = PRINTED.findall(rekey_without_the_former(site).partition("Computed the digests")[0])
     said = told(command(site, "plan -t site"))
-    assert "Secrets not checked: the state records them under another key" in said
+    assert "Secrets not checked: the state records them under a different key" in said
     assert site.apply().code == 0
     assert token(server) == BY_HAND
     command(site, f"{way} --auto-approve")

@@ -318,7 +318,7 @@ def test_a_report_does_not_call_what_may_be_ours_changed_outside(
         command(site, f"plan -t site --report {form}=report")
         said = told((site.root / "report").read_text())
         assert "who set it is unknown" in said
-        assert "These objects are not as they were last applied. Apply restores" in said
+        assert "These objects differ from what was last applied. Apply restores" in said
         assert ("also not as last applied: see Drift" in said) is bool(also)
         assert "changed outside" not in said
         change_beside(site.server, {"description": "Eve"})
@@ -1472,7 +1472,7 @@ def test_nothing_waits_for_a_lock_that_is_live(make_site: MakeSite) -> None:
     site.server.send("POST", f"/v2/plugin-releases/{id_}/release/")  # the call acts
     for line, code in (("plan", 0), ("drift", 0)):
         said = told(command(site, f"{line} -t site", code=code))
-        assert "cannot be changed: API v2 never takes the lock of a release back" in said, line
+        assert "cannot be changed: API v2 cannot remove the lock of a release" in said, line
         assert "may still act" not in said, line
 
 

@@ -181,7 +181,7 @@ def test_a_job_that_cannot_be_that_of_the_run_is_not_taken(
         form = {"parameters": run} if server.profile == PAGE else {"action": "test", "params": run}
         job = str(server.send("POST", f"/plugins/{ran}/run/", form)["job_id"])
     said = command(site, f"state settle {AT} --job {job} -t site", code=1)
-    assert "This job belongs to another run" in said
+    assert "This job belongs to a different run" in said
     assert f"`synapse-apply state settle {AT} --absent -t site`" in said
     assert list(map(str, site.open_intents())) == [AT]
 

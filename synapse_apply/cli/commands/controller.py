@@ -617,12 +617,12 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
     """Forget for which backend, tenant and state the rules of targets were given.
 
     If a target no longer exists in Git, another name can then take its place. If a target exists
-    and now means another backend, the command accepts that backend. Run the command on the
+    and now points to a different backend, the command accepts that backend. Run the command on the
     controller's machine; the controller may be running.
     """
     lines = cli.run.forget_rules(file, data, console.environ, target)
     for line in lines or [
-        (f"No matching target ({target}) has been removed or means another backend.")
+        (f"No matching target ({target}) has been removed or points to a different backend.")
     ]:
         console.write_note(sanitize(line))
     return 0

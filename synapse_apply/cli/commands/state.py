@@ -527,7 +527,7 @@ _SHUT_OUT_TEXT = (
 def rekey(
     *, console: Console, invocation: Invocation, auto_approve: bool, allow_unsigned: bool
 ) -> int:
-    """Compute the digests of the recorded secrets with another state key.
+    """Compute the digests of the recorded secrets with a different state key.
 
     The command resolves each secret again, so it needs every secret that the manifests name. A
     secret that cannot be resolved keeps its old digest, and plans do not check it until then. The

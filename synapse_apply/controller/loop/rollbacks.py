@@ -74,7 +74,7 @@ class PlannedRollback:
 
     @property
     def rows(self) -> list[RollbackRow]:
-        """What becomes of each row, those first that cannot go back."""
+        """What happens to each row; rows that cannot be rolled back come first."""
         judged = self.judgement
         # What is forgotten was made since, and cannot be deleted.
         effects = [

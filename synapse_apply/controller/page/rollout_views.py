@@ -45,7 +45,7 @@ TARGETS_PER_PAGE = 100
 _MOST_DIGITS = 7
 _MAX_NAMED_CELLS = 60  # more than these have no room for their names
 _MAX_CELLS = 400  # more than these are counts
-NOT_BEGUN = Style("not started", "quiet", "·", "It starts with the next head.")
+NOT_BEGUN = Style("not started", "quiet", "·", "The rollout starts with the next head.")
 ROLLOUT_STYLES: Mapping[RolloutState, Style] = {
     RolloutState.RUNNING: Style(
         "in progress",
@@ -81,17 +81,21 @@ class WavePhase(Enum):
 
 PHASE_STYLES = styles_of(
     {
-        WavePhase.CLOSED: ("good", "✓", "All its targets are healthy."),
-        WavePhase.SKIPPED: ("moved", "»", "A person closed it without evidence."),
-        WavePhase.OPEN: ("git", "→", "The controller brings the revision to its targets."),
+        WavePhase.CLOSED: ("good", "✓", "All targets of the wave are healthy."),
+        WavePhase.SKIPPED: ("moved", "»", "A person closed the wave without evidence."),
+        WavePhase.OPEN: (
+            "git",
+            "→",
+            "The controller brings the revision to the targets of the wave.",
+        ),
         WavePhase.STOPPED: (
             "bad",
             "✗",
-            "Too many of its targets failed. Resume the rollout, skip the wave, or abort.",
+            "Too many targets of the wave failed. Resume the rollout, skip the wave, or abort.",
         ),
-        WavePhase.WAITING: ("moved", "=", "It opens when a person approves it."),
+        WavePhase.WAITING: ("moved", "=", "The wave opens when a person approves it."),
         WavePhase.ABORTED: ("quiet", "■", "A person ended the rollout of this revision."),
-        WavePhase.NOT_YET: ("quiet", "·", "It opens when the wave before it is closed."),
+        WavePhase.NOT_YET: ("quiet", "·", "The wave opens when the previous wave is closed."),
         WavePhase.NOT_REACHED: ("quiet", "·", "The rollout was aborted before this wave."),
     }
 )
@@ -104,33 +108,37 @@ _PHASES_OF_THE_WAVE_AT_HAND = {
 }
 MEMBER_STATE_STYLES = styles_of(
     {
-        MemberState.FAILING: ("bad", "✗", "It failed with the revision of the rollout."),
+        MemberState.FAILING: ("bad", "✗", "The target failed with the rollout's revision."),
         MemberState.REFUSED: (
             "bad",
             "!",
             "Rows cannot be applied, or the outcome of a call is unknown.",
         ),
-        MemberState.HELD: ("moved", "=", "Rows of its plan need approval."),
-        MemberState.PAUSED: ("moved", "‖", "It has pending changes, and is paused."),
-        MemberState.ROLLED_BACK: ("moved", "↶", "A person has rolled it back."),
+        MemberState.HELD: ("moved", "=", "Rows of the target's plan need approval."),
+        MemberState.PAUSED: ("moved", "‖", "The target has pending changes, and is paused."),
+        MemberState.ROLLED_BACK: ("moved", "↶", "A person has rolled the target back."),
         MemberState.WAITING: (
             "git",
             "…",
-            "It waits for a window, or for a verification on another target.",
+            "The target waits for a window, or for a verification on another target.",
         ),
         MemberState.DRIFTED: (
             "moved",
             "≠",
-            "Live objects differ from what was last applied. Its soak starts again.",
+            "Live objects differ from what was last applied. The target's soak starts again.",
         ),
         MemberState.CHANGING: (
             "git",
             "→",
             "It has the revision. A check or an apply is due or in progress.",
         ),
-        MemberState.SOAKING: ("git", "◔", "It is healthy, but not yet for long enough."),
-        MemberState.NOT_YET: ("quiet", "·", "It keeps its revision until its turn comes."),
-        MemberState.SHOWN: ("good", "✓", "It meets all conditions of its wave."),
+        MemberState.SOAKING: ("git", "◔", "The target is healthy, but not yet for long enough."),
+        MemberState.NOT_YET: (
+            "quiet",
+            "·",
+            "The target keeps its revision until the rollout reaches it.",
+        ),
+        MemberState.SHOWN: ("good", "✓", "The target meets all conditions of its wave."),
     }
 )
 _MEMBER_STATES = list(MemberState)

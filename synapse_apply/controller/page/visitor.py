@@ -216,7 +216,7 @@ def identify_person(
         HTTPStatus.FORBIDDEN,
         error_finding(
             "You are not logged in",
-            "This page is for people whom `access` names.",
+            "Only people listed in `access` can use this page.",
             "Open the page at its `public_url`, or at the address of the proxy, and log in there.",
         ),
     )
@@ -234,14 +234,15 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
             "The request does not come from the proxy",
             "It has headers that only the proxy may send, but not the secret of the proxy in "
             f"{proxy.secret_header}.",
-            "Open the page at the address of the proxy, and let the proxy replace these headers.",
+            "Open the page at the address of the proxy, and configure the proxy to replace these "
+            "headers.",
         )
     for name, given_values in values.items():
         if len(given_values) > 1:
             raise forbidden(
                 "Duplicate header",
                 f"The request has {name} more than once.",
-                "Let the proxy replace this header, not add to it.",
+                "Configure the proxy to replace this header instead of adding to it.",
             )
     user = _decode_header(next(iter(values[proxy.user_header]), ""))
     if not user:
@@ -249,16 +250,16 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
     if not is_harmless_name(user):
         raise forbidden(
             "Invalid user name",
-            f"{proxy.user_header} must have at most {_MAX_NAME_LENGTH} letters, digits and marks "
-            "of email addresses.",
-            "Let the proxy send another attribute, such as the email address.",
+            f"{proxy.user_header} must be at most {_MAX_NAME_LENGTH} letters, digits and "
+            "characters of email addresses.",
+            "Configure the proxy to send a different attribute, such as the email address.",
         )
     groups = next(iter(values.get(proxy.groups_header, ())), "")
     if len(groups) > _MAX_GROUPS_LENGTH:
         raise forbidden(
             "Too many groups",
             f"{proxy.groups_header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
-            "Let the proxy send only the groups that `access.may` names.",
+            "Configure the proxy to send only the groups that `access.may` lists.",
         )
     # One with an odd name counts for nothing, as no rule names it.
     names = (group.strip(" \t") for group in _decode_header(groups).split(","))
@@ -297,7 +298,7 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
     if not holder:
         raise _unauthorized(
             "Unknown token",
-            "`access.tokens` does not have the token of `Authorization`.",
+            "`access.tokens` does not contain the token in `Authorization`.",
             'Bearer error="invalid_token"',
         )
     return Person(f"{TOKEN_PREFIX}{holder}")

@@ -53,7 +53,7 @@ _ROLLOUT_TARGETS_PER_PAGE = 1000
 _CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
 _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
-    HttpFault.TIMEOUT: "Try again. The controller's log says what it is doing.",
+    HttpFault.TIMEOUT: "Try again. The controller's log shows what it is doing.",
     HttpFault.UNTRUSTED: "Set REQUESTS_CA_BUNDLE to the server's certificate authority.",
     HttpFault.BROKEN: "Check whether a proxy in between changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
@@ -320,7 +320,8 @@ class ControllerApi:
             raise OutcomeUnknown.from_summary(
                 "The controller did not confirm the action",
                 reason,
-                "See what it shows now, and try again: the controller does nothing twice.",
+                "Check what the controller shows now, and try again: it never carries out an "
+                "action twice.",
             )
         raise ControllerUnavailable.from_summary(
             "The controller cannot be reached", reason, _HINTS_BY_FAULT[fault]
@@ -356,7 +357,7 @@ class ControllerApi:
         return error_finding(
             "The controller rejects the token",
             f"{self.url} answered {status} to the token of {TOKEN_VARIABLE}.",
-            "Compare it with `access.tokens` in its controller.yaml.",
+            "Compare the token with `access.tokens` in the controller's controller.yaml.",
         )
 
     def _check(self, read: Callable[[], T]) -> T:
@@ -413,7 +414,7 @@ def wait_until_settled(
             raise NotSettledInTime.from_summary(
                 "Timed out",
                 f"A check or an apply of {name} has not ended.",
-                "The controller continues, and the target's page shows how far it is. To wait "
+                "The controller continues, and the target's page shows the progress. To wait "
                 "longer, use --timeout.",
             )
         sleep(min(wait, remaining))

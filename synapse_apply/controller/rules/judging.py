@@ -213,7 +213,7 @@ def _is_overridden(guard: PlannedRow, terms: ApplyTerms) -> bool:
 
 # The address of the row that holds a target; no guard of a plan is called so.
 BINDING_GUARD = "binding"
-MOVED_SUMMARY = "The target now means another backend"
+MOVED_SUMMARY = "The target now points to a different backend"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _STRICTEST_FIRST = (Mode.OBSERVE, Mode.APPROVE, Mode.AUTO)
 
@@ -260,7 +260,7 @@ def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> Pl
     moved = f"{MOVED_SUMMARY}: {new}{f', not {bound}' if bound else ''}"
     if bound == new:
         token = f"{new.token}, not {bound.token}"
-        moved = f"The token has changed, and may be for another tenant: {token}"
+        moved = f"The token has changed, and may be for a different tenant: {token}"
     rule = (
         f". The stricter rule of {beside} applies there: a person who may approve both "
         "targets must accept this"
@@ -282,13 +282,13 @@ def second_name_result(owner: TargetRow, shown: str, *, is_own_source: bool) -> 
     is_named = shown == str(owner.name)
     rule = "the stricter of both rules" if is_own_source else "its own rule"
     finding = error_finding(
-        "Another target already means this backend and state",
-        f"{shown} came first with {owner.binding if is_named else 'them'}, and continues under "
+        "Another target already points to this backend and state",
+        f"{shown} already uses {owner.binding if is_named else 'them'}, and continues under "
         f"{rule}. The controller applies nothing under this name.",
         Text(
             "If that target is gone permanently, or was renamed: ",
             Command(f"controller forget-rule {owner.name if is_named else 'SOURCE/TARGET'}"),
-            "" if is_named else ". The controller's log has its name.",
+            "" if is_named else ". The controller's log shows its name.",
         ),
     )
     digest = f"second name of {owner.name}"

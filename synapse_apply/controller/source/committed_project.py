@@ -108,7 +108,7 @@ class CommittedProject:
                 "The labels of the targets are too long",
                 f"They have {size:,} characters; the targets of a source have at most "
                 f"{MAX_LABEL_CHARACTERS:,}.",
-                "Shorten them, or take some out.",
+                "Shorten or remove some labels.",
                 position=declared[0][1].position,
             )
         return tuple(

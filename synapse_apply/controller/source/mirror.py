@@ -374,7 +374,7 @@ class GitMirror:
                 "Too many of the source's tags have moved",
                 f"{self._source.name}: {len(moved):,} tags have moved, and the controller keeps "
                 f"at most {_MOST_MOVED_TAGS:,}.",
-                f"To accept what the tags name now, remove {self._shown_mirror}.",
+                f"To accept the tags' current commits, remove {self._shown_mirror}.",
                 position=self._source.position,
             )
         return moved

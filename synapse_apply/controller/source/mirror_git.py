@@ -256,7 +256,7 @@ _HINTS = (
     ("Host key verification", "The server's key is not in the source's known_hosts."),
     (
         "fsck|bad object|badTree|index-pack",
-        "Git rejects an object of the repository: `git fsck` in a clone names it.",
+        "Git rejects an object of the repository: `git fsck` in a clone shows the object.",
     ),
     (
         "larger than",

@@ -162,8 +162,8 @@ class CommitSignatures:
         return InputError.from_summary(
             "A commit is not signed by an allowed key",
             f"{self._source.name}: {reason}.",
-            "The controller applies nothing of it. Sign it with a key from the files listed in "
-            "`signed`, or add the signer's key to them.",
+            "The controller applies nothing from this commit. Sign it with a key from the files "
+            "listed in `signed`, or add the signer's key to them.",
             position=self._source.position,
         )
 

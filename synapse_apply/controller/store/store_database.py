@@ -133,8 +133,8 @@ def build_file_location(path: Path) -> StoreLocation:
             "folder (--data)",
             "Choose a different folder with --data, or move the file to start with an empty store.",
             "Restore a backup, or move the file: you then lose the history, but no object.",
-            "Specify the controller's data folder: --data FOLDER. If its configuration "
-            "has a `store`, it is in a database: ask the controller (--url), and back it up with "
+            "Specify the controller's data folder: --data FOLDER. If its configuration has a "
+            "`store`, the store is in a database: ask the controller (--url), and back it up with "
             "pg_dump.",
         ),
     )

@@ -73,7 +73,10 @@ class RowsUnderLock:
         self.result = mark(build_result_of_plan(plan))
         if self._binding not in {None, self.result.binding}:
             # Not even the state is written: the look before was at something else.
-            detail = f"It now means {self.result.binding}; at the check it meant {self._binding}."
+            detail = (
+                f"The target points to {self.result.binding}; at the check it pointed to "
+                f"{self._binding}."
+            )
             raise InputError.from_summary(MOVED_SUMMARY, detail)
         judgement = self.judgement = judge_rows(self.result.rows, self._terms)
         used = judgement.used_approvals

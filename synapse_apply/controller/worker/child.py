@@ -77,7 +77,7 @@ class Child:
                 "The worker ended before it received its task."
             )
         except WrongShapeError:
-            return conversation.result_without_answer("The worker gave an unreadable answer.")
+            return conversation.result_without_answer("The worker returned an unreadable answer.")
         else:
             self._is_usable = True
             return result

@@ -211,7 +211,7 @@ def refuse_owned(plan: Plan, owners: Mapping[str, str], name: str) -> Plan:
                 *change.refusals,
                 Refusal(
                     OWNER_RULE,
-                    f"{owner} came first and manages this object, so {name} does not",
+                    f"{owner} already manages this object, so {name} does not",
                     (
                         f"leave it to {owner}: declare it here with lifecycle: {{external: true}}",
                         f"take it over: declare it external for {owner}, and apply there first",

@@ -134,7 +134,7 @@ def _reporter(draft: Draft, overlay: Overlay | None = None) -> ReportFinding:
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # Quotes nothing where the field may hold a secret.
         if select_secret_marks(draft).is_secret(path[1:]):
-            detail = f"`{format_field_path(path)}` holds a reference to an undeclared variable"
+            detail = f"`{format_field_path(path)}` contains a reference to an undeclared variable"
         draft.report(path, summary, detail, hint, target=draft.context.target.name)
         if overlay is not None:
             # The text stands in the project file, not in the manifest that was reported.

@@ -157,8 +157,8 @@ def require_value_at(tree: Any, key: str, name: str) -> Any:
                 )
             elif isinstance(value, list):
                 hint = (
-                    f"The value is a list of {len(value)} items; name an item by its number, "
-                    "from 0."
+                    f"The value is a list of {len(value)} items; specify an item by its index, "
+                    "starting at 0."
                 )
             else:
                 hint = f"The path ends before `{part}`: the value there is not a mapping."
@@ -212,7 +212,7 @@ def _parse_group(
 
 
 def _raise_broken(name: str, reason: str) -> NoReturn:
-    raise_unavailable(UNUSABLE, f"{name} is not a file of sops: {reason}", _BROKEN_HINT)
+    raise_unavailable(UNUSABLE, f"{name} is not a sops file: {reason}", _BROKEN_HINT)
 
 
 def _iter_leaves(value: Any) -> Iterator[Any]:

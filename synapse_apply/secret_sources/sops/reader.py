@@ -223,7 +223,7 @@ def _raise_failure(
         raise_unavailable(
             UNAVAILABLE,
             f"{PROGRAM} needs more than {_MAX_MEMORY // 1024**2} MiB of memory for {name}",
-            "Check the servers of its keys: one may answer without end.",
+            "Check the servers of its keys: one may send an endless answer.",
         )
     if outcome.exit_code == _GET_KEY_FAILED:
         raise_unavailable(
@@ -366,7 +366,8 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         raise_unavailable(
             UNAVAILABLE,
             f"the target has no credential for the keys of {file.name}",
-            f"Its {_BLOCK} lists them; name the variable of one there, as age: {{env: NAME}} does.",
+            f"The target's {_BLOCK} lists the keys: add the variable with one of them there, as in "
+            f"age: {{env: NAME}}.",
         )
     # The keys are those of the file, and the project file that lists them may be a commit's, too.
     kinds = {credentials.kind for credentials in usable}
@@ -380,7 +381,8 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
             raise_unavailable(
                 FORBIDDEN,
                 "the home of GnuPG is not an absolute path outside the checkout",
-                f"{_BLOCK}.pgp.home names the variable that has it: keep the keys elsewhere.",
+                f"{_BLOCK}.pgp.home names the variable with the path: choose a path outside the "
+                "checkout.",
             )
     variables = {name: value for one in usable for name, value in one.variables.items()}
     if google := variables.get(_GOOGLE_CREDENTIALS):
@@ -420,8 +422,8 @@ def _read_google_credentials(value: str, program: SopsProgram, context: SourceCo
             raise_unavailable(
                 FORBIDDEN,
                 "the path of the Google credentials is not an absolute path outside the checkout",
-                f"{setting} names the variable that has it: keep the file elsewhere, or set the "
-                "variable to its JSON.",
+                f"{setting} names the variable with the path: choose a path outside the checkout, "
+                "or set the variable to the file's JSON.",
             )
         value = read_limited_bytes(path, setting).decode("utf-8", "replace")
     document, problem = parse_json_with_problem(value)
@@ -429,7 +431,7 @@ def _read_google_credentials(value: str, program: SopsProgram, context: SourceCo
         raise_unavailable(
             UNUSABLE,
             "the Google credentials are not a JSON object",
-            f"{setting} names the variable that has them, or the path of their file.",
+            f"{setting} names the variable with the credentials, or with the path of their file.",
         )
     for server in _find_servers(document):
         is_of_google = re.fullmatch(r"https://[a-z0-9.-]+\.(googleapis|google)\.com(/.*)?", server)

@@ -333,7 +333,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
         "slash, name the mount in the target's vault.mounts.",
     ),
     "other mount": _Words(
-        "The mount has another path",
+        "The mount has a different path",
         "the secrets engine of {path} is not mounted at {path.mount}",
         "If the path of the mount has a slash, name the mount in the target's vault.mounts. "
         "`vault secrets list` lists the mounts.",
@@ -346,7 +346,7 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "failed login": _Words(
         "The login to Vault failed",
-        "Vault did not give a token to {login}{in_namespace}: {reason}",
+        "Vault issued no token to {login}{in_namespace}: {reason}",
         "{hint}",
     ),
     "no login": _Words(

@@ -180,7 +180,7 @@ def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
                 FORBIDDEN,
                 f"{ref.name} is a state key or a file of this tool, which is never sent to a "
                 "server",
-                "Name a token of Vault.",
+                "Specify a Vault token.",
             )
         text = read_secret_text(path, ref.name)
     return parse_secret(text, "text", ref.name)

@@ -595,7 +595,7 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
     ),
     "skew": (
         "This machine's clock is wrong",
-        "{answer} Its clock and this machine's clock differ by more than the server allows.",
+        "{answer} The clocks of the server and this machine differ by more than the server allows.",
         "Set the clock (`timedatectl` shows whether it follows a time server).",
     ),
     "region": (

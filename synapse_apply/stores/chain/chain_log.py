@@ -409,7 +409,7 @@ class ChainReader:
             "The state was written by a newer version of synapse-apply",
             f"{self._folder.location}: {name} has format {int(format_number)}; this version reads "
             f"up to {CHAIN_FORMAT}.",
-            "Use the newer version, or one from its series.",
+            "Use the newer version, or a version from the same series.",
         )
 
 

@@ -90,7 +90,7 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
             if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
                 raise url_error(
                     "?ref= is not a full ref",
-                    "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
+                    "Write the full ref: ?ref=refs/heads/synapse-apply-state.",
                 )
         elif name == "pace":
             try:

@@ -472,7 +472,7 @@ def _steps_after_plan(plan: Plan) -> Iterator[str]:
         )
     if plan.base.is_offline and plan.has_changes:
         yield (
-            "This plan did not ask the backend. Merge the change, or plan with the backend: "
+            "This plan did not query the backend. Merge the change, or plan with the backend: "
             + plan_command
         )
     elif command := plans.next_apply(plan):

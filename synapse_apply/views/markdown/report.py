@@ -69,7 +69,7 @@ def render_plan_markdown(
     title = f"{failure_prefix}Plan for {_name(base.target)}"
     if base.is_offline:
         relation = "against" if base.compared else "not compared with"
-        title += f" {relation} {_name(base.against)}, without asking the backend"
+        title += f" {relation} {_name(base.against)}, without querying the backend"
     counts = plans.plan_totals(plan, _PLAIN).split("\n")
     if plan.refused_changes and not plan.has_errors:
         # Refused changes are on the `Plan:` line, so that it stays the first.

@@ -40,7 +40,7 @@ _NO_CHANGES = "No changes. Live state matches the configuration."
 _NO_OTHER_CHANGES = (
     "No changes. Apart from accepted differences, live state matches the configuration."
 )
-_EMPTY_PLAN = "No changes. No resource is in this plan."
+_EMPTY_PLAN = "No changes. This plan contains no resources."
 _ONLY_KEPT_DRIFT = "No changes. Apply keeps the changes made outside Git (on_drift: hold)."
 _ONLY_KEPT_UNTOLD = (
     "No changes. Apply keeps the live values that differ from the manifests (on_drift: hold)."
@@ -119,7 +119,7 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
     if base.is_offline:
         commit = f"commit {grammar.shorten_commit_and_suffix(base.commit)} " if base.commit else ""
         relation = "against" if base.compared else "not compared with"
-        text = f"{commit}{relation} {sanitize(base.against)}, without asking the backend"
+        text = f"{commit}{relation} {sanitize(base.against)}, without querying the backend"
         return style(f"Target {sanitize(base.target)}: {text}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {sanitize(base.binding.tenant)}")

@@ -188,7 +188,10 @@ def test_a_value_in_plain_text(place: Place, encrypted_text: str) -> None:
     [
         ("raw-data/secret_acces_key", "did you mean `secret_access_key`?"),
         ("raw-data/x", "known: empty, hosts, port, secret_access_key"),
-        ("raw-data/hosts/2", "The value is a list of 2 items; name an item by its number, from 0."),
+        (
+            "raw-data/hosts/2",
+            "The value is a list of 2 items; specify an item by its index, starting at 0.",
+        ),
         ("raw-data/hosts/-1", "The value is a list of 2 items"),
         ("raw-data/port/x", "The path ends before `x`: the value there is not a mapping."),
         ("sops/mac", "known: a/b, "),

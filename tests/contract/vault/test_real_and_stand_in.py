@@ -117,7 +117,7 @@ def test_a_jwt_that_the_role_does_not_take(vault, open_reader, claims, reason):
     vault.make_role("ci", "kv/raw-data")
     finding = refuse(open_reader(vault.url, jwt=jwts.sign(**claims)), "kv/raw-data")
     assert finding.summary == "The login to Vault failed"
-    assert f"did not give a token to role ci (JWT of JOB_JWT, auth/jwt): {reason}" in finding.detail
+    assert f"issued no token to role ci (JWT of JOB_JWT, auth/jwt): {reason}" in finding.detail
     assert "`vault read auth/jwt/role/ci`" in finding.hint
 
 
@@ -143,7 +143,7 @@ def test_other_mounts(vault, open_reader):
     reader = open_reader(vault.url, token)
     assert refuse(reader, "old/raw-data").summary == "The mount is not KV version 2"
     assert refuse(reader, "nowhere/raw-data").summary == "Vault has no such mount"
-    assert refuse(reader, "team/kv/raw-data").summary == "The mount has another path"
+    assert refuse(reader, "team/kv/raw-data").summary == "The mount has a different path"
     reader = open_reader(vault.url, token, mounts=["team/kv"])
     assert reader.require_value_of_key("team/kv/raw-data", "secret").reveal() == "value"
     assert refuse(reader, "kv/data/raw-data").hint.endswith("without `data/`: kv/raw-data.")

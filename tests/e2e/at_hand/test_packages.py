@@ -182,7 +182,7 @@ def test_a_state_that_does_not_know_the_bytes(place: Workplace) -> None:
     place.run("state", "rm", "release/yolo@1.0.0", code=0)
     place.run("import", "release/yolo@1.0.0", "1", code=0)
     said = place.run("package", "diff", "yolo", code=1).err
-    assert "The state does not know the published bytes" in said
+    assert "The state does not record the published bytes" in said
     target = "targets: {prod: {url: 'http://127.0.0.1:1', token: {env: T}}}\n"
     place.write("synapse-apply.yaml", PROJECT + target)
     assert "There is no state" in place.run("package", "diff", "yolo", "-t", "prod", code=1).err

@@ -48,7 +48,7 @@ def test_nothing_is_done(cli: Run, project: Path) -> None:
         assert done.returncode == 1, done.stdout
         assert "The json report cannot be written" in done.stderr
         assert f"{file} {why}" in done.stderr
-        assert "Choose another file for --report." in done.stderr
+        assert "Choose a different file for --report." in done.stderr
         assert "The json report cannot be written" in (project / "other.md").read_text()
         (project / "other.md").unlink()
         now = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}

@@ -30,7 +30,7 @@ def test_a_force_push_is_held_accepted_and_applied(tmp_path, monkeypatch):
         wait_until(lambda: held in site.type("run --once", 0, 1), 60, "the push is held")
         assert site.list_live("dev") == ["second"]
         refused = site.type(f"accept-push acme {base} --reason typo", 1)
-        assert f"Its source acme holds {commit}." in refused
+        assert f"For source acme, it is holding back {commit}." in refused
         assert "Missing option '--reason'" in site.type(f"accept-push acme {commit}", 64)
         assert "not the whole id" in site.type(f"accept-push acme {commit[:39]} --reason x", 64)
         said = site.type(f"accept-push acme {commit} --reason cleaned")

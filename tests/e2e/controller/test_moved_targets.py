@@ -194,7 +194,7 @@ def test_the_token_of_prod_by_the_name_of_dev(tmp_path, monkeypatch):
         assert list_names("ACME_PROD_TOKEN") == ["third"]
 
 
-TAKEN = "failing: Another target already means this backend and state"
+TAKEN = "failing: Another target already points to this backend and state"
 
 
 @pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)

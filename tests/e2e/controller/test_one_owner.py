@@ -187,9 +187,7 @@ def test_the_second_one_is_refused_and_handed_over_to(site: Site) -> None:
     assert site.follow() == {"first": "in sync", "second": "refused"}
     (refusal,) = site.read_refusals("second")
     assert refusal["rule"] == "owner"
-    assert refusal["reason"] == (
-        "first/prod came first and manages this object, so second/prod does not"
-    )
+    assert refusal["reason"] == ("first/prod already manages this object, so second/prod does not")
     assert refusal["ways_out"] == [
         "leave it to first/prod: declare it here with lifecycle: {external: true}",
         "take it over: declare it external for first/prod, and apply there first",

@@ -53,7 +53,7 @@ def test_those_named_and_one_from_a_variable(applied: Site) -> None:
 def test_names_that_there_are_not(applied: Site) -> None:
     """All of them are told, with near ones; nobody is asked."""
     told = refusal(applied, "gpu-3", "nobody", "gpu-1")
-    assert "names no agent gpu-3." in told
+    assert "declares no agent gpu-3." in told
     assert "Did you mean gpu-" in told
     assert "Known: gpu-1, gpu-2." in told
     assert applied.requests() == {}

@@ -93,7 +93,7 @@ def test_a_token_goes_to_no_other_host(
     laptop.project(url="https://backend.invalid")
     said = laptop.look(code=1)
     assert said.status("backend") == ["not_checked"]
-    assert "Nothing gives a token for https://backend.invalid: " in said.text("token")
+    assert "No token is set for https://backend.invalid: " in said.text("token")
 
 
 def test_what_is_missing_is_told_with_all_that_was_looked_at(laptop: Laptop) -> None:

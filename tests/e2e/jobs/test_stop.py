@@ -103,10 +103,10 @@ def place_at(place: Place) -> Any:
     [
         (409, 1, "The job has ended"),
         (404, 1, "The job has no agent that could stop it"),
-        (403, 1, "This token may not stop the job"),
+        (403, 1, "This token does not have permission to stop the job"),
         (405, 1, "This backend cannot stop jobs"),
-        (502, 7, "The backend had trouble with the agent that runs it"),
-        (503, 7, "The backend had trouble with the agent that runs it"),
+        (502, 7, "The backend had a problem with the agent that runs the job"),
+        (503, 7, "The backend had a problem with the agent that runs the job"),
         (500, 7, "It is unknown whether the job was stopped"),
     ],
 )

@@ -41,7 +41,7 @@ def test_what_a_reviewer_sees(runner: Path, tmp_path: Path) -> None:
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.stdout
     summary = (tmp_path / "summary").read_text()
     assert summary.splitlines()[2].startswith("## Plan for `prod` against `git:origin/main (")
-    assert summary.splitlines()[2].endswith(", without asking the backend")
+    assert summary.splitlines()[2].endswith(", without querying the backend")
     outputs = (tmp_path / "outputs").read_text()
     assert "has_changes" in outputs
     assert git(runner, "status", "--porcelain", "--ignored") == ""

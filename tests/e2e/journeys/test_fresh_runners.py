@@ -129,7 +129,7 @@ def misconfigured(
     assert f"--lineage {lineage}" in broken.run("state", "init", code=1).err
     broken.environ = {**team, "SYNAPSE_APPLY_STATE_KEY": KEY[::-1].strip("=") + "="}
     other = broken.plan(code=1).err
-    assert "The state has another key" in other
+    assert "The state has a different key" in other
     assert len(set(re.findall(r"\b[0-9a-f]{16}\b", other))) == 2
     assert server.writes == writes
 

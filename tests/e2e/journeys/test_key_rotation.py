@@ -76,7 +76,7 @@ def test_the_state_key(team: Workplace, server: Server) -> None:
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     team.environ["S3_KEY"] = "secret-2"
     before = team.plan("--detailed-exitcode", code=0).text
-    assert "the state records them under another key" in before
+    assert "the state records them under a different key" in before
     assert "synapse-apply state rekey" in before
     team.environ["S3_KEY"] = "secret-1"
 
@@ -85,7 +85,7 @@ def test_the_state_key(team: Workplace, server: Server) -> None:
     partly = team.run("state", "rekey", code=0).text
     assert "S3_ID" in partly
     team.environ["S3_ID"] = "id-1"
-    assert "the state records them under another key" in team.plan(code=0).text
+    assert "the state records them under a different key" in team.plan(code=0).text
     team.run("state", "rekey", code=0)
     assert "under another key" not in team.plan(code=0).text
     team.unchanged()

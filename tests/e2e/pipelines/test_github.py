@@ -28,7 +28,7 @@ def test_a_fork_is_checked_without_any_secret(fresh: World) -> None:
     assert "Valid: " in done.log
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.log
     assert done.log.endswith("No changes. Live state matches the configuration.\n")
-    assert "without asking the backend" in runner.summary
+    assert "without querying the backend" in runner.summary
     kept = fresh.root / "artifacts" / "1" / "offline-plan"
     assert sorted(p.name for p in kept.iterdir()) == ["comment.md", "report.html", "report.json"]
     assert runner.job("pull-request.yml", "plan").skipped

@@ -49,7 +49,7 @@ def test_the_first_commit_and_a_repair_pass(repository: Path) -> None:
     """With nothing to compare with, the plan is shown and no commit is kept back."""
     words = " ".join(HOOKS["synapse-apply-plan"])
     git(repository, "checkout", "-q", "--orphan", "first")
-    assert "(no commit yet), without asking the backend" in run(words, repository, {}).stdout
+    assert "(no commit yet), without querying the backend" in run(words, repository, {}).stdout
     file = repository / "manifests" / "storages.yaml"
     right = file.read_text()
     file.write_text(right.replace("category", "categry"))

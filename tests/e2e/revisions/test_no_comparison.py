@@ -54,7 +54,7 @@ def test_a_repair_passes_and_is_not_compared(fork: Repository, broken: str, tmp_
     kinds = ("markdown", "gitlab", "html")
     reports = [f"--report={kind}={tmp_path / kind}" for kind in kinds]
     ran = fork.place.plan(*AGAINST, *reports, code=0)
-    assert f"not compared with {at}, without asking the backend" in ran.out
+    assert f"not compared with {at}, without querying the backend" in ran.out
     assert f"\nNot compared with {at}: every declared resource is treated as new.\n" in ran.out
     assert "\nPlan: 3 to add, 0 to change, 0 to destroy.\n" in ran.out
     assert "Warning: Nothing was compared" in ran.text
@@ -109,7 +109,7 @@ def test_before_the_first_commit_everything_is_new(fork: Repository, ref: str) -
     """There is no commit yet: nothing is wrong with the clone."""
     fork.git("checkout", "-q", "--orphan", "trunk")
     ran = fork.place.plan("--offline", "--against", f"git:{ref}", "--detailed-exitcode", code=2)
-    assert f"against git:{ref} (no commit yet), without asking the backend" in ran.out
+    assert f"against git:{ref} (no commit yet), without querying the backend" in ran.out
     assert "\nPlan: 3 to add, 0 to change, 0 to destroy.\n" in ran.out
     assert "shallow" not in ran.text
     ran = fork.place.run("plan", "--ref", ref, code=1)

@@ -43,7 +43,7 @@ def test_nothing_changed(fork: Repository) -> None:
     """The same manifests are no change, and every view says that nobody was asked."""
     ran = fork.place.plan(*AGAINST_MAIN, "--detailed-exitcode", code=0)
     main = fork.git("rev-parse", "--short=7", "main")
-    assert f"against git:main ({main}), without asking the backend" in ran.out
+    assert f"against git:main ({main}), without querying the backend" in ran.out
     assert (
         f"\nNo changes. If the live state is git:main ({main}), there is nothing to do." in ran.out
     )
@@ -177,7 +177,7 @@ def test_every_view_is_labelled(fork: Repository, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "json").read_text()) == document
     comment = (tmp_path / "markdown").read_text()
     assert re.search(
-        r"^## Plan for `prod` against `git:main \(\w+\)`, without asking the backend$",
+        r"^## Plan for `prod` against `git:main \(\w+\)`, without querying the backend$",
         comment,
         re.MULTILINE,
     )

@@ -110,7 +110,7 @@ def test_plans_that_are_no_single_apply(both, server):
     assert "Error: A reviewed plan is specified more than once" in ran.err
     both.plan("--prune", "--out", "pruning", code=0)
     ran = both.run("apply", "--reviewed", "pr", "--reviewed", "pruning", code=4)
-    assert "Error: These plans were made with different options" in ran.err
+    assert "Error: These plans were created with different options" in ran.err
     assert "--prune is off in " in ran.err
     ran = both.run("apply", "pr", "--reviewed", "pr2", code=64)
     assert "not both" in ran.err

@@ -49,7 +49,7 @@ def test_other_options_are_refused(two: Workplace, options: str) -> None:
     """By name, with the plans that have each choice, and what to do."""
     plan_each(two, "", options, "")
     ran = apply_reviewed(two, "1", "2", "3")
-    assert set(read_errors(ran)) == {"These plans were made with different options"}
+    assert set(read_errors(ran)) == {"These plans were created with different options"}
     said = " ".join(ran.err.split())
     assert OPTIONS[options] in said.replace(f"{two.root}/", "")
     assert "the oldest first" in said
@@ -60,8 +60,8 @@ def test_all_that_is_in_the_way_is_told(two: Workplace) -> None:
     ran = apply_reviewed(two, "1", "2", "1")
     assert read_errors(ran) == [
         "A reviewed plan is specified more than once",
-        "These plans were made with different options",
-        "These plans were made with different options",
+        "These plans were created with different options",
+        "These plans were created with different options",
     ]
 
 
@@ -73,7 +73,7 @@ def test_plans_of_two_targets_are_refused(two: Workplace) -> None:
     two.run("state", "init", "-t", "second", code=0)
     plan_each(two, "-t prod", "-t second")
     ran = apply_reviewed(two, "1", "2")
-    assert read_errors(ran) == ["These plans were made for different targets"]
+    assert read_errors(ran) == ["These plans were created for different targets"]
     said = " ".join(ran.err.split())
     assert "(prod), state " in said
     assert "(second), state " in said

@@ -129,7 +129,7 @@ def test_the_state_key_may_come_from_the_environment(serve, furnished):
     assert "! storage/s3" in place.apply(code=5).out
     place.environ["SYNAPSE_APPLY_STATE_KEY"] = base64.b64encode(bytes(32)).decode()
     ran = place.plan("--detailed-exitcode", code=0)
-    assert "Secrets not checked: the state records them under another key" in ran.text
+    assert "Secrets not checked: the state records them under a different key" in ran.text
     del place.environ["SYNAPSE_APPLY_STATE_KEY"]
     assert "no state key" in place.plan("--detailed-exitcode", code=0).text
 

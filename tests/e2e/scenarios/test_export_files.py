@@ -38,7 +38,7 @@ def test_nothing_is_written_through_a_link(bare, server, tmp_path, link, more):
         at.symlink_to(tmp_path / "nowhere")
         out = link
     ran = place.run("export", "--out", out, *more, code=1)
-    assert "Error: A link is in the way" in ran.err
+    assert "Error: A link blocks the path" in ran.err
     assert f"{at} is a link to {at.resolve()}" in ran.err
     assert ("which does not exist" in ran.err) == (link == "gone")
     assert "Nothing was written." in ran.err
@@ -143,7 +143,7 @@ def test_an_inventory_that_contradicts_is_not_replaced(bare, server):
         assert old in kept
         place.write("inventory.yaml", kept.replace(old, new))
         ran = place.run("export", "--out", "new", code=1)
-        assert "Choose another file with --inventory." in ran.err
+        assert "Choose a different file with --inventory." in ran.err
         assert "--out" not in ran.err
         assert (place.root / "inventory.yaml").read_text() == kept.replace(old, new)
         assert not (place.root / "new").exists()

@@ -31,7 +31,7 @@ def test_a_region_that_the_tools_do_not_read(place: Workplace, provider: str) ->
     assert NOTE not in place.run("validate", code=0).text
     declare(place, provider, region="eu", region_name="eu")
     said = place.run("validate", code=1).text
-    assert "Keys of two vocabularies" in said
+    assert "Keys from two vocabularies" in said
     assert NOTE not in said
 
 

@@ -71,9 +71,9 @@ def test_a_token_that_sees_nothing(make, server):
     place.apply()
     sent = server.writes
     place.environ["PROD_TOKEN"] = OTHER_TOKEN
-    assert "this is probably another tenant" in place.plan(code=0).out
+    assert "the tenant is probably wrong" in place.plan(code=0).out
     ran = place.apply(code=5)
-    assert "this is probably another tenant" in ran.err
+    assert "the tenant is probably wrong" in ran.err
     assert "--override-guard all-missing" in ran.err
     assert server.counts == (1, 1, 1)
     assert server.writes == sent
@@ -160,7 +160,7 @@ def test_another_backend_under_the_same_url_is_caught_by_the_guard(serve, make):
     for kind in ("release", "plugin", "storage"):
         for found in first.objects(kind):
             first.call("DELETE", f"_emulator/objects/{kind}/{found['id']}/")
-    assert "this is probably another tenant" in place.apply(code=5).err
+    assert "the tenant is probably wrong" in place.apply(code=5).err
     assert first.counts == (0, 0, 0)
 
 
@@ -202,7 +202,7 @@ def test_a_pinned_lineage(make, server):
     place.run("state", "init", "--lineage", LINEAGE, code=0)
     place.apply()
     place.write("synapse-apply.yaml", project(server.url, state={"lineage": MADE_ANEW}))
-    assert "The project file pins another state" in place.apply(code=1).err
+    assert "The project file pins a different state" in place.apply(code=1).err
     assert server.counts == (1, 1, 1)
 
 

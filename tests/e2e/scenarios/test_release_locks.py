@@ -71,7 +71,7 @@ def test_a_release_is_locked_later_and_never_unlocked(there: Workplace, server: 
     assert "  ~ release/yolo@1.0.0 updated and locked permanently (id 1, " in there.apply().out
     there.unchanged()
     declare(there, PLUGIN, LATER.replace("true", "false"))
-    assert "API v2 never takes the lock of a release back" in there.apply(code=5).out
+    assert "API v2 cannot remove the lock of a release" in there.apply(code=5).out
     declare(there, PLUGIN, RELEASE)
     there.apply()
     there.unchanged()

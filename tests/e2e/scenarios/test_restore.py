@@ -56,7 +56,7 @@ def test_another_backends_backup_is_refused(there: Workplace, backup: str, whose
     """Another url, another tenant: exit 1, whose it is, and nothing is replaced."""
     before = state(there).read_bytes()
     ran = there.run("state", "restore", backup, "--auto-approve", code=1)
-    assert "This backup belongs to another backend" in ran.err
+    assert "This backup belongs to a different backend" in ran.err
     assert whose in ran.err
     assert state(there).read_bytes() == before
     assert not list(state(there).parent.glob("*before-restore*"))
@@ -87,7 +87,7 @@ def test_a_pinned_backup_replaces_a_state_made_by_mistake(there: Workplace, serv
     there.run("state", "init", code=0)
     set_targets(there, server, state={"lineage": pinned})
     assert (
-        "Another state was replaced"
+        "A different state was replaced"
         in there.run("state", "restore", "prod.bak", "--auto-approve").err
     )
     assert state(there, "prod.db.before-restore").exists()
@@ -102,7 +102,7 @@ def test_a_state_made_anew_by_mistake_gives_way(there: Workplace) -> None:
     wrong = lineage(there)
     ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
     kept = f"{state(there)}.before-restore"
-    assert "Another state was replaced" in ran.err
+    assert "A different state was replaced" in ran.err
     assert f"lineage {wrong} and 0 objects, the backup has lineage {right} and 3 objects" in ran.err
     assert f"`synapse-apply state restore {kept} -t prod`" in ran.err
     assert f"The replaced state is kept as {kept}.\n" in ran.out

@@ -37,6 +37,6 @@ def test_what_is_made_along_is_not_selected(ready: Workplace, server: Server) ->
 def test_an_empty_selection(ready: Workplace, command: list[str]) -> None:
     """It does not claim that what is live matches."""
     ran = ready.run(*command, "--only", "plugin", "--exclude", "plugin")
-    assert "No changes. No resource is in this plan." in ran.out
+    assert "No changes. This plan contains no resources." in ran.out
     assert "matches" not in ran.text
     assert "3 of 3 addresses are not selected" in ran.text

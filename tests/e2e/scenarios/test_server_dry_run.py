@@ -167,8 +167,8 @@ def test_a_release_in_use_is_not_to_be_deleted(applied_v2: Workplace, server: Se
     assert "release/yolo@1.0.0 cannot be destroyed: the backend answered 409 to a dry run: " in said
     assert "The release is used by an active serve application" in said
     assert (
-        "Way out: it exists already, or its state forbids the call: check it in Synapse first"
-        in said
+        "Way out: the object already exists, or its state forbids the call: check the object in "
+        "Synapse first" in said
     )
 
 

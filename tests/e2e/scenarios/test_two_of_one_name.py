@@ -78,7 +78,7 @@ def test_without_an_id_two_documents_are_an_error(twins: Workplace) -> None:
     for words in (("validate",), ("plan",)):
         told = twins.run(*words, code=1).text
         assert "Two resources declare one object" in told
-        assert "give each document its `metadata.id`" in " ".join(told.split())
+        assert "set `metadata.id` in each document" in " ".join(told.split())
 
 
 def test_one_id_is_one_resource(twins: Workplace) -> None:

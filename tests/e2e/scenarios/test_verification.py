@@ -172,7 +172,7 @@ def test_verify_of_what_cannot_be_run_says_why(there: Workplace) -> None:
     there.run("verify", "release/nope", code=1)
     there.write("manifests/release.yaml", RELEASE)
     err = there.run("verify", "release", code=1).err
-    assert "release/yolo@1.0.0 does not say how it is verified." in err
+    assert "release/yolo@1.0.0 does not declare how to verify it." in err
     there.run("verify", code=64)
 
 

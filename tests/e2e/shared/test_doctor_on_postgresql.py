@@ -42,7 +42,7 @@ def test_the_database_is_looked_at(tmp_path: Path) -> None:
     assert rows["state"]["summary"].startswith("postgresql://")
     assert rows["sharing"]["summary"].startswith("This shared state is not bound to a project")
     assert rows["key"]["summary"].endswith(" from SYNAPSE_APPLY_STATE_KEY")
-    assert "The state has another key" in wrong.stdout
+    assert "The state has a different key" in wrong.stdout
     assert "1 problem" in gone.stdout.splitlines()[-1]
     assert "postgresql://" in gone.stdout
     assert "STATE_URL is empty" in unset.stdout

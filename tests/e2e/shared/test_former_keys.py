@@ -22,7 +22,7 @@ def test_a_former_key_signs_nothing_any_more(
     clone.run("state", "init", code=0)
     clone.apply()
     clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
-    assert "The state has another key" in clone.plan(code=1).err
+    assert "The state has a different key" in clone.plan(code=1).err
     clone.run("state", "rekey", "--auto-approve", code=0)
     assert "Warning" not in clone.plan(code=0).text
     folder = tmp_path / "leaver"

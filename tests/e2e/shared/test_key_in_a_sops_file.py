@@ -90,12 +90,12 @@ def test_another_key_in_the_file(team: Workplace) -> None:
     """Whoever puts it there runs `state rekey`; the former one shuts out then."""
     team.apply()
     team.write("secrets/state.yaml", encrypted(KEYS[1]))
-    assert "The state has another key" in team.plan(code=1).text
+    assert "The state has a different key" in team.plan(code=1).text
     team.run("state", "rekey", "--auto-approve", code=0)
     team.unchanged()
     assert "Warning" not in team.plan(code=0).text
     team.write("secrets/state.yaml", encrypted(KEYS[0]))
-    assert "The state has another key" in team.plan(code=1).text
+    assert "The state has a different key" in team.plan(code=1).text
 
 
 def test_a_commit_that_is_only_planned_does_not_choose_the_key(team: Workplace) -> None:
@@ -104,7 +104,7 @@ def test_a_commit_that_is_only_planned_does_not_choose_the_key(team: Workplace) 
     for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "first")):
         git(team.root, *typed)
     team.write("secrets/state.yaml", encrypted(KEYS[1]))
-    assert "The state has another key" in team.plan(code=1).text
+    assert "The state has a different key" in team.plan(code=1).text
     planned = team.plan("--project-from", "git:main", code=0).text
     assert "No changes" in planned
     assert "not verified" not in planned

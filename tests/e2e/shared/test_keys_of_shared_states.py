@@ -139,7 +139,7 @@ def test_the_project_file_says_where_it_is(team: Workplace, server: Server, tmp_
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[2]
     for command in (("plan",), ("apply", "--auto-approve"), ("drift",)):
         refused = team.run(*command, code=1).err
-        assert "The state has another key" in refused
+        assert "The state has a different key" in refused
         assert "from SYNAPSE_APPLY_STATE_KEY" in refused
     team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     team.plan(code=0)
@@ -172,7 +172,7 @@ def test_no_key_file_that_git_would_take(
         assert not (team.root / "keys").exists()
         team.write("keys/prod.key", KEYS[0])
     else:
-        assert "Create another key with `synapse-apply state rekey`" in ran.err
+        assert "Create a different key with `synapse-apply state rekey`" in ran.err
     assert "Git would take the state key" in team.run("state", "init", code=1).err
 
 
@@ -201,7 +201,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     assert "Computed the digests of 2 secrets with key" in shown
     team.unchanged()
     refused = other.plan(code=1).err
-    assert "The state has another key" in refused
+    assert "The state has a different key" in refused
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = key.read_text()
     other.unchanged()
 
@@ -210,7 +210,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     document = other.run("state", "rekey", "--auto-approve", "--json", code=0).document
     assert (document["done"], document["key_file"]) == (2, None)
     other.unchanged()
-    assert "The state has another key" in team.plan(code=1).err
+    assert "The state has a different key" in team.plan(code=1).err
     assert json.loads(other.run("state", "rekey", "--json", code=0).out)["done"] == 0
 
 

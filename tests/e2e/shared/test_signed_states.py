@@ -36,7 +36,7 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
     assert "The state key is missing" in bucket_team.apply(code=1).err
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     refused = bucket_team.plan(code=1).err
-    assert "The state has another key" in refused
+    assert "The state has a different key" in refused
     assert server.writes == sent
 
 
@@ -51,7 +51,7 @@ def test_after_a_rekey_the_new_key_alone_is_enough(bucket_team: Workplace, serve
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
-    assert "The state has another key" in bucket_team.plan(code=1).err
+    assert "The state has a different key" in bucket_team.plan(code=1).err
 
 
 def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
@@ -60,7 +60,7 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[2]
     refused = " ".join(bucket_team.run("state", "rekey", "--auto-approve", code=1).err.split())
     assert "The state cannot be verified" in refused
-    assert "accept it as genuine, with its 3 records" in refused
+    assert "accept the state as genuine, with its 3 records" in refused
     bucket_team.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
     bucket_team.unchanged()
     assert "storage/raw-data" in bucket_team.run("state", "show", code=0).out
@@ -75,7 +75,7 @@ def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) ->
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     bucket_team.run("state", "rekey", "--auto-approve", code=0)
     restored = bucket_team.run("state", "restore", backup, "--auto-approve", code=0).text
-    assert "The backup was made under another state key" in restored
+    assert "The backup was made with a different state key" in restored
     assert "`synapse-apply state rekey -t prod`, which uses the available key" in " ".join(
         restored.split()
     )
@@ -85,5 +85,6 @@ def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) ->
     later = str(tmp_path / "later.db")
     bucket_team.run("state", "backup", later, code=0)
     assert (
-        "another state key" not in bucket_team.run("state", "restore", later, "--auto-approve").text
+        "a different state key"
+        not in bucket_team.run("state", "restore", later, "--auto-approve").text
     )

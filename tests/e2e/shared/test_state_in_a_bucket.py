@@ -117,7 +117,7 @@ def test_doctor_looks_at_the_bucket(project: Project, seaweed: BucketServer) -> 
     ("denied", "told"),
     [
         ("DELETE", "The state's old objects cannot be deleted"),
-        ("PUT", "This job may not write the state"),
+        ("PUT", "This job does not have permission to write the state"),
     ],
 )
 def test_doctor_says_what_a_job_may_not_do(

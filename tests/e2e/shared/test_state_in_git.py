@@ -183,7 +183,7 @@ def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
     assert seen in " ".join(clone.plan(code=1).text.split())
     assert seen in " ".join(clone.run("doctor", code=1).text.split())
     refused = " ".join(clone.run("state", "init", code=1).text.split())
-    assert "This place had a state before" in refused
+    assert "This location had a state before" in refused
     command = f"state init --lineage {lineage} -t prod"
     assert command in refused, refused
     clone.run(*command.split(), code=0)
@@ -266,7 +266,7 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     assert "1 changed" in clone.apply().out
     assert "not verified" not in clone.plan(code=0).text
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
-    assert "The state has another key" in clone.plan(code=1).err
+    assert "The state has a different key" in clone.plan(code=1).err
 
 
 def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_key_of_a_variable_is_put_in_its_place(
     clone.apply()
     other = another_clone(clone, remote, tmp_path)
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
-    assert "The state has another key" in (other.run("state", "key", "copy", code=1).err)
+    assert "The state has a different key" in (other.run("state", "key", "copy", code=1).err)
     assert list((tmp_path / "home").rglob("*.key")) == []
     told = other.run("state", "key", code=0).out
     assert "The state was created with a different key: " in told

@@ -100,7 +100,7 @@ def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
     assert text.startswith("# ours\n")
     assert UNBOUND not in keyed.plan(code=0).text
     keyed.environ["SYNAPSE_APPLY_STATE_KEY"] = "B" * 44
-    assert "The state has another key" in keyed.plan(code=1).err
+    assert "The state has a different key" in keyed.plan(code=1).err
 
 
 def test_the_id_goes_along_with_backup_and_restore(keyed: Workplace, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_the_job_of_another_run_is_not_taken(bench):
     bench.apply(*DECLARED)
     earlier = last(bench).job
     cut(bench)
-    with pytest.raises(StateError, match="This job belongs to another run"):
+    with pytest.raises(StateError, match="This job belongs to a different run"):
         state.close_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
     assert bench.store.read_state().open_intents
 

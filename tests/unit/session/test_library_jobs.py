@@ -44,7 +44,7 @@ def test_arguments_that_mean_nothing(target: OpenTarget) -> None:
         (lambda: target.jobs.iter_jobs(limit=0), "limit must be a whole number"),
         (lambda: target.jobs.follow_log("1", print, interval=0), "interval must be a number"),
         (lambda: target.jobs.read_job("1"), "There is no such job"),
-        (target.live.check_agents, "names no agents"),
+        (target.live.check_agents, "declares no agents"),
     ):
         with fails("InputError", match=text):
             call()

@@ -93,7 +93,7 @@ def test_the_name_of_a_commit_stays_in_its_place(text):
     plan = stuffed("x")
     compared = replace(plan, base=replace(plan.base, against=text))
     page = read(render_plan_markdown(compared))
-    assert page.titles[:3] == ["Plan for ", " against ", ", without asking the backend"]
+    assert page.titles[:3] == ["Plan for ", " against ", ", without querying the backend"]
     assert not page.links
     assert not STEERING.search(render_plan(compared, color=False))
     assert_ours(render_plan_markdown(replace(plan, base=replace(plan.base, revision=text))))

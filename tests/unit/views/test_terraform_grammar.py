@@ -95,7 +95,7 @@ def test_a_manifest_cannot_forge_rows_or_totals():
         ((samples.FORGET,), "Plan: 0 to add, 0 to change, 0 to destroy, 1 to forget."),
         ((samples.REFUSED_STORAGE,), "Plan: 0 to add, 0 to change, 0 to destroy."),
         ((samples.NO_OP,), "No changes. Live state matches the configuration."),
-        ((), "No changes. No resource is in this plan."),
+        ((), "No changes. This plan contains no resources."),
     ],
 )
 def test_the_last_line_counts(changes, line):

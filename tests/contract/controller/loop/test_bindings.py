@@ -124,7 +124,7 @@ def test_another_binding_is_held_until_somebody_accepts_it(world, mode, other):
     target = world.get_target("dev")
     assert (target.state, target.progress) == (TargetCondition.HELD, TargetProgress.HELD)
     assert (target.binding, target.found_binding) == (AT_DEV, other)
-    assert "The target now means another backend" in find_move(world, DEV).held_row.row.summary
+    assert "now points to a different backend" in find_move(world, DEV).held_row.row.summary
     world.settle(loop, after=2 * DAY)
     assert world.workers.applies == []
     assert "held acme/dev" in world.inbox.describe()
@@ -557,7 +557,7 @@ def test_a_name_of_another_source_changes_no_rule(world):
     loop.request_stop()
     loop = world.begin()
     run = world.store.find_run(world.store.find_target(TargetName("beta", "dev")).last_run)
-    assert run.findings[0].summary == "Another target already means this backend and state"
+    assert run.findings[0].summary == "Another target already points to this backend and state"
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert [request.target for request in world.workers.applies] == [DEV]
     assert world.get_target("dev").waiting_reason == ""

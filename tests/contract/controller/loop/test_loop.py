@@ -188,9 +188,9 @@ def test_a_force_push_is_accepted_once(world):
         world.run_once(after=61)
 
     rewind("c2")
-    with pytest.raises(ActionRefused, match="does not hold this commit"):
+    with pytest.raises(ActionRefused, match="is not holding back this commit"):
         accept_push(world.store, "acme", "c1", "typed in error")
-    with pytest.raises(ActionRefused, match="does not hold this commit"):
+    with pytest.raises(ActionRefused, match="is not holding back this commit"):
         accept_push(world.store, "other", "c2", "typed in error")
     (source,) = world.store.list_configured_sources()
     assert (source.head, source.accepted) == ("c3", "")

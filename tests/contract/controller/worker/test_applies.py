@@ -112,7 +112,7 @@ def test_nothing_is_done_to_what_the_order_is_not_for(declare):
     for other in others:
         result = apply_for(other)
         assert result.outcome is RunOutcome.PLAN_ERROR
-        assert result.findings[0].summary == "The target now means another backend"
+        assert result.findings[0].summary == "The target now points to a different backend"
     assert site.look().rows
     assert apply_for(replace(binding, token="env OTHER")).calls == CallCounts(done=1)
 
