@@ -166,7 +166,7 @@ class OpenTarget:
         override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
         server_dry_run: bool = False, create_state: bool = True, progress: Progress | None = None,
     ) -> Plan:  # fmt: skip
-        """Show what `apply` would do. A failed read sets `plan.has_errors` and raises nothing.
+        """Show what `apply` would do. A failed read sets `plan.has_errors`.
 
         Sends nothing that could change anything, and takes no lock; open calls stay open.
         The state of a new embedded backend is made; without `create_state` nothing is written,

@@ -95,7 +95,7 @@ class LockHeld(StateError):
 
 
 class LockLost(StateError):
-    """The lock expired, or somebody took or removed it. The run sends and writes nothing more."""
+    """The lock expired, or somebody took or removed the lock. The run stops."""
 
     exit_code = Exit.LOCKED
 
