@@ -90,9 +90,15 @@ class ResourceSides:
                 map(str, plan_result.resources),
                 Text(Command("plan --show-unchanged"), "."),
             )
-            raise InputError.from_summary(
-                "There is no such resource", f"{address} is not declared or recorded.", hint
-            )
+            detail = f"{address} is not declared or recorded."
+            for one in plan_result.resolved_intents:
+                call = one.intent
+                if (call.address, call.verb, one.is_done) == (address, "delete", True):
+                    detail = (
+                        f"{address} is not declared, and its delete of {call.sent_at} was done."
+                    )
+                    hint = Text("The next ", Command("apply"), " removes the record.")
+            raise InputError.from_summary("There is no such resource", detail, hint)
         text = str(address)
         calls = [r.intent for r in plan_result.resolved_intents if r.intent.address == address]
         own_findings = [
@@ -107,9 +113,23 @@ class ResourceSides:
             for refusal in change.refusals
             if refusal.rule == OTHER_RUN_RULE
         ]
-        read_problems = name_target_in_commands(
-            tuple(_iter_read_failures(resource, plan_result.resources)), typed_target
+        # Where several calls are open, the plan tells of all at once, without addresses.
+        untold = (
+            warning_finding(
+                "The outcome of an earlier call is still unknown",
+                f"{one.intent.verb} of {text} was sent at {one.intent.sent_at}: {one.reason}.",
+                Text(Command("state settle", address, "--wait"), " waits for the call.")
+                if one.seconds_until_resolvable is not None
+                else "",
+            )
+            for one in plan_result.resolved_intents
+            if one.is_open
+            and one.intent.address == address
+            and not any(one.intent.sent_at in finding.detail for finding in own_findings)
         )
+        read_failures = _iter_read_failures(resource, plan_result.resources)
+        own_findings += name_target_in_commands(tuple(untold), typed_target)
+        read_problems = name_target_in_commands(tuple(read_failures), typed_target)
         accepted_changes = (
             change.accepted for change in plan_result.plan.changes if change.address == address
         )

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from fault.commands import FOREVER, applying, reaches
+from fault.commands import FOREVER, applying, kill_amid, reaches
 from fault.convergence import command, on_api
-from fault.site import LATER, MakeSite
+from fault.site import LATER, SEPARATOR, MakeSite, Site
 from fault.test_lost_updates import (
     PLUGIN,
     begun,
@@ -270,3 +270,45 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
         said = command(site, f"{line} -t site")
         assert "act " not in said, line
         assert "Waiting" not in said
+
+
+def without_releases(site: Site) -> None:
+    for path in (site.root / "manifests").glob("group-*.yaml"):
+        plugin, _, storage = path.read_text().split(SEPARATOR)
+        path.write_text(SEPARATOR.join((plugin, storage)))
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("asked", ["show", "blame"])
+def test_each_object_of_several_open_calls_is_told_of_its_own(
+    make_site: MakeSite, asked: str
+) -> None:
+    """The plan tells of all at once, and names no address then."""
+    site = make_site(groups=2)
+    assert site.apply().code == 0
+    without_releases(site)
+    site.server.faults({"match": {"method": "DELETE"}, "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    site.server.faults()
+    assert "The outcome of 2 earlier calls is still unknown" in command(site, "plan -t site")
+    for name in ("plugin-0", "plugin-1"):
+        said = told(command(site, f"{asked} release/{name}@1.0.0 -t site"))
+        assert f"delete of release/{name}@1.0.0 was sent at " in said
+        assert f"`synapse-apply state settle release/{name}@1.0.0 --wait -t site` waits" in said
+    assert "unknown" not in command(site, f"{asked} storage/storage-0 -t site")
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("asked", ["show", "blame"])
+def test_what_a_killed_run_deleted_is_told_as_deleted(make_site: MakeSite, asked: str) -> None:
+    """The state still has a record of it, which `state show` shows."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    without_releases(site)
+    kill_amid(site, {"method": "DELETE"}, commit="after")
+    said = told(command(site, f"{asked} release/plugin-0@1.0.0 -t site", code=1))
+    assert "release/plugin-0@1.0.0 is not declared, and its delete of 2" in said
+    assert "was done. Hint: The next `synapse-apply apply -t site` removes the record." in said
+    assert site.apply().code == 0
+    said = told(command(site, f"{asked} release/plugin-0@1.0.0 -t site", code=1))
+    assert "release/plugin-0@1.0.0 is not declared or recorded." in said
