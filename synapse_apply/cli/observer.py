@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from synapse_apply import ApplyObserver
 from synapse_apply.cli.console import Console, OutputFailedError, ask_approval
+from synapse_apply.cli.help_pages import Terminated
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit, InputError, NotApproved
@@ -266,6 +267,16 @@ class ConsoleObserver(ApplyObserver):
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
         self._wait = build_wait_callback(console, time.sleep)
+
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Who interrupts the block before its first call is told that nothing was sent."""
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated) as interruption:
+            if self._stop is None:
+                interruption.add_note("Nothing was sent.")
+            raise
 
     def run(self, apply: Callable[[], Report]) -> int:
         """Call `apply`, which uses this observer; returns the exit code.

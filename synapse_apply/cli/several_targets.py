@@ -25,7 +25,7 @@ from synapse_apply.cli.options import END_OF_COMMAND, open_target, take_stdout
 from synapse_apply.cli.reports import Reports, ReportSource, raise_findings_if_any
 from synapse_apply.library.opening import invocations_of_targets
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import Exit, SynapseApplyError
+from synapse_apply.model.errors import Exit, SynapseApplyError, advising
 from synapse_apply.views import ci
 from synapse_apply.views.json.documents import TargetPart, build_targets_document
 from synapse_apply.views.markdown.budget import MarkdownPart, render_targets_markdown
@@ -141,7 +141,7 @@ class TargetsRun:
             raise
         except (KeyboardInterrupt, Terminated) as end:
             section.exit_code = print_failure(end, console, self.command)
-            raise
+            raise type(end) from None  # without its notes, which are of this target alone
         except Exception as failure:  # noqa: BLE001 - the failure of one target, not of the command
             section.exit_code = self.print_failure_of_target(failure, section)
         return section.exit_code
@@ -345,15 +345,16 @@ class _PlannedApply:
     def ask_and_apply(self, invocations: Sequence[Invocation]) -> int:
         """Show every plan, ask once, and apply what was shown; returns the worst exit code."""
         run, names = self._run, [str(invocation.target) for invocation in invocations]
-        for invocation in invocations:
-            self._plan_target(invocation)
-        if self._failed and not run.keeps_going:
-            code = Exit.select_exit_code(*(section.exit_code for section in self._failed))
-            run.console.write_stderr("\nNothing was sent to any target.\n")
-            return run.finish(names, code)
-        if any(plan.is_applyable for _, _, plan in self._planned) and not self._ask():
-            run.console.write_stderr("Apply cancelled. Nothing was sent.\n")
-            return run.finish(names, Exit.ERROR)
+        with advising("Nothing was sent to any target."):
+            for invocation in invocations:
+                self._plan_target(invocation)
+            if self._failed and not run.keeps_going:
+                code = Exit.select_exit_code(*(section.exit_code for section in self._failed))
+                run.console.write_stderr("\nNothing was sent to any target.\n")
+                return run.finish(names, code)
+            if any(plan.is_applyable for _, _, plan in self._planned) and not self._ask():
+                run.console.write_stderr("Apply cancelled. Nothing was sent.\n")
+                return run.finish(names, Exit.ERROR)
         # From here on each target has the section of its apply, below that of its plan.
         run.sections[:] = self._failed
         try:

@@ -8,7 +8,8 @@ says whether it may have acted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -311,3 +312,15 @@ def build_remote_finding(failure: RemoteError) -> Diagnostic:
         advice,
         request_id=failure.request_id,
     )
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as interruption:
+        interruption.add_note(advice)
+        raise

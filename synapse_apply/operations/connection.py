@@ -244,15 +244,3 @@ def _describe_for_error(value: object) -> str:
     if value is None or isinstance(value, (str, bytes, int, float)):
         return f"the {type(value).__name__} {value!r}" if value is not None else "None"
     return f"a value of type {type(value).__name__}"
-
-
-@contextmanager
-def advising(advice: str) -> Iterator[None]:
-    """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as interruption:
-        interruption.add_note(advice)
-        raise

@@ -40,6 +40,7 @@ from synapse_apply.model.errors import (
     OutcomeUnknown,
     RemoteError,
     advise_on_failure,
+    advising,
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
@@ -59,7 +60,6 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.connection import (
     PartOfTarget,
-    advising,
     require_count,
     require_names,
     require_seconds,

@@ -26,12 +26,11 @@ from synapse_apply.live.open_intents import (
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
-from synapse_apply.model.errors import InputError, RemoteError, StateError
+from synapse_apply.model.errors import InputError, RemoteError, StateError, advising
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, State
-from synapse_apply.operations.connection import advising
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
 from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, JournaledDoneCall

@@ -154,4 +154,9 @@ def test_a_plan_in_the_making_ends_at_once(name: str, make_site: MakeSite) -> No
     report = json.loads(out)
     assert code == report["exit_code"] == 128 + signal.Signals[name]
     assert (report["plan"], report["outcomes"]) == (None, [])
-    assert err.strip() in ("Interrupted.", "Terminated.")
+    assert err.split() == [
+        "Interrupted." if name == "SIGINT" else "Terminated.",
+        *("Nothing", "was", "sent."),
+    ]
+    (finding,) = report["diagnostics"]
+    assert finding["hint"] == "Nothing was sent."

@@ -15,7 +15,7 @@ from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.options import option
-from synapse_apply.model.errors import Exit
+from synapse_apply.model.errors import Exit, advising
 
 if TYPE_CHECKING:
     from synapse_apply import ApprovedPlans, Invocation, OpenTarget
@@ -129,7 +129,8 @@ def plan(
         with options.open_target(invocation) as target:
             plan = target.plan_offline(base, **plan_arguments)
     else:
-        plan, message = _plan_online(console, invocation, **plan_arguments)
+        with advising("Nothing was changed."):
+            plan, message = _plan_online(console, invocation, **plan_arguments)
     if graph:
         console.write_output(cli.graph.format_mermaid(cli.graph.build_plan_nodes(plan)))
         console.write_findings(plan.diagnostics)
@@ -311,8 +312,9 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     }
     if approved is not None:  # what stops it nobody has seen yet
         target, observer.shown_plan = approved
-        return target.apply(observer.shown_plan, **common).exit_code
-    with options.open_target(invocation) as target:
+        with observer.advising():
+            return target.apply(observer.shown_plan, **common).exit_code
+    with observer.advising(), options.open_target(invocation) as target:
         plans: ApprovedPlans | None = None
         if plan is not None:
             plans = target.read_saved_plan(plan)
@@ -390,11 +392,11 @@ def verify(
     If an earlier run of a release is still active, the command follows that job and starts no
     other.
     """
-    with options.open_target(invocation) as target:
+    observer = cli.observer.ConsoleObserver(console)
+    with observer.advising(), options.open_target(invocation) as target:
         if only_bytes:
             compared = target.compare_published_bytes(releases)
             return cli.objects.print_compared_bytes(console, compared)
-        observer = cli.observer.ConsoleObserver(console)
         return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))
 
 

@@ -69,6 +69,20 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
     assert name in row.partition("(130)")[number != signal.SIGINT and 2]
 
 
+def test_an_interrupted_plan_says_that_nothing_was_changed(project: Path) -> None:
+    with started(project, "emulator", "--latency", "1000") as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        typed = ("plan", "--parallelism", "1")
+        with started(project, *typed, SYNAPSE_APPLY_LOG="debug") as process:
+            assert process.stderr is not None
+            wait_for(process.stderr, "GET ")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("Interrupted.\nNothing was changed.\n")
+
+
 def test_the_second_signal_stops_at_once(project: Path) -> None:
     """It does not wait for what is under way, names it, and the next run settles it."""
     with started(project, "emulator") as server:

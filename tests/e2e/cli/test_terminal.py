@@ -52,7 +52,7 @@ def test_a_fork_shows_what_the_installed_command_shows(
         (b"y\n", 1, "Apply cancelled. Nothing was sent."),
         (b"no\n", 1, "Apply cancelled. Nothing was sent."),
         (b"\x04", 1, "Apply cancelled. Nothing was sent."),
-        (b"\x03", 130, "Interrupted."),
+        (b"\x03", 130, "Interrupted.\nNothing was sent."),
     ],
     ids=["yes", "y", "no", "end of input", "Ctrl-C"],
 )

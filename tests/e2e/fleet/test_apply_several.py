@@ -88,6 +88,7 @@ def test_ctrl_c_ends_all(fleet: Workplace, server: Server) -> None:
     """At the question nothing was sent."""
     done, shown = apply_at_terminal(fleet, b"\x03", "-t", "*")
     assert done == 130, shown
+    assert "Interrupted.\nNothing was sent to any target." in shown
     assert count_storages(server) == 0
 
 
