@@ -321,8 +321,14 @@ class Journals:
         warnings = []
         for path, content in sorted(self._read_all(), key=lambda file: not file[1].is_genuine):
             command = self._recover_command(path)
-            if content.is_genuine:
-                state = read_state() if self.lineage and content.calls else None
+            if content.is_genuine and not content.calls:
+                told = (
+                    "An earlier run left an empty file",
+                    f"{path} lists no call. The next apply looks up the calls that are open.",
+                    Text(command, " removes the file."),
+                )
+            elif content.is_genuine:
+                state = read_state() if self.lineage else None
                 if state is not None and all(call.is_known(state) for call in content.calls):
                     continue
                 hint = Text("Before you apply: ", command, ".")
@@ -341,6 +347,16 @@ class Journals:
                 )
             elif only_genuine:
                 break
+            elif content is _UNUSABLE:
+                told = (
+                    "A file is not a list of a run's calls",
+                    f"{path}: {content.reason}. The file is not used.",
+                    Text(
+                        "Find out who created the file, and remove it: without it, the next ",
+                        Command("apply"),
+                        " looks up open calls.",
+                    ),
+                )
             else:
                 told = (
                     "A file lists calls, but is not signed with the state key",

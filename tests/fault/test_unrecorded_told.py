@@ -145,9 +145,25 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site,
     site, address = untold
     one_file(site).write_text("{")
     for typed, code in (("state settle -t site", 7), ("state show -t site", 0)):
-        assert "is not signed with the state key" in command(site, typed, code=code)
+        said = command(site, typed, code=code)
+        assert "A file is not a list of a run's calls" in said
+        assert "is not signed" not in said
     assert one_file(site).name not in command(site, "plan -t site")
     command(site, f"state settle {address} --absent -t site")
+
+
+def test_a_file_that_a_killed_run_left_empty_lists_no_call(untold: tuple[Site, str]) -> None:
+    """It says nothing of the open call, and its command removes it."""
+    site, _ = untold
+    file = one_file(site)
+    file.write_text("")
+    for typed in ("plan", "state show", "doctor"):
+        said = command(site, f"{typed} -t site")
+        assert "An earlier run left an empty file" in said
+        assert f"`synapse-apply state record {file} -t site` removes the file." in said
+        assert WARNING not in said
+    command(site, f"state record {file} -t site")
+    assert "empty file" not in command(site, "plan -t site")
 
 
 def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
