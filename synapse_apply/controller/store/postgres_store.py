@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 from zlib import crc32
 
 import psycopg
@@ -360,8 +360,11 @@ class PostgresControllerStore(ControllerStore):
             )
         database = PostgresStoreDatabase(parse_postgres_url(text, DEFAULT_SCHEMA, owner="store"))
         super().__init__(database)
-        self._location = database.location
-        self._connection_parameters = database.connection_parameters
+        # Where it is, for people: without user and password.
+        self.display_url = database.location.display_url
+        self.schema = database.location.schema
+        # For psycopg.connect; with the password, and without the schema.
+        self.connection_parameters = database.connection_parameters
         self._require_own_schema = database.require_own_schema
 
     def extend_claims(
@@ -371,21 +374,6 @@ class PostgresControllerStore(ControllerStore):
         with self._borrow_connection("Reading") as connection:
             cast("PostgresConnection", connection).run(self._require_own_schema)
         super().extend_claims(holder, until, leader_epoch, names)
-
-    @property
-    def schema(self) -> str:
-        """The schema of its tables."""
-        return self._location.schema
-
-    @property
-    def display_url(self) -> str:
-        """Where it is, for people: without user and password."""
-        return self._location.display_url
-
-    @property
-    def connection_parameters(self) -> Mapping[str, Any]:
-        """For psycopg.connect; with the password, and without the schema."""
-        return self._connection_parameters
 
 
 # What is said when the store's PostgreSQL cannot be used, and which of it may pass by itself.

@@ -35,6 +35,7 @@ from synapse_apply.controller.store.store_database import ControllerStoreError, 
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
+from synapse_apply.stores.postgres.postgres_url import parse_postgres_url
 
 TESTS = Path(__file__).parents[2]
 # Seconds after which the server throws out a writer that stands still.
@@ -483,7 +484,7 @@ def test_an_unusable_url_is_said_to_be_one(url):
     [(12_0004, "UTF8", "too old"), (15_0000, "LATIN1", "must use UTF8")],
 )
 def test_a_server_that_cannot_be_used_is_refused(version, encoding, words):
-    location = PostgresControllerStore(Sensitive("postgresql://h/d"))._location
+    location = parse_postgres_url("postgresql://h/d", "s", owner="store")
     with pytest.raises(ControllerStoreError, match=words):
         require_usable_server(version, encoding, location)
     require_usable_server(13_0000, "UTF8", location)
