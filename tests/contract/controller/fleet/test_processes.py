@@ -317,6 +317,9 @@ def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(flee
 
 def test_after_a_clock_was_set_back_a_killed_leader_is_replaced(fleet):
     """By one alone, which leads on: the times of the store are an hour ahead of all clocks."""
+    settings = fleet.world.settings
+    source = replace(settings.sources["acme"], poll=5.0)
+    fleet.world.settings = replace(settings, sources={"acme": source})
     first = fleet.start()
     wait_until_in_sync(fleet)
     first.stop()
