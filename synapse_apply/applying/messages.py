@@ -245,8 +245,8 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "of the package": _warning(
         _NO_SUCH_FIELD,
-        "This backend does not store `{field}` of a {kind} as sent: it has another value, "
-        "which may come from the package.",
+        "This backend does not store `{field}` of a {kind} as sent: the live object has a "
+        "different value, which may come from the package.",
         "You can remove the field or keep it: the plan does not report the backend's value as a "
         "difference.",
     ),

@@ -70,7 +70,7 @@ Commands
   init        Create an empty state for a target.
   show        List the records, or show one record.
   history     List past runs: who ran them, when, and what they did.
-  key         Show which key the state has and where the key is, or copy it.
+  key         Show the state key and its location, or copy the key.
   rm          Forget records and keep the live objects.
   mv          Rename an address.
   backup      Copy the whole state to a file or to another store.

@@ -159,7 +159,7 @@ class CommittedFolder:
             "Secret not available",
             f"{path} is not a file at {self.name}",
             "The tool reads files of the project from the revision of the manifests. Choose a "
-            "revision that has the file.",
+            "revision that contains the file.",
         )
 
     def fault(self, path: str) -> Fault | None:

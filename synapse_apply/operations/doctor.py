@@ -416,7 +416,7 @@ def check_token(parts: Parts) -> Iterator[Row]:
     if target.token is not None and login and login.is_exposed:
         yield warning_finding(
             "Others can read the login file",
-            f"{login.file_label} holds a token, and its permissions let others on this machine "
+            f"{login.file_label} contains a token, and its permissions let others on this machine "
             "read it.",
             f"`chmod 600 {login.file_label}`",
         )
@@ -580,8 +580,8 @@ def check_folder(parts: Parts) -> Iterator[Row]:
     else:
         yield warning_finding(
             "Git does not ignore the folder for states and keys",
-            f"{folder / IGNORE_FILE} does not say that Git ignores all of it, so "
-            "`git add -A` would take the state key.",
+            f"{folder / IGNORE_FILE} does not make Git ignore the whole folder, so `git add -A` "
+            "would add the state key.",
             "The next command that writes there repairs this. To repair it now: `echo '*' "
             f"> {OWN_FOLDER}/.gitignore`.",
         )

@@ -39,8 +39,8 @@ def require_no_open_call(plan_result: PlanResult, address: Address) -> None:
     for call in (r.intent for r in plan_result.resolved_intents if r.intent.address == address):
         error = StateError.from_summary(
             "A call of this object is open",
-            f"Apply {call.plan_id} sent {call.verb} of {address} at {call.sent_at}. Its "
-            "outcome is not recorded yet, and it may still change the live object.",
+            f"Apply {call.plan_id} sent {call.verb} of {address} at {call.sent_at}. The outcome of "
+            "the call is not recorded yet, and the call may still change the live object.",
             "Try again when the other run has ended."
             if other_run
             else Text("First ", Command("state settle", address, "--wait"), "."),

@@ -396,7 +396,8 @@ class _Row:
             finding = warning_finding(
                 "The published package was not compared",
                 "This backend shows neither a digest nor a URL of the package of a "
-                f"{kind.prefix}, so no plan can tell whether it is the declared one.",
+                f"{kind.prefix}, so no plan can check whether the live package is the declared "
+                "package.",
                 "If the package may differ, publish a new version.",
                 address=str(address),
                 of_backend=True,

@@ -32,7 +32,7 @@ apiVersion: synapse-apply/v1
 kind: Project
 manifests: [{MANIFESTS_FOLDER}/]
 
-# The backend that is meant when no --target is given. The embedded backend always exists.
+# The backend to use if you do not pass --target. The embedded backend always exists.
 default_target: embedded
 
 # Your own backends. Tokens come from the environment, never from this file.

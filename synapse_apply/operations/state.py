@@ -1000,8 +1000,8 @@ def _require_unseen_place(session: TargetSession, lineage: str) -> None:
         f"machine last read it, on {seen_place.seen_at}. An empty state would forget every "
         "object that it recorded.",
         Text(
-            "Restore what was deleted from old versions of the objects or from a clone "
-            "that has the commit, or restore the newest backup: ",
+            "Restore the deleted objects from old versions or from a clone that contains the "
+            "commit, or restore the newest backup: ",
             Command("state restore FILE", target=name),
             ". If it is permanently gone, or was deleted on purpose: ",
             Command("state init", "--lineage", seen_place.lineage, target=name),
@@ -1191,12 +1191,13 @@ class Rebinding:
             sentences.append("It must be the same backend.")
         if self.changes_target and self.shared_ids.target:
             sentences.append(
-                f"From then on, runs of a target named {self.shared_ids.target} are refused."
+                f"After that, runs of a target named {self.shared_ids.target} are refused."
             )
         if self.changes_project and self.shared_ids.project_id:
-            sentences.append("From then on, runs of its current project are refused.")
+            sentences.append("After that, runs of the state's current project are refused.")
         elif self.changes_project:
             sentences.append(
-                "From then on, runs of a project file without this id are refused: merge it soon."
+                "After that, runs with a project file without this id are refused: merge the id "
+                "soon."
             )
         return " ".join(sentences)

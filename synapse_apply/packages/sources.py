@@ -506,7 +506,7 @@ def measure_or_raise(
         findings.append(
             error_finding(
                 "Package too large",
-                f"{source} holds {total} bytes; max_package_size is {max_size}. "
+                f"{source} contains {total} bytes; max_package_size is {max_size}. "
                 f"The largest file is {largest.path} ({largest.size} bytes).",
                 "Exclude files with .synapseignore, or raise max_package_size.",
             )

@@ -234,7 +234,8 @@ class Decider:
             error_finding(
                 "Field not supported by this API version",
                 f"{resource.address}: API {resource.binding.api} has no field `{name}`.",
-                f"Remove the field, or use an API version that has it: {', '.join(sorted(has))}.",
+                "Remove the field, or use an API version that supports it: "
+                f"{', '.join(sorted(has))}.",
                 position=resource.position((name,)),
                 address=str(resource.address),
                 path=("spec", name),

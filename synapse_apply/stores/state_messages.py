@@ -268,7 +268,8 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "push unsettled": _Message(
         "It is unknown whether the state was written",
-        "A push to {location} failed, and the repository could not be asked for the outcome. {git}",
+        "A push to {location} failed, and the tool could not query the repository for the outcome. "
+        "{git}",
         RUN_AGAIN_HINT,
     ),
     "forged": _Message(

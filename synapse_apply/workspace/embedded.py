@@ -123,7 +123,7 @@ def _find_running_server(data_path: Path) -> RunningServer | None:
         raise StateError.from_summary(
             "The embedded backend that runs here is not used",
             f"{failure.reason}. A token is sent only to a server of this project's own data.",
-            "Stop the server that has the data set, and remove that file.",
+            "Stop the server that uses the data set, and remove that file.",
         ) from None
 
 

@@ -540,7 +540,7 @@ def _check_signatures(
 
 def _unusable(path: Path, reason: str) -> InputError:
     return InputError.from_summary(
-        "This file is not a list of a run's calls",
+        "This file does not contain the calls of a run",
         f"{path}: {reason}.",
         "Specify the file that the run's report names.",
     )

@@ -267,7 +267,7 @@ def missing_key_findings(
             warning_finding(
                 "There is no state key: the results of runs are not signed",
                 f"Neither {key_variable_of(target.name)}, {KEY_VARIABLE} nor "
-                f"{key_path_beside_state(project, target)} holds a key. Targets that "
+                f"{key_path_beside_state(project, target)} contains a key. Targets that "
                 f"require_verified {target.name} do not accept a run without a signature.",
                 Text(
                     "Restore the key, or create one where all runs can read it: openssl rand "
@@ -322,8 +322,8 @@ def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
     """The warning that there are secrets and no key to digest them."""
     return warning_finding(
         "There is no state key: secrets are not compared",
-        f"Neither {KEY_VARIABLE} nor {key_path_beside_state(project, target)} holds the key that "
-        "this state's secrets were digested with.",
+        f"Neither {KEY_VARIABLE} nor {key_path_beside_state(project, target)} contains the key "
+        "that digested this state's secrets.",
         Text(
             "Restore the key. If it is lost: ",
             Command("state rekey"),

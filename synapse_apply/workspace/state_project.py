@@ -125,7 +125,7 @@ def write_project_id(project: Project, project_id: str) -> None:
     if written_id:
         raise InputError.from_summary(
             "The project file has a different id",
-            f"{file} is project {written_id}, but the command would write {project_id}.",
+            f"{file} has the project id {written_id}, but the command would write {project_id}.",
             "Run the command without --project-from.",
         )
     write_setting(file, _SETTING, project_id)

@@ -336,7 +336,7 @@ def test_accepting_says_which_call_is_open(make_site: MakeSite) -> None:
     change_outside(site, site.server, "by hand")
     said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve", code=1))
     assert "A call of this object is open" in said
-    sent = rf"Apply \S+ sent update of {PLUGIN} at \S+ Its outcome is not recorded yet"
+    sent = rf"Apply \S+ sent update of {PLUGIN} at \S+ The outcome of the call is not recorded yet"
     assert re.search(sent, said)
     assert f"`synapse-apply state settle {PLUGIN} --wait -t site`" in said
     assert "Another run" not in said

@@ -153,7 +153,7 @@ def test_an_empty_file_is_of_a_run_by_its_name_alone(make_site: MakeSite) -> Non
     ):
         (site.root / name).touch()
         said = command(site, f"state record -t site {name}", code=1)
-        assert "Error: This file is not a list of a run's calls" in said
+        assert "Error: This file does not contain the calls of a run" in said
         assert f"{name}: it is empty." in " ".join(said.split())
         assert (site.root / name).exists()
     ours = site.root / f"unrecorded-site-{RUN}.jsonl"

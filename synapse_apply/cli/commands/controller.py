@@ -411,7 +411,8 @@ def pause(
 
     A running apply stops: calls that have begun finish, and no call begins later than 10 s after
     the pause. A pattern also pauses targets that you add later; a label, such as tier=gold, pauses
-    only the targets that have it now. A second pause of the same pattern replaces the first.
+    only the targets that currently have this label. A second pause of the same pattern replaces the
+    first.
     """
     if span is not None and until is not None:
         raise click.UsageError("--for and --until cannot be combined.")
@@ -450,7 +451,7 @@ def pause(
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set. Specify each pause by the pattern that it was set with.
 
-    A label, such as tier=gold, ends the pauses of each target that has it now.
+    A label, such as tier=gold, ends the pauses of each target that currently has this label.
 
     If there is no such pause, the command ends the rollbacks of the matching targets. If there are
     no rollbacks, it ends their brakes, and the controller restores the braked fields now. To end a

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               callback=lambda _ctx, _param, name: name or "",
               help="Behave as the API page documents, or as the vendor's tools expect. The data "
-                   "set keeps the profile, which is the default from then on.")  # fmt: skip
+                  "set stores the profile, which then becomes its default.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
               callback=typed.parse_name_values,
               hidden=True)  # fmt: skip

@@ -315,7 +315,7 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address | No
         "state accept storage/raw-data": "Accept a storage that you also changed in Synapse.",
         "state accept storage/raw-data --undo": "Show the accepted difference in plans again.",
         "state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'": (
-            "Show the difference again from 2027 on."
+            "Show the difference again after the end of 2026."
         ),
     },
     exits={
@@ -418,8 +418,8 @@ def settle(
 ) -> int:
     """Look up calls whose outcome is unknown, and record how they ended. No object is changed.
 
-    A killed run or a lost connection leaves calls open. `apply` looks them up on the backend first;
-    this command does only that.
+    A killed run or a lost connection leaves calls open. `apply` looks them up before it sends
+    anything; this command only looks them up.
 
     It is certain that a call had no effect only when it can no longer arrive. --wait waits until
     then without locking the state.

@@ -679,6 +679,6 @@ def normalize_reason(reason: str) -> str:
         raise ActionRefused.from_summary(
             "The reason is too long",
             f"It has {len(reason)} characters; the limit is {_MAX_REASON_LENGTH}.",
-            "Shorten it, or link a page that has the full reason.",
+            "Shorten the reason, or link to a page with the full reason.",
         )
     return " ".join("".join(c if c.isprintable() else " " for c in reason).split())

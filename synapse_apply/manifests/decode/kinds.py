@@ -165,7 +165,7 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
     draft.warn(
         field_path,
         "Plain text that looks like a secret",
-        f"`{format_field_path(field_path)}` holds {kind} but is not marked as a secret, so "
+        f"`{format_field_path(field_path)}` contains {kind} but is not marked as a secret, so "
         "plans and the state show it",
         f"mark it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
         f"{{valueFrom: {{{source}}}}} there",

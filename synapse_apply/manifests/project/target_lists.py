@@ -311,7 +311,7 @@ class _ListReader:
         if document is None or isinstance(document.value, list):
             return document
         kind = describe_value_kind(document.value)
-        detail = f"{name} holds {kind}, but must be a list of rows"
+        detail = f"{name} contains {kind}, but must be a list of rows"
         hint = "write a row for each target, such as `- {name: acme}`"
         self.findings.append(error_finding("Not a list", detail, hint, position=document.position))
         return None

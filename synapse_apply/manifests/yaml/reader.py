@@ -511,7 +511,7 @@ def iter_extra_document_error(reading: ReadResult, file: str) -> Iterator[Diagno
     for second in reading.documents[1:2]:
         yield error_finding(
             "More than one document",
-            f"{file} holds {len(reading.documents)} documents, but only one is allowed",
+            f"{file} contains {len(reading.documents)} documents, but only one is allowed",
             "move the others to separate files",
             position=second.position,
         )

@@ -53,7 +53,7 @@ def list_mount_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Dia
     return (
         warning_finding(
             "The state is on a network file system",
-            f"{path} is on {system_type}: locks there may fail to keep two machines apart, and "
+            f"{path} is on {system_type}: file locks may not work between machines there, and "
             "written data may be lost.",
             Text(
                 "Keep the state on a local disk, or share it in a database: state: {url: "

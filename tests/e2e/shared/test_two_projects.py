@@ -92,7 +92,7 @@ def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
         keyed.root, b"no\n", environment(home), "state", "rebind", "--color=never"
     )
     assert code == 1
-    assert "From then on, runs of a project file without this id are refused" in shown
+    assert "After that, runs with a project file without this id are refused" in shown
     assert (keyed.root / "synapse-apply.yaml").read_text() == before
     out = keyed.run("state", "rebind", "--auto-approve", code=0).out
     text = (keyed.root / "synapse-apply.yaml").read_text()
