@@ -121,6 +121,19 @@ class RestoredField:
 
 
 @frozen
+class RunningCall:
+    """A row that a running apply has begun; `result` is null until its calls have ended."""
+
+    number: int
+    total: int
+    address: str
+    action: str
+    began_at: Moment
+    result: Text = ""
+    seconds: float = 0.0
+
+
+@frozen
 class Target:
     name: str
     source: str = ""
@@ -147,6 +160,7 @@ class Target:
     is_claimed: bool = False
     running_jobs: RunningJobs | None = None
     rollback: Rollback | None = None
+    running_calls: tuple[RunningCall, ...] = ()
     restored: tuple[RestoredField, ...] = ()
     labels: Mapping[str, str] | None = None
     path: str = ""

@@ -291,8 +291,9 @@ def status(*, console: Console, data: Path, url: str, patterns: tuple[str, ...])
     """List the targets of a controller. Targets that need attention come first.
 
     Select targets by SOURCE/TARGET, a pattern such as acme/*, or a label KEY=VALUE. For each
-    target, the command shows the live commit and the target revision. It reads the controller's
-    store, even while the controller runs. With --url, it reads the controller's HTTP API instead.
+    target, the command shows the live commit, the target revision, and the rows of a running apply.
+    It reads the controller's store, even while the controller runs. With --url, it reads the
+    controller's HTTP API instead.
     """
     if url := cli.controller.choose_controller_url(url):
         document = cli.controller.open_controller_api(console, url).read_target_list()

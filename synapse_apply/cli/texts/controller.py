@@ -38,6 +38,7 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.grammar import format_duration
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.terminal import render_table
@@ -110,13 +111,20 @@ def wait_for_targets(
     Those that were not in time are findings, and count as errors.
     """
     end, codes = time.monotonic() + span.total_seconds(), [Exit.OK]
+    told: set[str] = set()
+
+    def tell(item: Mapping[str, Any]) -> None:
+        lines = [line for line in _iter_running_lines(item) if line not in told]
+        told.update(lines)
+        console.write_output(_text(lines))
+
     targets: list[Mapping[str, Any]] = []
     source_findings: dict[str, Mapping[str, Any]] = {}
     for name in names:
         remaining = max(0.0, end - time.monotonic())
         try:
             target = wait_until_settled(
-                api, name, remaining, read_counter=time.monotonic, sleep=time.sleep
+                api, name, remaining, read_counter=time.monotonic, sleep=time.sleep, tell=tell
             )
         except NotSettledInTime as problem:
             console.write_findings(problem.diagnostics)
@@ -401,6 +409,8 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     ]
     headers = ("condition", "target", "live", "target revision", "plan", "checked", "reason")
     console.write_output(render_table(headers, rows, color=color))
+    if lines := [line for item in document["items"] for line in _iter_running_lines(item)]:
+        console.write_output("\n" + _text(lines))
     unchecked = sum(item["state"] == "not looked at" for item in document["items"])
     if progress := describe_first_checks(unchecked, len(rows)):
         console.write_output(f"\n{progress}\n")
@@ -408,6 +418,18 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         line = "{scope} is paused by {who} until {until}: {reason}"
         console.write_output("\n" + _text(line.format_map(pause) for pause in pauses))
     _print_processes(console, document.get("processes", ()))
+
+
+def _iter_running_lines(item: Mapping[str, Any]) -> Iterator[str]:
+    """What a target's apply has begun while it runs, a line for each row as it stands."""
+    for call in item.get("running_calls") or ():
+        end = (
+            f"{call['result']} ({format_duration(call['seconds'])})"
+            if call["result"]
+            else "running"
+        )
+        row = f"row {call['number']} of {call['total']}"
+        yield f"{item['name']}, {row}: {call['action']} {call['address']}: {end}"
 
 
 def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from synapse_apply.controller import api_types as types
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.page.readable_store import ReadableStore
+from synapse_apply.controller.page.readable_store import ReadableStore, list_running_calls
 from synapse_apply.controller.ports import TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
@@ -65,7 +65,8 @@ def list_targets_as_json(
     return write_document(
         types.TargetList,
         items=[
-            _target_to_json(store, target, labels.get(target.name, {})) for target in page.targets
+            _target_to_json(store, target, labels.get(target.name, {}), now)
+            for target in page.targets
         ],
         total=page.matching_count,
         offset=offset,
@@ -205,7 +206,7 @@ def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -
 
 
 def _target_to_json(
-    store: ReadableStore, target: TargetRow, labels: Mapping[str, str]
+    store: ReadableStore, target: TargetRow, labels: Mapping[str, str], now: float
 ) -> JsonDocument:
     # The first error of the last look at a failing target.
     is_failing, running = target.state is TargetCondition.FAILING, target.running_jobs
@@ -221,6 +222,7 @@ def _target_to_json(
         applying_count=len(target.applying),
         # None where the last look did not ask.
         running_jobs=running if running.seen_at else None,
+        running_calls=list_running_calls(store, target, now),
         labels=labels,
         path=addresses.build_target_path(target.name),
     )

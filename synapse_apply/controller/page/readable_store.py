@@ -22,6 +22,7 @@ from synapse_apply.controller.rows import (
     ApplyLog,
     ApprovalRow,
     AuditRow,
+    CallProgress,
     HoldRow,
     LeaseRow,
     MessageRow,
@@ -282,6 +283,16 @@ class RestrictedStore:
 ReadableStore = ControllerStore | RestrictedStore
 
 _TARGETS_PER_PAGE = 1000
+
+
+def list_running_calls(
+    store: ReadableStore, target: TargetRow, now: float
+) -> tuple[CallProgress, ...]:
+    """What a target's apply has begun, () where none runs."""
+    # Of a killed controller's apply nothing goes on until the target is claimed again.
+    begun = target.begun_apply if target.is_claimed(now) else None
+    log = store.find_apply_log(target.name) if begun else None
+    return log.calls if log and begun and log.run == begun.run else ()
 
 
 def iter_present_targets(store: ReadableStore, target_filter: TargetFilter) -> Iterator[TargetRow]:

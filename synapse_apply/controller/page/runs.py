@@ -16,6 +16,7 @@ from synapse_apply.controller.page.phrases import (
     OUTCOME_TONES,
     mark_escaped_html,
 )
+from synapse_apply.controller.page.readable_store import list_running_calls
 from synapse_apply.controller.page.rollout_views import find_membership, rollouts_of_revision
 from synapse_apply.controller.page.run_documents import (
     build_forge_links,
@@ -72,9 +73,6 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     heads = {row.name: row.head for row in store.list_configured_sources()}
     newest = _run_view(visitor, target.last_run) if target.last_run else None
     history = store.newest_runs(name, SHOWN_RUNS)
-    # Of a killed controller's apply nothing goes on until the target is claimed again.
-    begun = target.begun_apply if target.is_claimed(visitor.now) else None
-    log = store.find_apply_log(name) if begun else None
     view = {
         "target": target,
         "newest": newest,
@@ -83,8 +81,8 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
         "head": heads.get(name.source, ""),
         "commits": _commits_to_apply(visitor, target),
         "activity": _describe_activity(target, visitor.now),
-        "applying": begun,
-        "log": log.calls if log and begun and log.run == begun.run else (),
+        "applying": target.begun_apply if target.is_claimed(visitor.now) else None,
+        "log": list_running_calls(store, target, visitor.now),
         "row_anchors": newest["row_anchors"] if newest else {},
         # Oldest first.
         "outcomes": [run.outcome for run in reversed(history)],

@@ -391,12 +391,13 @@ def wait_until_settled(
     *,
     read_counter: Callable[[], float],
     sleep: Callable[[float], None],
+    tell: Callable[[Mapping[str, Any]], None] = lambda _item: None,
 ) -> answers.ShownTarget:
     """A target (SOURCE/TARGET) once nothing is done with it, due or asked for.
 
     That is so when its source is fetched, it was looked at, and what may be applied by itself was
-    and was looked at again. NotSettledInTime after `seconds`, ControllerUnavailable where it is not
-    there any more.
+    and was looked at again. `tell` hears of it each time that it was asked for. NotSettledInTime
+    after `seconds`, ControllerUnavailable where it is not there any more.
     """
     end, wait = read_counter() + seconds, _FIRST_WAIT_SECONDS
     while True:
@@ -407,6 +408,7 @@ def wait_until_settled(
                 f"{api.url} has no target {name}, or the token may not read it.",
                 "Give the token the `read` right for the target, or do not use --wait.",
             )
+        tell(target.item)
         if target.is_settled:
             return target
         remaining = end - read_counter()

@@ -77,6 +77,25 @@ def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(tmp_path, server
     assert len([asked for asked in server.asked if "target" in asked.query]) == 5
 
 
+def test_it_says_the_rows_of_the_apply_as_they_begin_and_end(tmp_path, server, controller):
+    """Each once, however often the controller is asked meanwhile."""
+    call = {"number": 1, "total": 2, "address": "storage/a", "action": "create", "seconds": 0}
+    call |= {"began_at": "2026-12-01T09:00:00Z", "result": None}
+    ended = {**call, "result": "done", "seconds": 1.5}
+    other = {**call, "number": 2, "address": "storage/b\x1b[0m"}
+    controller.shown = [
+        build_target("acme/prod", is_claimed=True, running_calls=calls)
+        for calls in ([], [call], [call], [ended, other])
+    ]
+    controller.shown.append(build_target("acme/prod"))
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
+    assert [line for line in done.stdout.splitlines() if ", row " in line] == [
+        "acme/prod, row 1 of 2: create storage/a: running",
+        "acme/prod, row 1 of 2: create storage/a: done (1.5s)",
+        "acme/prod, row 2 of 2: create storage/b\\u001b[0m: running",
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "run", "code"),
     [

@@ -10,10 +10,11 @@ from contextlib import closing
 from html import unescape
 
 import pytest
-from controllers.applying_site import ApplyingSite
+from controllers.applying_site import OPS_TOKEN, ApplyingSite
 from controllers.fleet_site import FleetSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
+from in_process import run
 
 PAGE = "/targets/acme/dev"
 NAMES = [f"storage/s-{number}" for number in range(3)]
@@ -68,6 +69,11 @@ def test_rows_appear_as_they_begin_and_end(applying_site):
         f"{number} of 3" for number in (1, 2, 3)
     }
     assert all(canary not in site.get_page(PAGE).text for canary in site.canaries)
+    url, token = f"http://127.0.0.1:{site.port}", {"SYNAPSE_APPLY_CONTROLLER_TOKEN": OPS_TOKEN}
+    said = run(f"controller status acme/dev --url {url}", site.folder, token).stdout
+    shown = re.findall(r"^acme/dev, row (\d) of 3: create (\S+): \w+", said, re.MULTILINE)
+    assert {address for _, address in shown} <= set(NAMES)
+    assert shown
     site.wait_for_end(commit, "success")
     assert read_log(site.get_page(PAGE).text) == {}
     assert count_kept(site) == 0
