@@ -123,7 +123,7 @@ def misconfigured(
     """No variable, another database, a key that is another one: told, and nothing is sent."""
     team, writes = dict(broken.environ), server.writes
     broken.environ = {**team, "STATE_URL": ""}
-    assert "STATE_URL is empty" in broken.apply(code=1).err
+    assert "state.url cannot be used: STATE_URL is empty" in broken.apply(code=1).err
     broken.environ = {**team, "STATE_URL": postgres.url(schema="another")}
     assert "There is no state for this target" in broken.apply(code=1).err
     assert f"--lineage {lineage}" in broken.run("state", "init", code=1).err

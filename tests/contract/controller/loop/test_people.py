@@ -20,6 +20,7 @@ from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
     RunOutcome,
+    RunVerb,
     TargetCondition,
     TargetName,
 )
@@ -68,6 +69,23 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(world, loop):
     world.workers.results["acme/prod"] = plan_of(FIRST)
     world.settle(loop, after=7 * DAY + 1)
     assert world.workers.applies == []
+
+
+def test_an_approval_that_comes_while_the_target_is_looked_at_is_the_cause(world, loop):
+    """Of the apply; of the look after it, the apply."""
+
+    def approve_meanwhile(_request: Order) -> RunResult:
+        world.workers.results["acme/prod"] = plan_of(FIRST)
+        world.approve(ANN, FIRST)
+        return plan_of(FIRST)
+
+    world.workers.results["acme/prod"] = approve_meanwhile
+    world.settle(loop, after=800)
+    runs = world.store.newest_runs(PROD, 2)
+    assert [(run.verb, run.cause) for run in runs] == [
+        (RunVerb.LOOK, RunCause.APPLIED),
+        (RunVerb.APPLY, RunCause.APPROVED),
+    ]
 
 
 @pytest.mark.parametrize("is_restarted", [True, False])

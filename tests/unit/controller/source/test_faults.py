@@ -22,3 +22,6 @@ def test_refs_and_folders_that_a_start_refuses_are_faults():
     odd = Source("acme", "/srv/x", ref="a..b", path="/etc", project_from="c..d")
     assert len(list_summaries(odd)) == 3
     assert list_summaries(Source("acme", "https://h/x", project_from="a" * 40)) == []
+    for commit in ("a" * 40, "0" * 64):
+        source = Source("acme", "https://h/x", ref=commit)
+        assert list_summaries(source) == ["A source cannot follow a commit"]
