@@ -48,7 +48,7 @@ def test_a_squash_merge(reviewed, server):
 def test_nobody_is_asked_on_a_terminal_either(reviewed, server):
     """As `--help` and docs/saved-plans.md say: what was reviewed is approved."""
     page = (ROOT / "docs" / "saved-plans.md").read_text(encoding="utf-8")
-    (row,) = [line for line in page.split("\n") if line.startswith("| Who must answer |")]
+    (row,) = [line for line in page.split("\n") if line.startswith("| Who must approve |")]
     assert row.count("nobody") == 2
     assert "on a terminal" in row
     git(reviewed, "merge", "-q", "--squash", "branch")
