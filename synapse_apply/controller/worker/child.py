@@ -156,6 +156,8 @@ class Child:
 _PERMIT_SECONDS = 2.0
 # How often others are told what an apply does, and the newest of how many rows.
 _TOLD_SECONDS, MAX_TOLD_CALLS = 1.0, 40
+# A row begins and ends, some more than once; each line takes time of the controller.
+MOST_PROGRESS_LINES = 10 * exchange.MAX_ROWS
 # As long as a call may take, but for uploads.
 LAST_CALLS_SECONDS = 60.0
 _OPEN_CALLS = "The next run looks up the outcome of each open call, and sends nothing twice."
@@ -195,7 +197,7 @@ class Conversation:
         self._news_at = 0.0
         self._tell = tell
         self._calls: dict[tuple[str, str], CallProgress] = {}
-        self._tell_at, self._has_news = 0.0, False
+        self._tell_at, self._has_news, self._line_count = 0.0, False, 0
 
     def stop(self, reason: str, ends_at: float) -> None:
         """Let no call begin any more, and end it at a time of `time.monotonic`; for any thread."""
@@ -247,8 +249,9 @@ class Conversation:
     def take_progress(self, line: bytes) -> None:
         """Remember what an apply does; WrongShapeError for a line that no worker of ours writes."""
         progress = exchange.decode_progress(line)
-        if self._read_permit is None:
-            raise WrongShapeError("a check applies nothing")
+        self._line_count += 1
+        if self._read_permit is None or self._line_count > MOST_PROGRESS_LINES:
+            raise WrongShapeError("a check applies nothing, and an apply ends")
         calls = self._calls
         calls[progress.address, progress.action] = progress
         if len(calls) > MAX_TOLD_CALLS:

@@ -34,7 +34,7 @@ _ORDER, _PERMIT, _PROGRESS = "order", "permit", "progress"
 PROGRESS_START = f'{{"{_PROGRESS}": '.encode()
 _DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
 
-_MAX_PROGRESS_BYTES = 64 * 1024
+_MAX_PROGRESS_BYTES = 16 * 1024
 
 # So that a permit is always written at once, whatever letters its reason has.
 _MAX_REASON = 500

@@ -59,6 +59,15 @@ def test_a_check_that_tells_of_rows_is_no_worker_of_ours(monkeypatch):
         child.Conversation(ORDER).take_progress(encode_progress(call))
 
 
+def test_an_apply_that_tells_of_rows_without_an_end_is_no_worker_of_ours(monkeypatch):
+    monkeypatch.setattr(child, "MOST_PROGRESS_LINES", 3)
+    listener = Listener(monkeypatch)
+    for result in ("", "done", ""):
+        listener.hear(1, result)
+    with pytest.raises(WrongShapeError):
+        listener.hear(1, "done")
+
+
 class LookedUp(Address):
     """Each look-up of it is a call that can be counted."""
 
