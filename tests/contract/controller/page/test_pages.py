@@ -8,13 +8,16 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
+from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     BegunApply,
     MessageRow,
     RunCause,
     RunningJob,
     RunningJobsSeen,
     RunOutcome,
+    RunVerb,
     SourceRow,
     StatusRow,
     StatusState,
@@ -181,6 +184,25 @@ def test_what_was_waited_for_is_told_of_a_run(page):
     assert "the end of a pause" not in text
     with page.store.write() as writer:
         writer.put(run)
+
+
+def test_an_apply_waits_from_the_end_of_the_check_that_an_approval_came_in(page):
+    """The approval does not begin the wait anew while the check goes on."""
+    name = TargetName("acme", "staging")
+    run = page.store.newest_runs(name, 1)[0]
+    began = run.began_at
+    check = replace(run, id="01WAITED0", verb=RunVerb.LOOK, began_at=began, ended_at=began + 100)
+    apply = replace(
+        run, id="01WAITED1", verb=RunVerb.APPLY, began_at=began + 110, ended_at=began + 120
+    )
+    row = PlannedRow("row1:" + "a" * 64, "plugin/a", RowAction.UPDATE, (RowCause.GIT,))
+    approval = ApprovalRow("a1", name, row.digest, row, "token:ann", began + 50)
+    with page.store.write() as writer:
+        writer.put(check, apply)
+        writer.put_approval(replace(approval, used_by_run=apply.id, used_at=began + 111))
+    html = page.get(f"/runs/{apply.id}").text.partition('id="timeline-title"')[2]
+    [line] = [one for one in html.split("<tr") if "Apply" in one and "this run" in one]
+    assert '<td data-label="Waited">10 s</td>' in line.replace("\n", ""), line
 
 
 def test_a_revision_shows_what_became_of_it(page):
