@@ -227,7 +227,7 @@ def test_a_second_name_of_one_backend_is_refused(world):
     target = world.get_target("dev")
     assert (target.state, target.hold_count) == (TargetCondition.FAILING, 0)
     run = world.store.find_run(target.last_run)
-    assert "acme/prod came first" in run.findings[0].detail
+    assert "acme/prod already uses" in run.findings[0].detail
     assert "forget-rule acme/prod" in str(run.findings[0].hint)
     # The other way round: prod reaches what dev is bound to.
     look(world, loop, "dev", find(AT_DEV))
@@ -587,7 +587,7 @@ def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world):
     assert "The stricter rule of another target of this controller" in summary
     look(world, loop, "dev", find(AT_PROD, CHANGE))
     run = world.store.find_run(world.get_target("dev").last_run)
-    assert "another target of this controller came first" in run.findings[0].detail
+    assert "another target of this controller already uses" in run.findings[0].detail
     shown = f"{run.findings} {summary}"
     assert "acme/prod" not in shown
     assert "l-prod" not in shown
