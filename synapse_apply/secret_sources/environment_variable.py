@@ -33,7 +33,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     if setting := context.reserved.variables.get(name.upper()):
         return Denial(
             "Manifests cannot read this variable",
-            f"valueFrom may not read {name}: {setting} uses it, and a manifest could send it to a "
+            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it to a "
             "server",
             "keep the secret in a separate variable",
             reason=f"valueFrom can never read {name}: {setting} names it",

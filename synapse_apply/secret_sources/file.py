@@ -39,7 +39,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
     if setting:
         return Denial(
             "File is not allowed",
-            f"valueFrom may not read `{name}`: {setting} uses it, and a manifest could send it to "
+            f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it to "
             "a server",
             "keep the secret in a separate file",
             reason=f"valueFrom can never read {name}: {setting} names it",

@@ -183,7 +183,7 @@ def find_reserved_denial(
         if reserved.source == ref.source and source.may_share_value(reserved, ref):
             return Denial(
                 "Manifests cannot read this secret",
-                f"valueFrom may not read {ref.name}: {setting} uses it, and a manifest could send "
+                f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
                 "it to a server",
                 "keep the secret under a separate key, in any file or path",
                 reason=f"valueFrom can never read {ref.name}: {setting} names it",

@@ -65,7 +65,7 @@ def test_another_backends_backup_is_refused(there: Workplace, backup: str, whose
 
 def test_nobody_is_asked_about_a_backup_that_cannot_be_used(there: Workplace) -> None:
     """Off a terminal the same words come without --auto-approve."""
-    assert "another backend" in there.run("state", "restore", "other.bak", code=1).err
+    assert "a different backend" in there.run("state", "restore", "other.bak", code=1).err
 
 
 def test_a_pin_holds_against_a_backup_of_another_lineage(there: Workplace, server: Server) -> None:

@@ -74,7 +74,7 @@ def test_texts_that_differ_far_behind(liar: Liar, ready: Workplace) -> None:
     ready.write("manifests/plugin.yaml", PLUGIN.replace("Finds things", f'"{text}"'))
     told = ready.apply().text
     (sent, kept) = re.search(
-        r"was sent as ('.*'), the server has ('.*')\.$", told, re.MULTILINE
+        r"was sent as ('.*'), but the server has ('.*')\.$", told, re.MULTILINE
     ).groups()
     assert sent != kept
     assert sent.endswith(" images.  '")
