@@ -205,7 +205,7 @@ def test_a_key_that_is_missing_or_another(applied: Site) -> None:
     key.write_text("QUJD" * 12)
     key.chmod(0o600)
     found = applied.look()
-    assert "another state key" in found.text("key")
+    assert "a different state key" in found.text("key")
     assert "state rekey" in found.text("key")
     key.write_text("no key")
     assert applied.look(code=1).wrong == ["key"]
