@@ -37,6 +37,11 @@ class Signers:
         user = f"{name} <{name}@acme.example>"
         self._gpg(*clock, "--quick-gen-key", user, "ed25519", "sign", expires)
 
+    def add_gpg_name(self, name: str, user: str) -> None:
+        """Another name of a key, which becomes the one that Git shows."""
+        for command in ("--quick-add-uid", "--quick-set-primary-uid"):
+            self._gpg(command, f"{name}@acme.example", user)
+
     def export_gpg(self, *names: str) -> None:
         self.keys.write_bytes(self._gpg("--export", "--armor", *names))
 

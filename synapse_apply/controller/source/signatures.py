@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -38,6 +40,7 @@ _FAULTS = {
 # The keys are those of the operator's file alone, and gpg asks nobody for others.
 _GPG_SETTINGS = "trust-model always\nno-autostart\nno-auto-key-retrieve\nno-auto-key-locate\n"
 _OPENPGP_KEY = re.compile(r"[0-9A-F]{40,64}\Z")
+_SSH_KEY = re.compile(rb"\s(?:sk-)?(?:ssh|ecdsa)-\S+\s+([A-Za-z0-9+/]+=*)")
 _LIMITS = re.compile(rb'valid-(before|after)="?([^",\s]*)')
 _TIME = re.compile(rb"([0-9]{8})([0-9]{4})?([0-9]{2})?(z)?")
 # Headers of a commit (gitformat-signature(5)), and the first lines that Git knows.
@@ -105,12 +108,59 @@ class CommitSignatures:
             raise self._refusal("; ".join(told) + (f"; and {more} more" if more else ""))
 
     def signers(self, *revisions: str) -> set[str]:
-        """Names and addresses of who signed commits, which are arguments of git-rev-list(1)."""
+        """Names and addresses of who signed commits, which are arguments of git-rev-list(1).
+
+        All that the operator's files call a key, also one that is not valid any more.
+        """
         ids = self._list(*revisions)
         parts = [ids[at : at + MOST_VERIFIED] for at in range(0, len(ids), MOST_VERIFIED)]
-        signers = {one.signer for part in parts for one in self._verify(part)}
+        found = [one for part in parts for one in self._verify(part)]
+        names = self._names_by_key() if found else {}
+        signers = {name for one in found for name in (one.signer, *names.get(one.key, ()))}
         # An OpenPGP key has `NAME <ADDRESS>`, an SSH key what its file says.
         return signers | {text for one in signers for text in one.rstrip(">").split(" <")}
+
+    def _names_by_key(self) -> dict[str, set[str]]:
+        """What the files call the owners of each key, by its fingerprint as Git shows it."""
+        names: dict[str, set[str]] = {}
+        try:
+            text = self._read(self._signed.allowed_signers) if self._signed.allowed_signers else b""
+            listed = self._list_openpgp_keys() if self._signed.keys else b""
+        except OSError as problem:
+            raise self._unusable(f"{problem.filename or 'gpg'}: {problem.strerror}.") from None
+        for line in text.splitlines():
+            key = _SSH_KEY.search(line)
+            if key is None or line.lstrip().startswith(b"#"):
+                continue
+            with suppress(ValueError):
+                digest = sha256(b64decode(key[1])).digest()
+                fingerprint = f"SHA256:{b64encode(digest).decode().rstrip('=')}"
+                principals = line.split()[0].strip(b'"').decode("utf-8", "replace")
+                names.setdefault(fingerprint, set()).update(principals.split(","))
+        of_key: set[str] = set()
+        for row in listed.decode("utf-8", "replace").splitlines():
+            fields = row.split(":")
+            if fields[0] == "pub":
+                of_key = set()
+            elif fields[0] == "uid":
+                of_key.add(fields[9].replace("\\x3a", ":"))
+            elif fields[0] == "fpr":
+                names.setdefault(fields[9], of_key)
+        return names
+
+    def _list_openpgp_keys(self) -> bytes:
+        """The keys of the operator's file as gpg lists them, with all names (gnupg, DETAILS)."""
+        program = require_executable("gpg", ())
+        with TemporaryDirectory(prefix="synapse-apply-signers-") as home:
+            result = run_program(
+                (program, "--homedir", home, "--batch", "--show-keys", "--with-colons"),
+                build_child_environment((), {"GNUPGHOME": home}),
+                input_bytes=self._read(self._signed.keys),
+                timeout=_GPG_SECONDS,
+            )
+        if result.exit_code:
+            raise self._no_public_keys()
+        return result.output
 
     def _list(self, *revisions: str) -> list[str]:
         return self._run("rev-list", *revisions).decode("ascii", "replace").split()
@@ -212,7 +262,10 @@ class CommitSignatures:
             timeout=_GPG_SECONDS,
         )
         if result.exit_code:
-            raise self._unusable(f"{self._signed.keys} contains no public keys that gpg can read.")
+            raise self._no_public_keys()
+
+    def _no_public_keys(self) -> SourceUnavailable:
+        return self._unusable(f"{self._signed.keys} contains no public keys that gpg can read.")
 
     def _read(self, file: str) -> bytes:
         with open(file, "rb") as opened:  # noqa: PTH123 - a bounded read

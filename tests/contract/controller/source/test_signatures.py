@@ -188,6 +188,37 @@ def test_who_signed_is_among_the_authors(upstream, signers, make_mirror):
     assert {"kim", "kim@acme.example", "kim <kim@acme.example>"} <= {*names}
 
 
+def test_all_names_of_a_key_are_among_the_authors(upstream, signers, make_mirror):
+    """Git tells only the first: people approve under any of them, also after the key's end."""
+    signers.make_ssh_key("ann")
+    signers.make_ssh_key("bob")
+    line = signers.allowed.read_text()
+    signers.allowed.write_text(line.replace("ann@", "laptop,ann@"))
+    head = signers.sign(upstream, upstream.commit(FILES), "ann")
+    mirror = make_mirror()
+    mirror.fetch_head()
+    names = {"ann", "laptop", "ann@acme.example"}
+    assert {*mirror.list_author_names_and_emails(head, "")} == names
+    signers.allowed.write_text(
+        line.replace("ann@acme.example", 'ann@acme.example valid-before="20210101Z"')
+    )
+    assert {*mirror.list_author_names_and_emails(head, "")} == names - {"laptop"}
+
+
+def test_all_names_of_an_openpgp_key_are_among_the_authors(upstream, signers, make_mirror):
+    """It is the first that Git tells."""
+    signers.make_gpg_key("kim")
+    signers.make_gpg_key("bob")
+    signers.add_gpg_name("kim", "Kim: Lee <private@home.example>")
+    signers.export_gpg("bob", "kim")
+    head = signers.sign(upstream, upstream.commit(FILES), "kim")
+    mirror = make_mirror(gpg=True)
+    mirror.fetch_head()
+    names = {*mirror.list_author_names_and_emails(head, "")}
+    assert {"kim@acme.example", "private@home.example", "Kim: Lee"} <= names
+    assert "bob" not in names
+
+
 @pytest.mark.parametrize(
     ("options", "made"),
     [('Valid-Before="20210101Z"', LONG_AGO), ('valid-after="20900101Z"', "3786912000")],
