@@ -106,7 +106,7 @@ def test_a_former_name_works_and_says_the_new_one(former_name: str) -> None:
 def test_the_example_of_the_readme_runs(run_example: Callable[[str], str]) -> None:
     """With warnings as errors: it uses no former name."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = readme.partition("## As a library\n\n```python\n")[2].partition("```")[0]
+    example = readme.partition("## Python library\n\n```python\n")[2].partition("```")[0]
     assert run_example(example) == "0\n"
 
 

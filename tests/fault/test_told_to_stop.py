@@ -17,7 +17,7 @@ MOST = {"v1": 0, "v2": 4}  # of the creates that may hang; 0 is all
 DRAINS_LONG = 600.0  # whoever waits for that is told from a slow machine
 DRAIN = 1.0  # of those who are altered; in CI it is six times as much
 # Seconds after its first signal a CI runner kills (GitHub: 7.5 and 2.5), with time for a report.
-IN_CI = "Stopping: running calls finish within 6 s."
+IN_CI = "Stopping: calls in progress finish within 6 s."
 
 
 def stopped(
@@ -102,7 +102,7 @@ def test_the_second_signal_names_what_is_under_way(
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert any(
-            "Stopping: running calls finish within 600 s." in line for line in process.stderr
+            "Stopping: calls in progress finish within 600 s." in line for line in process.stderr
         )
         asked_again(process, signal.SIGTERM)
         code, out, err = ended(process)

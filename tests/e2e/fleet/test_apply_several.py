@@ -51,7 +51,7 @@ def test_the_next_target_is_not_begun_after_a_failure(fleet: Workplace, server: 
 
 def test_nothing_without_approval(fleet: Workplace, server: Server) -> None:
     ran = fleet.run("apply", "-t", "*", code=1)
-    assert "Approval needed" in ran.err
+    assert "Approval is required" in ran.err
     assert count_storages(server) == 0
 
 

@@ -84,9 +84,7 @@ def test_the_catalogue_finds_it() -> None:
         name for name, one in inputs.items() if not {"description", "default"} <= set(one)
     ] == []
     assert set(INPUT.findall(yaml.safe_dump(jobs))) == set(inputs)
-    section = (
-        (ROOT / "docs" / "ci.md").read_text("utf-8").partition("\n## The component of GitLab\n")
-    )
+    section = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("\n## The GitLab component\n")
     text = section[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^|`]*?)`?\s*\|", text, re.MULTILINE))
     assert set(rows) == set(inputs)

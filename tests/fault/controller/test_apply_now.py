@@ -221,6 +221,9 @@ def test_who_may_ask_is_told_by_the_labels_of_a_row(applying_site):
     entries = '[{labels: {team: vision}, who: ["token:second"]}, {who: ["token:ops"]}]'
     rows = begin(site, f"{OBSERVE}, approvals: {entries}", storages=0)
     refused = site.send("apply", "ops", target="acme/dev", rows=list(rows.values()))
-    assert (refused.status_code, "needs 1 of token:second" in refused.text) == (409, True)
+    assert (refused.status_code, "needs approval from 1 of token:second" in refused.text) == (
+        409,
+        True,
+    )
     site.act("apply", "second", target="acme/dev", rows=list(rows.values()))
     site.wait_until_live("other")
