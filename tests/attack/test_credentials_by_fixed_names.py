@@ -142,7 +142,7 @@ def test_the_base_branch_opens_one_by_its_name(
     write_project(site.root, S3, allow_env=["AWS_SECRET_ACCESS_KEY", "FREE"])
     steal(site, "{env: AWS_SECRET_ACCESS_KEY}")
     said = site.run("validate -t prod --project-from git:main", 0 if is_open else 1)
-    assert ("closed" in said) is not is_open
+    assert ("Manifests cannot read this variable" in said) is not is_open
     site.run("validate -t prod", 1)
 
 

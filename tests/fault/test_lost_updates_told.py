@@ -1509,7 +1509,7 @@ def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(make_site:
     (site.root / "lost.db").replace(state)
     assert code == 7
     assert "updated, but the state could not record it" in out
-    assert "Not known" not in out + err
+    assert "outcome of a call is unknown" not in out + err
     (line,) = [one for one in err.splitlines() if one.startswith(f"{PLUGIN}: Modif")]
     assert line.endswith(", but the state could not record it")
 

@@ -168,7 +168,7 @@ def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
     with pytest.raises(StateError, match="not locked"):
         ours.remove_lock_even_if_in_use("0")
     with theirs.lock("apply"):
-        with pytest.raises(StateError, match="has another lock") as caught:
+        with pytest.raises(StateError, match="has a different lock") as caught:
             ours.remove_lock_even_if_in_use("0")
         lock_id = theirs._lease.lock_owner.lock_id
         assert f"unlock {lock_id}" in told(caught)

@@ -145,7 +145,7 @@ def test_a_lineage_that_is_pinned_needs_no_pin(tmp_path: Path) -> None:
         (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
         out = place.run("state", "init", "--lineage", PIN, code=0).out
         assert f"lineage {PIN}." in out
-        assert "Pin it" not in out
+        assert "Pin the lineage" not in out
 
 
 def test_manifests_that_are_broken_are_no_matter(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_state_key(team: Workplace, server: Server) -> None:
     team.environ["S3_ID"] = "id-1"
     assert "the state records them under a different key" in team.plan(code=0).text
     team.run("state", "rekey", code=0)
-    assert "under another key" not in team.plan(code=0).text
+    assert "under a different key" not in team.plan(code=0).text
     team.unchanged()
     team.environ["S3_KEY"] = "secret-2"
     assert "(sensitive, changed)" in team.plan("--detailed-exitcode", code=2).out
@@ -140,7 +140,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     assert "Computed the digests of 1 secret with key" in rekeyed.out
     rotate(server, "secret-2")
     place.run("state", "accept", "storage/s3", "--auto-approve", code=0)
-    assert "under another key" not in place.plan(code=0).text
+    assert "under a different key" not in place.plan(code=0).text
     place.unchanged()
     place.environ["S3_KEY"] = "secret-3"
     assert "(sensitive, changed)" in place.plan("--detailed-exitcode", code=2).out

@@ -109,7 +109,7 @@ def test_a_run_says_what_the_backend_wants(serve, create_project, wanted):
     ran = applied.run("run", "yolo", "-p", "quality=1", code=None)
     assert ran.code
     assert f"requires an {wanted}" in ran.text, ran.text
-    assert "Parameters wrong" not in ran.text
+    assert "parameters are wrong" not in ran.text
     assert runs_of(backend)
     assert backend.world.jobs == []
 

@@ -177,7 +177,7 @@ def test_what_its_sources_read_is_open_by_name_alone(look):
         "allow_env": "[VAULT_DATA, VAULT_TOKEN, 'ACME_*']",
     }
     assert NOT_COMPARED in look("{env: VAULT_DATA}", **settings)
-    assert "closed to manifests" in look("{env: VAULT_TOKEN}", **settings)
+    assert "Manifests cannot read this variable" in look("{env: VAULT_TOKEN}", **settings)
 
 
 @pytest.mark.parametrize("name", ["closed/secret", "allowed/link", "allowed/own", "data/places"])
