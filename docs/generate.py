@@ -147,7 +147,7 @@ spec:
 - If a value was applied before you named it, the state has it in plain text until the next apply,
   and so do older backups: replace the secret.
 - A value that looks like a secret, by its form or by its name and its randomness, and is not named
-  is a warning. The comment `# pragma: allowlist secret` on its line says that it is no secret.
+  is a warning. The comment `# pragma: allowlist secret` on its line marks the value as not secret.
 - An update of a plugin sends the whole object, so `{live: true}` does not work there: the tool
   never sends back what it read.
 """

@@ -189,12 +189,12 @@ _ALL_RULES = (
     PackageRule("text", _REFUSED, "Value is not a string",
          "`description`, `readme`, `wheels_dir` and `variant` must be strings."),
     PackageRule("category", _REFUSED, "Unknown category",
-         "The list is closed."),
+         "The platform accepts only a fixed set of categories."),
     PackageRule("category-converter", _WARNING, "Category that the platform's tools refuse",
          "The backend accepts `converter`. The platform's publisher and agents read packages "
          "with its SDK, which refuses this category."),
     PackageRule("data-type", _REFUSED, "Unknown data type",
-         "The list is closed and does not include `time_series`."),
+         "The platform accepts only a fixed set of data types, without `time_series`."),
     PackageRule("data-type-needed", _REFUSED, "neural_net without a data type",
          "`data_type` is required if `category` is neural_net."),
     PackageRule("package-manager", _REFUSED, "Package manager is not pip or uv",
@@ -213,13 +213,13 @@ _ALL_RULES = (
     PackageRule("supported-data-types", _REFUSED, "Unknown supported data type",
          "`supported_data_types` (or `supported_data_type`) is a list of data types."),
     PackageRule("annotation-tools", _REFUSED, "Unknown annotation tool",
-         "`supported_annotation_tools` maps annotation categories to lists of tools; both lists "
-         "are closed."),
+         "`supported_annotation_tools` maps annotation categories to lists of tools. The platform "
+         "accepts only known categories and tools."),
     PackageRule("annotation-category", _REFUSED, "Unknown annotation category",
-         "The list is closed. The platform's guide shows `object_detection`, which its own SDK "
-         "refuses."),
+         "The platform accepts only a fixed set of categories. Its guide shows "
+         "`object_detection`, which its SDK refuses."),
     PackageRule("annotation-type", _REFUSED, "Unknown annotation type",
-         "The list is closed."),
+         "The platform accepts only a fixed set of types."),
     PackageRule("smart-tool", _REFUSED, "Unknown smart tool",
          "`smart_tool` is interactive, automatic or semi_automatic."),
     PackageRule("smart-tool-type", _NOTE, "smart_tool_type is not read",
