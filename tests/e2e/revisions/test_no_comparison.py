@@ -116,3 +116,14 @@ def test_before_the_first_commit_everything_is_new(fork: Repository, ref: str) -
     assert "No commit yet" in ran.text
     ran = fork.place.plan("--offline", "--against", "git:nowhere", code=1)
     assert "Unknown Git ref" in ran.text
+
+
+@pytest.mark.parametrize("said", ["HEAD", "main.yaml"])
+def test_a_comparison_without_its_kind_is_told_what_it_may_mean(
+    fork: Repository, said: str
+) -> None:
+    """The value is put into both forms, so that one of them can be copied."""
+    ran = fork.place.plan("--offline", "--against", said, code=64)
+    assert f"--offline needs --against git:{said}, or --against state:{said}" in " ".join(
+        ran.err.split()
+    )
