@@ -154,18 +154,7 @@ class TargetState(PartOfTarget):
         """
         new = require_address("new_address", new_address)
         with self._recorded(name) as (session, old):
-            if old.kind != new.kind:
-                raise InputError.from_summary(
-                    "A move cannot change the kind",
-                    f"{old} cannot become {new}: they are of different kinds.",
-                    "Specify two addresses of the same kind.",
-                )
-            if reason := explain_invalid_address(new):
-                raise InputError.from_summary(
-                    "No manifest can have this address",
-                    f"{new}: {reason}.",
-                    "Use the address from its manifest.",
-                )
+            _require_possible_move(old, new)
             with session.lock_state_of_own_project("state mv"):
                 state = session.store.read_state()
                 renames = with_member_renames(state.records.values(), {old: new})
@@ -204,6 +193,7 @@ class TargetState(PartOfTarget):
             if (old := Names.of_state(state).choose(name)) not in state.records:
                 raise unknown_address(session, old)
             new = require_address("new_address", new_address or old)
+            _require_possible_move(old, new)
             renames = with_member_renames(state.records.values(), {old: new})
             findings = [
                 error_finding(
@@ -225,6 +215,12 @@ class TargetState(PartOfTarget):
                         session, state, call.address, open_call(call.address, call.verb)
                     )
             with to._connection.ready() as other:
+                if other.store.read_lineage() == state.lineage:
+                    raise InputError.from_summary(
+                        "Both targets have the same state",
+                        f"{session.target.name} and {other.target.name}.",
+                        "To rename an address in it, omit --to.",
+                    )
                 binding = other.store.read_state().binding
                 if binding != state.binding:
                     raise InputError.from_summary(
@@ -842,6 +838,21 @@ def _require_open_intents(
     if not intents:
         raise open_intents.build_no_open_call_error(session, address, state)
     return intents
+
+
+def _require_possible_move(old: Address, new: Address) -> None:
+    if old.kind != new.kind:
+        raise InputError.from_summary(
+            "A move cannot change the kind",
+            f"{old} cannot become {new}: they are of different kinds.",
+            "Specify two addresses of the same kind.",
+        )
+    if reason := explain_invalid_address(new):
+        raise InputError.from_summary(
+            "No manifest can have this address",
+            f"{new}: {reason}.",
+            "Use the address from its manifest.",
+        )
 
 
 def unknown_address(session: TargetSession, address: Address) -> StateError:

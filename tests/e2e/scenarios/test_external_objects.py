@@ -178,6 +178,29 @@ def test_nothing_moves_to_another_tenant(applied, make, server):
     assert "storage/raw-data" in applied.run("state", "show", code=0).out
 
 
+@pytest.mark.parametrize("new", ["storage/detection", "plugin/Yolo_X"])
+def test_nothing_moves_to_an_address_that_it_cannot_have(applied, other, new):
+    """Its id is that of a stranger among the objects of another kind."""
+    applied.write("manifests/plugin.yaml", PLUGIN_OF_OTHERS)
+    before = applied.run("state", "show", code=0).out
+    file = str(other.root / "synapse-apply.yaml")
+    ran = applied.run(
+        "state", "mv", "plugin/yolo", new, "--to", "prod", "--to-project", file, code=1
+    )
+    assert "cannot change the kind" in ran.err or "No manifest can have this address" in ran.err
+    assert applied.run("state", "show", code=0).out == before
+    assert "detection" not in (shown := other.run("state", "show", code=0).out)
+    assert "Yolo_X" not in shown
+
+
+def test_nothing_moves_to_its_own_state(applied):
+    """It would wait for its own lock, and forget what it had recorded."""
+    applied.write("manifests/storage.yaml", STORAGE_OF_OTHERS)
+    ran = applied.run("state", "mv", "storage/raw-data", "--to", "prod", code=1)
+    assert "Both targets have the same state" in ran.err
+    assert "storage/raw-data" in applied.run("state", "show", code=0).out
+
+
 def test_a_handover_stops_no_apply_and_passes_no_protection(applied, server):
     """All that is recorded may be handed over at once; a protected object may not."""
     applied.write("manifests/storage.yaml", STORAGE_OF_OTHERS)
