@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         "1": "the backend could not start; with --reset: it is in use, or the answer was not `yes`",
     },
 )
+@click.argument(
+    "word", type=click.Choice(["serve"]), required=False, expose_value=False, metavar="[serve]"
+)
 @options.use("color", "project")
 @option(
     "--reset",

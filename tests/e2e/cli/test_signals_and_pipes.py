@@ -188,7 +188,7 @@ def test_a_process_without_streams_still_works(project: Path) -> None:
 
 def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -> None:
     """While it is served, target embedded uses it; SIGTERM ends it well."""
-    with started(project, "emulator") as server:
+    with started(project, "emulator", "serve") as server:
         assert server.stdout is not None
         server.stdout.readline()
         assert cli("apply", "--auto-approve").returncode == 0
