@@ -454,22 +454,24 @@ class StoreWriter:
     def delete_old_messages(self, when: float) -> None:
         """Delete old messages that were sent or refused, and old revisions with their statuses.
 
-        The head of a source stays, however old it is.
+        The head of a source stays, however old it is, and the newest that could be used: it is
+        what may follow a head that no target may have.
         """
         self._connection.execute_write(
             "DELETE FROM messages WHERE created_at < ? AND (sent_at > 0 OR refusal <> '')", [when]
         )
-        self._connection.execute_write(
-            'DELETE FROM statuses WHERE (source, "commit") IN (SELECT r.source, r."commit"'
-            " FROM revisions r JOIN sources s ON s.name = r.source"
-            " WHERE r.seen_at < ? AND r.number < s.head_number)",
-            [when],
+        old = (
+            "FROM revisions WHERE seen_at < ?"
+            " AND number < (SELECT head_number FROM sources WHERE name = revisions.source)"
+            " AND number <> COALESCE((SELECT u.number FROM revisions u JOIN sources s"
+            " ON s.name = u.source WHERE u.source = revisions.source AND u.finding = 'null'"
+            " AND u.number <= s.keyed_number ORDER BY u.number DESC LIMIT 1), 0)"
         )
         self._connection.execute_write(
-            "DELETE FROM revisions WHERE seen_at < ? AND number <"
-            " (SELECT head_number FROM sources WHERE name = revisions.source)",
+            f'DELETE FROM statuses WHERE (source, "commit") IN (SELECT source, "commit" {old})',  # noqa: S608 - our own words
             [when],
         )
+        self._connection.execute_write(f"DELETE {old}", [when])
 
 
 def add_audit_digest(row: AuditRow, previous_digest: str) -> AuditRow:

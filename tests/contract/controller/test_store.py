@@ -305,6 +305,19 @@ def test_old_rows_are_deleted_but_for_the_newest(store):
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
+def test_the_last_head_that_could_be_used_stays(store):
+    """However old: a head without a signature is taken out of the branch back to it, not further."""
+    with store.write() as writer:
+        writer.put(SourceRow("acme", keyed_number=2))
+        for number in range(1, 6):
+            refused = None if number <= 3 else error_finding("A commit is not signed", "")
+            row = RevisionRow("acme", number, f"c{number}", 1.0, finding=refused)
+            writer.accept_head("acme", number - 1, row)
+        writer.delete_old_messages(50)
+    # The third was overtaken before anybody looked at it.
+    assert [row.commit for row in store.newest_revisions("acme", 9)] == ["c5", "c2"]
+
+
 def test_the_audit_is_a_chain(store, run_beside):
     """Whoever changes or removes a row is found out."""
     with store.write() as writer:

@@ -229,6 +229,11 @@ def test_without_a_key_nobody_ends_it(applying_site, tmp_path):
     site.run_git("config", "commit.gpgSign", "false")
     unsigned = site.commit("unsigned")
     site.wait_for_end(unsigned, "failure")
+    # Nor do old revisions that are deleted, as they are when it starts.
+    assert site.stop() == 0
+    site.texts["second_look"] = "keep: 1s, second_look"
+    site.write_configuration()
+    site.start()
     site.run_git("push", "-q", "--force", "origin", f"{bad}:main")
     said = f"head held source=acme commit={bad}"
     wait_until(lambda: said in site.read_log(), SECONDS, f"it is held\n{site.read_log()}")
