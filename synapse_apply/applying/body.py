@@ -87,6 +87,8 @@ def create_bodies(step: Step, backend: Backend, resolve: ResolveSecret) -> list[
         tree, package, binding = unflatten(fields), one.package, one.binding
         if one.type.carries_package and package is not None and package.digest:
             tree["digest"] = package.digest
+        if one.type.carries_package and backend.owners:
+            tree["owner"] = backend.owners[0]
         spec = reveal(tree, resolve)
         platform_form = binding.encode_for_platform(spec, backend.key(one))
         return CreateBody(one, fields, binding.encode(spec), platform_form)

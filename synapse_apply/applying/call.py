@@ -627,6 +627,8 @@ class Create:
                 break
             if run.claims.other_owner(observed, step.address) is not None:
                 break
+            if observed.describe_other_owner(run.backend.owners):
+                break
             # While nobody answered, somebody else may have published this version.
             sent = replace(call.intent, remote_id=observed.remote_id)
             if sent.digest is not None and lookup.published_digest(observed) is None:
@@ -656,6 +658,16 @@ class Create:
         if len(hits) != 1:
             return call.without_effect(failure, self._no_match(failure, cause, is_absent=is_absent))
         (observed,) = hits
+        if marked := observed.describe_other_owner(run.backend.owners):
+            found = messages.conflict(
+                "other owner",
+                step,
+                cause,
+                id=observed.remote_id,
+                marked=marked,
+                plan=Command("plan"),
+            )
+            return call.without_effect(failure, found)
         # Another run, or an earlier call of ours whose answer was lost, has published the package.
         if digest and lookup.published_digest(observed) == digest:
             call.is_found = True
@@ -943,6 +955,7 @@ def look_again(run: Run, step: Step, previous: Outcome) -> Outcome:
         ledger.clock.utc_now(),
         run.settle_after,
         find_other_owner=run.claims.other_owner,
+        owners=backend.owners,
         read_published_digest=run.read_published_digest,
     )
     resolved = resolver.resolve_intent(intent, record)

@@ -42,7 +42,8 @@ class Backend:
 
     `request_id` gives the server's id of the last request of this thread ("" without one);
     `longest_call` the seconds after which a call that uploads so many bytes must have ended.
-    `known` has what this run's calls have left, too: later steps need the ids.
+    `owners` are the target's. `known` has what this run's calls have left, too: later steps need
+    the ids.
     """
 
     api: Api
@@ -50,6 +51,7 @@ class Backend:
     capabilities: Capabilities
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
+    owners: tuple[str, ...] = ()
     known: dict[Address, Observed] = field(default_factory=dict)
 
     def marks_of(self, step: Step) -> SecretMarks:

@@ -107,6 +107,11 @@ _MESSAGES: Mapping[str, _Message] = {
         "{plan} shows what an adoption would change. If the object is yours: {adopt}, or "
         "{import_it}.",
     ),
+    "other owner": _error(
+        "The object belongs to another owner",
+        "{cause} Id {id} {marked}.",
+        "{plan} shows the ways out.",
+    ),
     "exists elsewhere": _error(
         "The object already exists, under another address",
         "{cause} This state records the object as {owner} (id {id}).",

@@ -113,7 +113,7 @@ class IntentResolver:
     an object is recorded under, None where there is none. `find_listed` gives the objects of a kind
     with a natural key from a list that was read after `now`, None where none was.
     `read_published_digest` gives the digest of an object's bytes ("": they cannot be read, None:
-    the backend does not show them).
+    the backend does not show them). `owners` are the target's.
     """
 
     api: Api
@@ -128,6 +128,7 @@ class IntentResolver:
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
     read_published_digest: Callable[[Intent], str | None] = lambda _call: ""
+    owners: tuple[str, ...] = ()
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
         """The intent closed where a look-up is conclusive, else open with the reason."""
@@ -175,8 +176,9 @@ class IntentResolver:
                 reason = f"{found} has other values, so somebody else may have created it"
             elif kind.carries_package:
                 resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
-                if resolved.record is None:
-                    reason = _PUBLISHED_OUTSIDE
+                marked = hits[0].describe_other_owner(self.owners)
+                if resolved.record is None or marked:
+                    reason = f"{found} {marked}" if marked else _PUBLISHED_OUTSIDE
                     if not kind.acts_again(intent):  # a version is published once
                         return replace(_absent(intent, record), reason=reason)
             # It need not be what the call made, which may still make a second one.

@@ -48,6 +48,9 @@ _BAD_FILTER_STATUS = 400
 # What `replaceable_if` marks (debug releases) has bytes that anybody may replace, so no digest of
 # it is proof.
 DIGEST_KEY = "x-synapse-apply-digest"
+# Who manages the release. Only in `meta`: `config` is what the user's plugin gets.
+OWNER_KEY = "x-synapse-apply-owner"
+_OWNER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def derive_natural_key(spec: Spec, parents: Mapping[str, Observed]) -> str:
@@ -72,8 +75,18 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
         # Both may be edited by others: any other text says nothing about the published bytes.
         if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
             extra.setdefault("digest", container[DIGEST_KEY])
-    missing_fields = FIELDS - raw.keys()
-    return observe(PREFIX, "v1", raw, spec, marks, extra=extra, missing_fields=missing_fields)
+    owner = meta.get(OWNER_KEY) if isinstance(meta, Mapping) else None
+    is_name = isinstance(owner, str) and _OWNER_NAME.fullmatch(owner)
+    return observe(
+        PREFIX,
+        "v1",
+        raw,
+        spec,
+        marks,
+        extra=extra,
+        missing_fields=FIELDS - raw.keys(),
+        owner=str(owner) if is_name else "",
+    )
 
 
 def _encode(names: Collection[str], spec: Spec) -> JsonObject:
@@ -89,19 +102,20 @@ def _encode(names: Collection[str], spec: Spec) -> JsonObject:
 
 
 def _platform_fields(spec: Spec, key: str) -> JsonObject:
-    """The fields as the platform's service takes them: the plugin by its code, and the digest.
+    """The fields as the platform's service takes them: the plugin by its code, digest, owner.
 
     A code of digits is not sent, since it would be taken for an id. The digest is sent in `meta`
     and in `config`, from where an answer may return it.
     """
     body: dict[str, Any] = {}
+    marks = {DIGEST_KEY: spec.get("digest"), OWNER_KEY: spec.get("owner")}
+    if meta := {key: text for key, text in marks.items() if text}:
+        body["meta"] = meta
     code = key.partition("=")[2].removesuffix(f"@{spec.get('version')}")
     if code and not code.isdecimal():
         body["plugin"] = code
-    if digest := spec.get("digest"):
-        body["meta"] = {DIGEST_KEY: digest}
-        if isinstance(spec.get("config"), Mapping):
-            body["config"] = {**spec["config"], DIGEST_KEY: digest}
+    if DIGEST_KEY in meta and isinstance(spec.get("config"), Mapping):
+        body["config"] = {**spec["config"], DIGEST_KEY: meta[DIGEST_KEY]}
     return body
 
 
@@ -178,7 +192,7 @@ V1 = ApiBinding(
     list_members_or_none=_releases_of_plugin,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode_v1,
-    encode=lambda spec: _encode(spec.keys() - {"digest"}, spec),
+    encode=lambda spec: _encode(spec.keys() - {"digest", "owner"}, spec),
     extract_file_url=_file_url,
     encode_for_platform=_platform_fields,
 )

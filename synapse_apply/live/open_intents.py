@@ -88,6 +88,7 @@ def look_up_outcomes(
         find_other_owner,
         lists.observe_with_key,
         partial(read_published_digest, session),
+        session.target.owners,
     )
     records: dict[Address, Record] = dict(state.records)
     owners = index_owners(records)

@@ -282,12 +282,13 @@ class Target:
 
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
     agents to their tokens. `require_verified` are the targets in which a release must have been
-    verified before it is created here. `source_settings` are the target's blocks of sources of
-    secrets, by the source's name, as the project file has them. `unsupported_fields` is error or
-    warning: how fields that an API version does not have are reported. `looked_at` are the sources
-    in which url, tenant and token were searched. `row` are the values of the row of a list that the
-    target was made from, None where it is written out. `opened` is as in ReservedVariables: the
-    allow-lists of a pinned revision.
+    verified before it is created here. `owners` are the names of who manages it: the first marks
+    what is published, the others were its names before. `source_settings` are the target's blocks
+    of sources of secrets, by the source's name, as the project file has them. `unsupported_fields`
+    is error or warning: how fields that an API version does not have are reported. `looked_at` are
+    the sources in which url, tenant and token were searched. `row` are the values of the row of a
+    list that the target was made from, None where it is written out. `opened` is as in
+    ReservedVariables: the allow-lists of a pinned revision.
     """
 
     name: str
@@ -306,6 +307,7 @@ class Target:
     source_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     on_drift: str = "revert"
     require_verified: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
     settle_after: float = 30.0
     guards: GuardSettings = GuardSettings()
     policy: Policy = Policy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from enum import Enum
 from typing import Any, NamedTuple
@@ -157,7 +157,7 @@ class Observed:
 
     `missing_fields` are the kind's fields that the answer does not have; `partial_fields`
     those whose content is not complete, so that a missing key proves nothing. `is_platform_owned`:
-    nobody but the platform may change it.
+    nobody but the platform may change it. `owner` is who its mark says manages it, "" without one.
     """
 
     remote_id: str
@@ -167,7 +167,15 @@ class Observed:
     missing_fields: frozenset[str] = frozenset()
     partial_fields: frozenset[str] = frozenset()
     is_platform_owned: bool = False
+    owner: str = ""
     _fields: Fields | None = field(default=None, init=False, repr=False, compare=False)
+
+    def describe_other_owner(self, owners: Collection[str]) -> str:
+        """The end of a sentence that names both where its mark is of none of these; else ""."""
+        if not self.owner or self.owner in owners:
+            return ""
+        own = f"belongs to {', '.join(owners)}" if owners else "has no `owners`"
+        return f"is marked as managed by {self.owner}, and this project {own}"
 
     def flatten_spec(self) -> Fields:
         """The fields of `spec` by path, computed once."""

@@ -487,6 +487,7 @@ def build_run(
         capabilities=plan_result.capabilities,
         request_id=session.backend.request_id,
         longest_call=session.backend.longest_call,
+        owners=session.target.owners,
         known={
             address: resource.observed
             for address, resource in resources.items()

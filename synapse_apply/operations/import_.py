@@ -41,13 +41,15 @@ def record_all_live_objects_or_none(
     warn: Callable[[Diagnostic], None] = lambda _told: None,
     *,
     reads_bytes: bool = True,
+    is_handed_over: bool = False,
 ) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
     Reads published packages where the server has them, unless `reads_bytes` is false; a package
     that cannot be read is a warning. A row's digest is recorded where neither server nor state has
-    one. Takes the state's lock. StateError where a recovery journal says that an open call for one
-    of the addresses was done on another object.
+    one. `is_handed_over`: their owner gives them to this state. Takes the state's lock. StateError
+    where a recovery journal says that an open call for one of the addresses was done on another
+    object.
     """
     with session.lock_state_of_own_project("import"):
         state = session.store.read_state()
@@ -56,7 +58,9 @@ def record_all_live_objects_or_none(
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
                 open_intents.require_no_journal(session, state, intent, remote_id)
-        importing = _Import(session, state, warn, reads_bytes=reads_bytes)
+        importing = _Import(
+            session, state, warn, reads_bytes=reads_bytes, is_handed_over=is_handed_over
+        )
         with open_thread_pool(session.parallelism) as pool:
             results = list(pool.map(importing.read, inventory.items()))
         if findings := [each for result in results if isinstance(result, tuple) for each in result]:
@@ -83,9 +87,10 @@ class _Import:
         warn: Callable[[Diagnostic], None],
         *,
         reads_bytes: bool,
+        is_handed_over: bool,
     ) -> None:
         self.session, self.state = session, state
-        self.warn, self.reads_bytes = warn, reads_bytes
+        self.warn, self.reads_bytes, self.is_handed_over = warn, reads_bytes, is_handed_over
         self.marks = open_intents.build_known_marks(session, state.records, state.calls)
         # What a call sent is known by its salt. The last one of an object is the newest.
         self.salts = {
@@ -245,25 +250,7 @@ class _Row:
             raise self._recorded_elsewhere(
                 f"Id {remote_id} is recorded as {other_address}", other_address
             )
-        try:
-            raw = binding.read_object(self._session.api, remote_id)
-            observed = binding.decode(raw, importing.marks.with_address(address))
-        except NotFound as missing:
-            raise self._refusal(
-                "There is no such object",
-                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
-                "Check the id, the tenant and the token.",
-                missing.request_id,
-            ) from None
-        except FINAL_READ_ERRORS:
-            raise
-        except RemoteError as failure:
-            raise self._refusal(
-                "Reading the object failed",
-                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
-                "Nothing was imported. Try again.",
-                failure.request_id,
-            ) from None
+        raw, observed = self._read_object()
         if kind.series_field:
             owner, _, version = address.name.rpartition("@")
             live_version = str(observed.spec.get(kind.version_field, ""))
@@ -329,6 +316,39 @@ class _Row:
             files=record.files or published.files,
             proven={"digest": published.digest, "at": record.updated_at},
         )
+
+    def _read_object(self) -> tuple[ServerObject, Observed]:
+        """The row's object as it is answered, and decoded; InputError if it is another owner's."""
+        importing, address, remote_id = self._import, self._address, self._row.remote_id
+        try:
+            raw = self._binding.read_object(self._session.api, remote_id)
+            observed = self._binding.decode(raw, importing.marks.with_address(address))
+        except NotFound as missing:
+            raise self._refusal(
+                "There is no such object",
+                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
+                "Check the id, the tenant and the token.",
+                missing.request_id,
+            ) from None
+        except FINAL_READ_ERRORS:
+            raise
+        except RemoteError as failure:
+            raise self._refusal(
+                "Reading the object failed",
+                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
+                "Nothing was imported. Try again.",
+                failure.request_id,
+            ) from None
+        marked = observed.describe_other_owner(self._session.target.owners)
+        if marked and self._old is None and not importing.is_handed_over:
+            raise self._refusal(
+                "The object belongs to another owner",
+                f"{address}: id {remote_id} {marked}.",
+                f"Let {observed.owner} hand it over (`state mv {address} --to TARGET` in its "
+                "project), or declare it with lifecycle.external. If it was a name of this "
+                "project, add it to `owners` in the project file.",
+            )
+        return raw, observed
 
     def _record_of(self, observed: Observed, digest: str | None) -> Record:
         """The record of an object, with what is kept of that of the address."""

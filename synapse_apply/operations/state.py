@@ -234,7 +234,8 @@ class TargetState(PartOfTarget):
                     for was, now in renames.items()
                     for record in [state.records[was]]
                 }
-                record_all_live_objects_or_none(other, rows, warn or (lambda _told: None))
+                told = warn or (lambda _told: None)
+                record_all_live_objects_or_none(other, rows, told, is_handed_over=True)
             session.store.remove_records(*renames)
             session.note_in_audit((was, f"move to {other.target.name}", "") for was in renames)
         return renames

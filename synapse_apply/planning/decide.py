@@ -375,6 +375,9 @@ class Decider:
         decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
         if observed is not None and observed.is_platform_owned:
             return decision.refused(self.refusal("not-ours"))
+        if observed is not None and (marked := observed.describe_other_owner(self.options.owners)):
+            owner = observed.owner
+            return decision.refused(self.refusal("other-owner", marked=marked, owner=owner))
         decision = decision.refused(*self.refused_fields(diff))
         if record and record.is_same_object_elsewhere(resource.binding.api, resource.natural_key):
             decision = decision.refused(*acting_call(resource, diff.changes))

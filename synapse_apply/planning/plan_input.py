@@ -214,7 +214,7 @@ class PlanOptions:
     replaced where the platform lets them be. `revert_drift` has precedence over `on_drift`.
     `no_package_check` are ids of rules that packages may violate, `typed` the words of the options
     that an apply needs in order to do the same and no more. Where `guards` or `on_drift` is
-    not given, that of the target counts; `policy` is always the target's.
+    not given, that of the target counts; `policy` and `owners` are always the target's.
     """
 
     prune: bool = False
@@ -228,6 +228,7 @@ class PlanOptions:
     selected: frozenset[Address] | None = None
     guards: GuardSettings | None = None
     policy: Policy = Policy()
+    owners: tuple[str, ...] = ()
     on_drift: str = ""
     revert_drift: bool = False
     allow_locked: bool = False
@@ -236,11 +237,12 @@ class PlanOptions:
     typed: tuple[str, ...] = ()
 
     def with_target_rules(self, target: Target) -> PlanOptions:
-        """A copy with the target's guards and drift rule where none were given, and its policy."""
+        """A copy with the target's policy and owners; its guards and drift rule where not given."""
         return replace(
             self,
             guards=self.guards or target.guards,
             policy=target.policy,
+            owners=target.owners,
             on_drift=self.on_drift or target.on_drift,
         )
 

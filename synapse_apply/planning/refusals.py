@@ -145,6 +145,14 @@ _REFUSALS: Mapping[str, _Case] = {
         "this {prefix} belongs to the platform, not to you: the tool never adopts it",
         ("remove it from the manifests", "declare your own {prefix} under another name and code"),
     ),
+    "other-owner": _Case(
+        "id {live_id} {marked}",
+        (
+            "let {owner} hand it over: `state mv {address} --to TARGET` in its project",
+            "leave it to {owner}: declare it here with lifecycle: {external: true}",
+            "if {owner} was a name of this project: add it to `owners` in the project file",
+        ),
+    ),
     "replace": _Case(
         "{address} has {change}, which would replace the published package",
         (

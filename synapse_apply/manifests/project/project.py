@@ -427,6 +427,7 @@ class _ProjectDecoder:
             allow_files=files,
             on_drift=settings.get("on_drift", "revert"),
             require_verified=tuple(settings.get("require_verified", ())),
+            owners=tuple(self.value.get("owners", ())),
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=GuardSettings(**guards),
             policy=Policy(

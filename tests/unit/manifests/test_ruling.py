@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "on_drift": "hold",
     "unsupported_fields": "warning",
     "require_verified": ("other",),
+    "owners": ("evil",),
     "settle_after": 1.0,
     "guards": GuardSettings(1.0, 1000),
     "policy": Policy("refuse"),
