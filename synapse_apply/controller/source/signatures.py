@@ -24,6 +24,8 @@ from synapse_apply.views.sanitize import sanitize
 # Git starts a program or two for each of them.
 MOST_VERIFIED = 1000
 _MOST_NAMED = 5
+# Of so many commits the signers are remembered: a history is asked for at each check.
+_MOST_KNOWN = 100_000
 _MAX_KEY_BYTES = 4 * 1024 * 1024
 _GPG_SECONDS = 30.0
 _FORMAT = "--format=%H%x00%G?%x00%GF%x00%GS%x00%an"
@@ -40,7 +42,11 @@ _FAULTS = {
 # The keys are those of the operator's file alone, and gpg asks nobody for others.
 _GPG_SETTINGS = "trust-model always\nno-autostart\nno-auto-key-retrieve\nno-auto-key-locate\n"
 _OPENPGP_KEY = re.compile(r"[0-9A-F]{40,64}\Z")
-_SSH_KEY = re.compile(rb"\s(?:sk-)?(?:ssh|ecdsa)-\S+\s+([A-Za-z0-9+/]+=*)")
+# ALLOWED SIGNERS of ssh-keygen(1): names may be in quotes, and options stand before the key.
+_SSH_KEY = re.compile(
+    rb"""\s*(?!\#)(?P<principals>"[^"]*"|\S+)\s(?:.*?\s)?(?:sk-)?(?:ssh|ecdsa)-\S+\s+"""
+    rb"(?P<key>[A-Za-z0-9+/]+=*)"
+)
 _LIMITS = re.compile(rb'valid-(before|after)="?([^",\s]*)')
 _TIME = re.compile(rb"([0-9]{8})([0-9]{4})?([0-9]{2})?(z)?")
 # Headers of a commit (gitformat-signature(5)), and the first lines that Git knows.
@@ -74,6 +80,14 @@ class SignedCommit(NamedTuple):
         )
 
 
+class _Known(NamedTuple):
+    """The names of keys by fingerprint, and of commits their signers and keys, by these files."""
+
+    digest: bytes
+    names: dict[str, set[str]]
+    by_commit: dict[str, tuple[str, str]]
+
+
 class CommitSignatures:
     """Verifies commits of one source's mirror; for many threads.
 
@@ -85,6 +99,7 @@ class CommitSignatures:
         self._source = source
         self._signed = signed
         self._git = git
+        self._known: _Known | None = None
 
     def require(self, commit: str, live: frozenset[str] | None) -> None:
         """InputError that names each commit without a signature that counts.
@@ -113,49 +128,65 @@ class CommitSignatures:
         All that the operator's files call a key, also one that is not valid any more.
         """
         ids = self._list(*revisions)
-        parts = [ids[at : at + MOST_VERIFIED] for at in range(0, len(ids), MOST_VERIFIED)]
-        found = [one for part in parts for one in self._verify(part)]
-        names = self._names_by_key() if found else {}
-        signers = {name for one in found for name in (one.signer, *names.get(one.key, ()))}
+        if not ids:
+            return set()
+        known = self._read_known()
+        new = [one for one in ids if one not in known.by_commit]
+        for at in range(0, len(new), MOST_VERIFIED):
+            for one in self._verify(new[at : at + MOST_VERIFIED]):
+                known.by_commit[one.commit] = one.signer, one.key
+        found = {known.by_commit[one] for one in ids}
+        signers = {name for signer, key in found for name in (signer, *known.names.get(key, ()))}
         # An OpenPGP key has `NAME <ADDRESS>`, an SSH key what its file says.
         return signers | {text for one in signers for text in one.rstrip(">").split(" <")}
 
-    def _names_by_key(self) -> dict[str, set[str]]:
-        """What the files call the owners of each key, by its fingerprint as Git shows it."""
-        names: dict[str, set[str]] = {}
+    def _read_known(self) -> _Known:
+        """What the files say as they are now, with the signers that were found by them before."""
+        signed = self._signed
         try:
-            text = self._read(self._signed.allowed_signers) if self._signed.allowed_signers else b""
-            listed = self._list_openpgp_keys() if self._signed.keys else b""
+            texts = [
+                self._read(file) if file else b"" for file in (signed.allowed_signers, signed.keys)
+            ]
+            digest = sha256(b"".join(sha256(text).digest() for text in texts)).digest()
+            known = self._known
+            if known is None or known.digest != digest or len(known.by_commit) > _MOST_KNOWN:
+                known = self._known = _Known(digest, self._names_by_key(*texts), {})
         except OSError as problem:
             raise self._unusable(f"{problem.filename or 'gpg'}: {problem.strerror}.") from None
-        for line in text.splitlines():
-            key = _SSH_KEY.search(line)
-            if key is None or line.lstrip().startswith(b"#"):
+        return known
+
+    def _names_by_key(self, allowed_signers: bytes, keys: bytes) -> dict[str, set[str]]:
+        """What the files call the owners of each key, by its fingerprint as Git shows it."""
+        names: dict[str, set[str]] = {}
+        for line in allowed_signers.splitlines():
+            if (found := _SSH_KEY.match(line)) is None:
                 continue
             with suppress(ValueError):
-                digest = sha256(b64decode(key[1])).digest()
+                digest = sha256(b64decode(found["key"])).digest()
                 fingerprint = f"SHA256:{b64encode(digest).decode().rstrip('=')}"
-                principals = line.split()[0].strip(b'"').decode("utf-8", "replace")
+                principals = found["principals"].strip(b'"').decode("utf-8", "replace")
                 names.setdefault(fingerprint, set()).update(principals.split(","))
         of_key: set[str] = set()
+        listed = self._list_openpgp_keys(keys) if keys else b""
         for row in listed.decode("utf-8", "replace").splitlines():
             fields = row.split(":")
             if fields[0] == "pub":
                 of_key = set()
             elif fields[0] == "uid":
                 of_key.add(fields[9].replace("\\x3a", ":"))
-            elif fields[0] == "fpr":
-                names.setdefault(fields[9], of_key)
+            elif fields[0] == "fpr":  # a file may have a key twice, with other names
+                of_key |= names.get(fields[9], set())
+                names[fields[9]] = of_key
         return names
 
-    def _list_openpgp_keys(self) -> bytes:
-        """The keys of the operator's file as gpg lists them, with all names (gnupg, DETAILS)."""
+    def _list_openpgp_keys(self, keys: bytes) -> bytes:
+        """Keys as gpg lists them, with all names (gnupg, DETAILS)."""
         program = require_executable("gpg", ())
         with TemporaryDirectory(prefix="synapse-apply-signers-") as home:
             result = run_program(
                 (program, "--homedir", home, "--batch", "--show-keys", "--with-colons"),
                 build_child_environment((), {"GNUPGHOME": home}),
-                input_bytes=self._read(self._signed.keys),
+                input_bytes=keys,
                 timeout=_GPG_SECONDS,
             )
         if result.exit_code:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,55 @@ def test_all_names_of_an_openpgp_key_are_among_the_authors(upstream, signers, ma
     names = {*mirror.list_author_names_and_emails(head, "")}
     assert {"kim@acme.example", "private@home.example", "Kim: Lee"} <= names
     assert "bob" not in names
+
+
+def test_who_signed_is_found_out_once(upstream, signers, make_mirror, monkeypatch, tmp_path):
+    """Until the file of keys changes: a long history is asked for at each check."""
+    signers.make_ssh_key("ann")
+    head = signers.sign(upstream, upstream.commit(FILES), "ann")
+    log, program = tmp_path / "log", tmp_path / "ssh-keygen"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("ssh-keygen")} "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    mirror = make_mirror()
+    mirror.fetch_head()
+    names = mirror.list_author_names_and_emails(head, "")
+    asked = log.read_text()
+    assert mirror.list_author_names_and_emails(head, "") == names
+    assert (log.read_text(), "laptop" in names) == (asked, False)
+    line = signers.allowed.read_text()
+    signers.allowed.write_text(line.replace("ann@", "laptop,ann@"))
+    assert "laptop" in mirror.list_author_names_and_emails(head, "")
+
+
+def test_names_of_one_key_in_two_exports_are_among_the_authors(upstream, signers, make_mirror):
+    """Someone exported the key again after it got a name, below the one that was there."""
+    signers.make_gpg_key("kim")
+    signers.export_gpg("kim")
+    before = signers.keys.read_text()
+    signers.add_gpg_name("kim", "Kim Lee <private@home.example>")
+    signers.add_gpg_name("kim", "Kim Low <work@acme.example>")
+    signers.export_gpg("kim")
+    signers.keys.write_text(before + signers.keys.read_text())
+    head = signers.sign(upstream, upstream.commit(FILES), "kim")
+    mirror = make_mirror(gpg=True)
+    mirror.fetch_head()
+    names = {*mirror.list_author_names_and_emails(head, "")}
+    assert {"kim@acme.example", "private@home.example", "Kim Lee"} <= names
+
+
+def test_a_quoted_name_with_a_space_is_among_the_authors(upstream, signers, make_mirror):
+    """ssh-keygen(1) allows it."""
+    signers.make_ssh_key("ann")
+    line = signers.allowed.read_text()
+    signers.allowed.write_text(
+        line.replace("ann@acme.example", '"laptop,Ann Lee,ann@acme.example"')
+    )
+    head = signers.sign(upstream, upstream.commit(FILES), "ann")
+    mirror = make_mirror()
+    mirror.fetch_head()
+    names = {*mirror.list_author_names_and_emails(head, "")}
+    assert {"ann", "laptop", "Ann Lee", "ann@acme.example"} <= names
 
 
 @pytest.mark.parametrize(
