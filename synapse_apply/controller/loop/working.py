@@ -99,7 +99,8 @@ def _record_created_state(parts: LoopParts, row: TargetRow, result: RunResult) -
 def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
     """Whether Git has a newer commit by now, which somebody may have applied by hand.
 
-    One at which the target cannot be read, or has the same inputs, is none.
+    One at which the target cannot be read, or has the same inputs, is none; nor is one that lacks
+    the signatures that the source needs.
     """
     name = looked.name
     mirror = parts.configured.mirrors.get(name.source)
@@ -108,12 +109,16 @@ def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
         return False
     is_compared = source.keyed_number >= source.head_number
     commit = mirror.find_newer_head(source.head) or (None if is_compared else source.head)
+    known = looked.head_digest if looked.rollback else looked.wanted_digest
     try:
         targets = mirror.list_targets(commit) if commit else ()
+        is_newer = any(t.name == name.target and t.digest != known for t in targets)
+        if commit and is_newer:
+            rows = parts.store.source_targets(name.source)
+            mirror.require_signed(commit, frozenset(row.wanted_commit for row in rows) - {""})
     except SynapseApplyError:
         return False
-    known = looked.head_digest if looked.rollback else looked.wanted_digest
-    return any(t.name == name.target and t.digest != known for t in targets)
+    return is_newer
 
 
 def _postpone(parts: LoopParts, claimed: ClaimedTarget) -> None:

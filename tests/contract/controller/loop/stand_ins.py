@@ -134,6 +134,7 @@ class StandInRepository:
         self.parents: dict[str, str] = {}
         self.head = ""
         self.broken: set[str] = set()
+        self.unverifiable: set[str] = set()
         self.missing: set[str] = set()
         self.is_away = False
         self.during_fetch: Callable[[], object] = lambda: None
@@ -176,7 +177,8 @@ class StandInRepository:
         return commit == ancestor
 
     def require_signed(self, commit: str, live: frozenset[str] | None) -> None:
-        pass
+        if commit in self.unverifiable:
+            raise SourceUnavailable(error_finding("The source's signatures cannot be verified"))
 
     def list_new_commits(self, commit: str, since_commit: str) -> NewCommits:
         return NewCommits((), 0)

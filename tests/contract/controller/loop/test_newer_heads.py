@@ -79,3 +79,11 @@ def test_a_commit_that_nobody_can_apply_stops_nothing(world, loop):
     world.repository.broken.add("c2")
     pass_time(world, loop)
     assert list_applied(world) == [("dev", "c1"), ("prod", "c1")]
+
+
+def test_a_commit_whose_signature_cannot_be_verified_stops_nothing(world, loop):
+    """Whoever may push, and has no key, could hold up each apply for ever."""
+    world.repository.unverifiable.add("c2")
+    world.repository.push("c2", dev="d2", prod="p2")
+    pass_time(world, loop)
+    assert list_applied(world) == [("dev", "c1"), ("prod", "c1")]
