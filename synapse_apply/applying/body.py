@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from synapse_apply.applying import messages
@@ -13,6 +12,7 @@ from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import Stale
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import JsonObject, RequestBody, Spec
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.ports import Secrets

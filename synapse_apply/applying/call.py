@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from os.path import commonprefix
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -28,6 +27,7 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, StateError, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import RequestBody, ServerObject
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from synapse_apply.model.errors import (
     describe_failure,
     has_odd_success,
 )
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import JobStatus
 from synapse_apply.model.json_types import RequestBody
 from synapse_apply.model.phrases import format_field_path

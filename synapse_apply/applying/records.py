@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired, Observed

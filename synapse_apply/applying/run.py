@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Semaphore, Thread, get_ident
@@ -24,7 +24,7 @@ from synapse_apply.applying.step import Actor, FinalPermit
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import CallEnded, Effect, RemoteError, StateError
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen, mutable, replace
 from synapse_apply.model.ports import Clock, Packages, Progress, Secrets, StateStore
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, Uptime
 

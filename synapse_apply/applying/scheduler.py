@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from time import monotonic, sleep
 from typing import Any
@@ -17,6 +16,7 @@ from synapse_apply.applying.step import Step
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result

@@ -9,7 +9,6 @@ the job that belongs to it is looked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +38,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import RUN_VERB, Job, LastRun, RunStatus, parse_job
 from synapse_apply.model.ports import Secrets, StateStore
 from synapse_apply.model.resource import Capabilities, Lookup, Observed

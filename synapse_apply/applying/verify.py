@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +29,7 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import (
     RUN_VERB,
     Job,

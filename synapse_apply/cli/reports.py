@@ -7,7 +7,6 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or_none
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Drift, Report

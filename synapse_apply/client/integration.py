@@ -6,7 +6,6 @@ Some are added that a reconciler needs: lists of plugins and storages, partial l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, BinaryIO, NamedTuple, Unpack
 
 from synapse_apply.client import failures, lists
@@ -14,6 +13,7 @@ from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects import V1
 from synapse_apply.client.operations import JOB, JSON, AnswerShape, ApiOperations, Sending
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -19,7 +18,7 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.pacing import MAX_LIST_WEIGHT
 from synapse_apply.client.operations import ANYTHING, AnswerShape
 from synapse_apply.model.errors import NotFound, TooLarge, UnexpectedAnswer
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonValue, PageCheck, QueryParams
 from synapse_apply.model.json_values import OddJsonError, decode_lenient_json_at
 from synapse_apply.model.parallel_reads import open_thread_pool

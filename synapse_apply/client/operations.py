@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from typing import Any, ClassVar, TypedDict
 
 from synapse_apply.client import failures, lists
@@ -19,7 +18,7 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
 from synapse_apply.model.errors import Effect, Invalid, Unconfirmed
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import (
     JsonValue,
     PageCheck,

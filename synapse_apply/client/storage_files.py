@@ -11,7 +11,6 @@ import http.client
 import ipaddress
 import socket
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
@@ -41,7 +40,7 @@ from synapse_apply.client.http.environment import (
 )
 from synapse_apply.client.http.pacing import Clock, parse_retry_after
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.secrets.secret_rules import is_loopback
 
 MAX_REDIRECTS = 5

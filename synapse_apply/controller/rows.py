@@ -7,7 +7,7 @@ counted in seconds of the same clock and looked at again after each jump of it (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from synapse_apply.controller.planned_rows import MANY_FIELDS, Binding, HeldRow,
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 

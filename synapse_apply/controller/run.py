@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
@@ -51,7 +51,7 @@ from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import Sensitive
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.wire import to_wire_id
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import Job
 from synapse_apply.model.json_types import QueryParams, ServerObject
 from synapse_apply.model.remote import has_remote_id_form

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from synapse_apply.library.target import OpenTarget
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.operations import connection

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.model.diagnostic import is_at_or_below
 from synapse_apply.model.errors import InputError, NotApproved, OptionConflict, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.operations import connection
 from synapse_apply.workspace.invocation import Invocation

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import secrets as randomness
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying.records import digest_fields_beside, flatten_live, with_mac
@@ -19,6 +18,7 @@ from synapse_apply.live.named_secrets import list_secret_paths
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import format_time_after

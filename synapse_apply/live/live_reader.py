@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from synapse_apply.model.errors import (
     advise_on_failure,
     has_odd_success,
 )
-from synapse_apply.model.frozen import mutable
+from synapse_apply.model.frozen import mutable, replace
 from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.resource import (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Catalogue
@@ -22,6 +21,7 @@ from synapse_apply.model.diagnostic import (
     format_json_pointer,
     warning_finding,
 )
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired

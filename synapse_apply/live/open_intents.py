@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY

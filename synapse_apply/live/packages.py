@@ -8,7 +8,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.live.live_reader import LiveReader
@@ -16,7 +15,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import (
     CHANGED,

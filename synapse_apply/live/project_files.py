@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from synapse_apply.manifests.decode.loading import FileCache, load_manifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.packages import (
     RULES_BY_ID,

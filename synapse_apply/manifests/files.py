@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, fields, replace
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from synapse_apply.manifests.decode.variables import VariableValues, substitute_
 from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, text_position
 from synapse_apply.manifests.yaml.reader import VALUE_FROM, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
-from synapse_apply.model.frozen import mutable
+from synapse_apply.model.frozen import mutable, replace
 from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.project import Project, Target

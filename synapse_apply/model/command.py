@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar, cast
+
+from synapse_apply.model.frozen import replace
 
 T = TypeVar("T")
 

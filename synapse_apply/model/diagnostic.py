@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from synapse_apply.model.command import WithCommands
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonObject
 
 FieldPath = tuple[str | int, ...]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field
 from functools import cached_property
 from inspect import get_annotations
 from operator import attrgetter
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 # Of each class anew; a copy of a class is made without them.
@@ -51,6 +51,23 @@ def mutable(kind: type[T]) -> type[T]:
     return _build_value_class(kind, None)
 
 
+def _replace(value: Any, /, **changes: Any) -> Any:
+    """A copy of a value with some fields changed, at a tenth of the standard library's calls.
+
+    TypeError for an unknown field.
+    """
+    kind = type(value)
+    given = zip(kind.__match_args__, kind.__given__(value), strict=True)
+    return kind(**{**dict(given), **changes})
+
+
+# A type checker knows the fields of the standard library's.
+if TYPE_CHECKING:
+    from dataclasses import replace as replace  # noqa: PLC0414 - for others to import
+else:
+    replace = _replace
+
+
 def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) -> type[T]:
     members = {
         name: member for name, member in vars(kind).items() if name not in _MEMBERS_OF_ONE_CLASS
@@ -76,12 +93,12 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
     has_cached_property = any(isinstance(member, cached_property) for member in members.values())
     own_slots = (*own_fields, "__dict__") if has_cached_property else tuple(own_fields)
     compared = tuple(name for name, value_field in value_fields.items() if value_field.compare)
+    given = tuple(name for name, value_field in value_fields.items() if value_field.init)
     made_members = {
         "__init__": _DeferredInit(),
-        "__match_args__": tuple(
-            name for name, value_field in value_fields.items() if value_field.init
-        ),
-        "__replace__": replace,
+        "__match_args__": given,
+        "__given__": staticmethod(_tuple_of(given)),
+        "__replace__": _replace,
         "__repr__": __repr__,
         "__eq__": __eq__,
         "__hash__": hash_method,
@@ -90,9 +107,7 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
         "__slots__": tuple(name for name in own_slots if name not in inherited_slots),
         "__dataclass_fields__": value_fields,
         "__dataclass_params__": vars(_Plain)["__dataclass_params__"],
-        "__compared__": staticmethod(
-            attrgetter(*compared) if len(compared) > 1 else _tuple_getter(compared)
-        ),
+        "__compared__": staticmethod(_tuple_of(compared)),
         "__shown__": tuple(name for name, value_field in value_fields.items() if value_field.repr),
     }
     class_of_classes: Any = type(kind)
@@ -144,8 +159,10 @@ def _compile_init(value_class: Any) -> Callable[..., None]:
     return compiled
 
 
-def _tuple_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """As `attrgetter`, for one name (where that returns no tuple) and for none (where it fails)."""
+def _tuple_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """As `attrgetter`, which returns no tuple for one name and takes no empty list of names."""
+    if len(names) > 1:
+        return attrgetter(*names)
     return lambda value: tuple(getattr(value, name) for name in names)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeVar
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import TextForm
 

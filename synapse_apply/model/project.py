@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.dated_exception import DatedException, subjects_that_hold
 from synapse_apply.model.diagnostic import Diagnostic, Position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.secrets.secret_rules import (
     CREDENTIAL_FAMILIES,
     NO_RESERVED_SOURCES,

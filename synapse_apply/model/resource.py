@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.dated_exception import DatedException, subjects_that_hold
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.values import Fields, collect_references, flatten
 

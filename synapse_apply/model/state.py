@@ -7,14 +7,14 @@ Field names here are the JSON keys of every stored state. A field that is rename
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_values import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.packages import DIGEST_FORM
 from synapse_apply.model.remote import REMOTE_ID_FORM

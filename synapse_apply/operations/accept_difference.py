@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 from synapse_apply.applying.records import accept_paths, record_of_both_sides, trace_origins
@@ -10,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, is_at_or_below
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import ACCEPTED, Acceptance, Record

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property, partial
 
 from synapse_apply.applying.body import secrets_to_send
@@ -32,6 +31,7 @@ from synapse_apply.model import errors
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.ports import CallPermit, Progress

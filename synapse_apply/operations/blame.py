@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache, cached_property
@@ -21,7 +20,7 @@ from synapse_apply.model import values
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, format_json_pointer
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Plan
 from synapse_apply.model.resource import Desired, shorten_git_ref

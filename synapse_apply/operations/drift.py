@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from synapse_apply.kinds.wire import list_raw_objects, require_remote_id_of_answer
 from synapse_apply.live.project_files import WrittenFieldPredicate
@@ -11,6 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import RemoteError, StateError, advise_on_failure
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.report import Drift, Unmanaged
 from synapse_apply.model.resource import ObjectKey

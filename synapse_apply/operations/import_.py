@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from synapse_apply.applying.lookup import equals_up_to_rewriting, published_digest
 from synapse_apply.applying.records import (
@@ -23,6 +22,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.parallel_reads import open_thread_pool

@@ -15,7 +15,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -43,7 +43,7 @@ from synapse_apply.model.errors import (
     advising,
     describe_failure,
 )
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import (
     EXPANDABLE_FIELDS,
     PLATFORM_WORDS,

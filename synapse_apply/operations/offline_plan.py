@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +27,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.project import Project

@@ -11,7 +11,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -33,6 +32,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.dated_exception import warnings_of
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, PlanBase

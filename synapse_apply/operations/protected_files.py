@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.files.checkout import explain_link_out
@@ -14,6 +13,7 @@ from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import is_plan_file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -13,7 +12,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import format_count_and_noun, format_field_path
 from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.state import Intent, ProjectAndKeyIds, Record

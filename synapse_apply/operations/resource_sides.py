@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 from synapse_apply.model import values
@@ -11,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, OTHER_RUN_RULE, FieldChange
 from synapse_apply.model.secrets.secret_marks import UNMARKED

@@ -7,7 +7,6 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +15,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, ManifestError, Stale, SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun

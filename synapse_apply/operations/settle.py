@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.applying.settle import ResolvedIntent
@@ -27,7 +26,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError, advising
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, State

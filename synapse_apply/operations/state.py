@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import starmap
@@ -25,7 +24,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.dated_exception import DAY_HINT, is_day
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, NotApproved, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list, suggest_name
 from synapse_apply.model.project import Target, with_member_renames

@@ -6,7 +6,6 @@ It makes no other call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 
 from synapse_apply.live.packages import read_published
@@ -14,7 +13,7 @@ from synapse_apply.model import errors
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen, mutable, replace
 from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, WrittenEdit

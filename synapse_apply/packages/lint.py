@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen, mutable, replace
 from synapse_apply.model.packages import SECRET_RULES, PackageFlaw, iter_limited_flaws
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.resource import FILE, PackageSource

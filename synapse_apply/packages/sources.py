@@ -12,7 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -28,7 +28,7 @@ from synapse_apply.files.tree import (
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.packages import iter_limited_flaws
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Package, PackageSource

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.planning.diff import EMPTY_SIDE, change_side, compute_fingerprint, side_after
 from synapse_apply.planning.plan_input import ResourceState

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.report import Drift, ObjectDrift
 from synapse_apply.model.resource import Lookup

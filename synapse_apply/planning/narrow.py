@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import (
     UNTOLD_PACKAGE_SUMMARY,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from synapse_apply.kinds.compare import is_made_of, is_same_value, is_server_form
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cached_property
 from typing import NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import OtherTargetRuns
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.packages import PackageFlaw

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan

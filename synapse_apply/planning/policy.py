@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal

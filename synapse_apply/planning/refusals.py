@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, fill, import_text, join_texts
 from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import OF_DEPENDENCY, Action, Cause, Change, FieldChange, Refusal

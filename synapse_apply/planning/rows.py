@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.codec import format_canonical_field_value as canonical
 from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import Verification
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_field_path

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.packages import is_lfs_pointer
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_allowed_file
 from synapse_apply.model.values import SecretRef

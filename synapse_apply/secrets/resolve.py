@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.secrets.secret_rules import SettingOffer, is_allowed_file
 from synapse_apply.model.values import Mac, SecretRef, Sensitive

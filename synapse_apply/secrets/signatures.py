@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.state import Record

@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import field
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.files import opening
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.state import (
     MAX_ACTING,

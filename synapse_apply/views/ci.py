@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from hashlib import sha256
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import RunStatus
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan

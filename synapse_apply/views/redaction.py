@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import JsonDocument, JsonValue
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import (

@@ -7,12 +7,11 @@ secret, for what is absent and for null. views/redaction.py says what either may
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.report import Drift, Report, Result
 from synapse_apply.views.redaction import hide_sensitive, sorted_json

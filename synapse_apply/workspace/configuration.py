@@ -10,7 +10,6 @@ import os
 import posixpath
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +39,7 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.packages import PackageFlaw, build_flaw_finding
 from synapse_apply.model.phrases import shown_path

@@ -6,7 +6,6 @@ An offline plan imports whatever is imported here, and a hook runs it before eac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 
@@ -17,6 +16,7 @@ from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.dated_exception import DatedException
 from synapse_apply.model.errors import InputError, ManifestError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.ports import Clock
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired

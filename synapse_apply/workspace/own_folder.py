@@ -31,7 +31,6 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateHeader, StateProgress
 from synapse_apply.workspace.environment import user_folder_of

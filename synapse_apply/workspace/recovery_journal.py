@@ -10,7 +10,6 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +19,7 @@ from synapse_apply.model import codec
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.job import RUN_VERB, LastRun
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json

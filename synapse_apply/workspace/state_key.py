@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE, USER_FOLDER

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
@@ -21,7 +20,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Clock, Packages, Secrets
 from synapse_apply.model.project import EMBEDDED, Project, Target

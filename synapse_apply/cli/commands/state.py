@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.options import option
 from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 if TYPE_CHECKING:

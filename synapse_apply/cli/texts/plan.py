@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.options import list_location_options, open_target
 from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import replace
 from synapse_apply.views.text.plan import render_plan
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from itertools import combinations
@@ -55,6 +54,7 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_field_path, suggest_name
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive

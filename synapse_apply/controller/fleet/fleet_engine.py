@@ -7,7 +7,6 @@ import secrets
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import replace
 from threading import Event, Thread
 
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue, QueueLocation
@@ -27,6 +26,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.due import choose_due_targets
 from synapse_apply.controller.rules.processes import list_live_processes
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
+from synapse_apply.model.frozen import replace
 
 # So that no worker waits for the next round of the leader.
 _JOBS_PER_SLOT = 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller import verbs
@@ -71,6 +70,7 @@ from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Verb
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 _MAX_SCOPE_LENGTH = 400

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.claiming import FinishedRun
@@ -19,6 +18,7 @@ from synapse_apply.controller.settings import Event
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from synapse_apply.controller.settings import TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.frozen import replace
 
 # A claim outlives the longest look and apply by this: a worker is killed at its timeout. Where
 # others share the store it is short, and renewed as long as this process lives.

@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import accumulate, chain
@@ -18,6 +17,7 @@ from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import replace
 
 # Names of credentials and of their targets.
 _MOST_CREDENTIALS = 100_000

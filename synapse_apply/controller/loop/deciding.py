@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.parts import LoopParts
@@ -50,7 +49,7 @@ from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.worker.look import list_planned_rows
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 
 # Where no rule matches any more, nothing is applied.
 _OBSERVING_RULE = TargetRule("*")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import repeat
 
 from synapse_apply.controller.loop.credentials import (
@@ -51,6 +50,7 @@ from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_short_list
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.

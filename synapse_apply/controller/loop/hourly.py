@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
@@ -24,6 +23,7 @@ from synapse_apply.controller.rules.permits import CONFIGURATION, find_apply_blo
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import HOUR, Controller, Event, Mode
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.model.frozen import replace
 
 _REMINDED = frozenset({TargetCondition.UNKNOWN, TargetCondition.REFUSED, TargetCondition.HELD})
 

@@ -8,7 +8,6 @@ the lead: the store has what has to stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -40,6 +39,7 @@ from synapse_apply.controller.rules.due import (
 )
 from synapse_apply.controller.settings import HOUR, Controller
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.frozen import replace
 
 _MAX_FETCHES = 4
 # To each channel and each forge: one that does not answer delays nothing to another one.

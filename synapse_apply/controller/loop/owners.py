@@ -7,8 +7,6 @@ counts only while the controller may do it: a plan alone keeps no object from an
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
@@ -22,6 +20,7 @@ from synapse_apply.controller.rules.permits import ApplyBlock
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.worker.look import refuse_owned_in_result
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 

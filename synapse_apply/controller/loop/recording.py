@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from synapse_apply.controller.loop.brakes import count_restored, is_known_drift
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
@@ -29,6 +28,7 @@ from synapse_apply.controller.rules.revisions import list_target_events
 from synapse_apply.controller.rules.targets import is_same_as_last_run, target_row_after_run
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.model.frozen import replace
 
 
 class RunRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from threading import Lock
 
@@ -44,7 +43,7 @@ from synapse_apply.controller.worker.look import list_rows_of_any_commit
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 
 # How long a request waits for its plan; whoever sends it again gets it once it is there.
 _WAIT_SECONDS = 4.0

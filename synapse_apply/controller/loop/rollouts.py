@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision
@@ -27,6 +26,7 @@ from synapse_apply.controller.settings import DAY, Controller, Event, Rollout, W
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from synapse_apply.controller.loop import deciding
@@ -35,6 +34,7 @@ from synapse_apply.controller.settings import TargetRule
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 
 
 def look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) -> None:

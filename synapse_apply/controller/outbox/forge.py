@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import HOUR, MINUTE, ForgeStatus
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.remote import HttpAnswer
 from synapse_apply.model.values import Sensitive

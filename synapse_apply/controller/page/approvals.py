@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.controller import verbs
@@ -18,6 +17,7 @@ from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.remote.answers import ShownField, planned_fields
 from synapse_apply.controller.rows import HoldRow
 from synapse_apply.controller.settings import Right
+from synapse_apply.model.frozen import replace
 from synapse_apply.views.json.documents import plan_document
 
 MAX_SHOWN_ROWS = 1000

@@ -6,7 +6,6 @@ Pages and API read through it alone, so that no page can forget to ask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
@@ -43,6 +42,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.access import hide_targets
 from synapse_apply.controller.store.controller_store import ControllerStore, lower_ascii
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import replace
 
 T = TypeVar("T")
 

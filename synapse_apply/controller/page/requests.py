@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -31,7 +30,7 @@ from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import DAY, HOUR
 from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Subject, Verb
 from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_values import OddJsonError, parse_strict_json
 from synapse_apply.views.sanitize import sanitize
 

@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from markupsafe import Markup
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.settings import DAY, Source
 from synapse_apply.model.codec import plan_from_json
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.plan import Plan
 from synapse_apply.views.html.parts import NO_LINKS, ForgeLinks

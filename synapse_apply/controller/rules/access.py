@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar, cast
 
@@ -38,7 +37,7 @@ from synapse_apply.controller.settings import (
     Right,
     TargetRule,
 )
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 
 T = TypeVar("T")
 

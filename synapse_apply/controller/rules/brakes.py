@@ -7,7 +7,6 @@ without end. A change in Git never waits, nor counts what a late call of the con
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from synapse_apply.controller.planned_rows import (
@@ -19,6 +18,7 @@ from synapse_apply.controller.planned_rows import (
 )
 from synapse_apply.controller.rows import RestoredField, TargetRow
 from synapse_apply.controller.settings import Brake, TargetRule
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 # The first wait is this share of the longest one; each time that it is restored doubles it.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusState, StatusText, TargetRow
 from synapse_apply.controller.settings import DAY, HOUR, MINUTE, Defaults, Source, TargetRule
+from synapse_apply.model.frozen import replace
 
 R = TypeVar("R", StatusRow, MessageRow)
 

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from synapse_apply.controller.planned_rows import (
@@ -29,6 +28,7 @@ from synapse_apply.controller.rules.brakes import find_row_brake
 from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.secrets.secret_rules import spell_host
 from synapse_apply.model.state import BackendIdentity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Literal, NamedTuple
 
@@ -23,6 +22,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import MINUTE, Event, Mode
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import limit_text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -33,7 +32,7 @@ from synapse_apply.controller.rules.targets import TargetAtHead, target_row_at_r
 from synapse_apply.controller.settings import DAY, Mode, Rollout, Wave
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import format_count_and_noun
 
 

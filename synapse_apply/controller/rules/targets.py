@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.ports import RunResult
@@ -31,7 +31,7 @@ from synapse_apply.controller.rules.due import (
     vary_by_jitter,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Source, TargetRule
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 
 
 def find_rule(source: Source, target: str) -> TargetRule | None:

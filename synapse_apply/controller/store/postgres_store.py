@@ -15,7 +15,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -38,6 +37,7 @@ from synapse_apply.controller.store.store_database import (
 )
 from synapse_apply.controller.store.store_writer import make_storable
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.postgres.postgres_parameters import (

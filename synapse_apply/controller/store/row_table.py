@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from enum import Enum
 from itertools import zip_longest
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.model.codec import build_coder
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.json_values import WrongShapeError, format_canonical_json
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -54,6 +53,7 @@ from synapse_apply.controller.store.store_schema import (
 )
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import format_canonical_json
 
 # A head is moved by accept_head alone, a count by what counts.

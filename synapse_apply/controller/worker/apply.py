@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from threading import Lock
 
 from synapse_apply import ApplyObserver
@@ -30,6 +29,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, LockHeld, Refused, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RunStatus
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -17,6 +16,7 @@ from synapse_apply.controller.rows import CallProgress, RunOutcome
 from synapse_apply.controller.worker import exchange
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import WrongShapeError
 
 # A child that has grown so far while it works is killed; one above the second is replaced after.

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow, RowAction
@@ -25,7 +25,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_values import WrongShapeError
 
 # All of a line is decoded at once, while nothing else is done: within a second by its values.

@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePath
@@ -61,6 +60,7 @@ from synapse_apply.model.codec import change_to_json, plan_from_json, plan_to_js
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.json_values import WrongShapeError, format_canonical_json
 from synapse_apply.model.packages import KEPT_KEY
 from synapse_apply.model.phrases import format_field_path, format_short_list

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.controller.ports import Permit, RunResult
@@ -40,6 +39,7 @@ from synapse_apply.controller.worker.child import (
 )
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import replace
 
 # How long the calls of applies may take that are under way when the controller stops.
 DRAIN_SECONDS = 6.0

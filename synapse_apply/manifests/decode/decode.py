@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -37,6 +36,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     parse_json_pointer,
 )
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from synapse_apply.manifests.files import build_outside_finding, is_inside_or_allowed
@@ -17,7 +17,7 @@ from synapse_apply.model.diagnostic import (
     find_nearest_position,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import mutable
+from synapse_apply.model.frozen import mutable, replace
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.phrases import FirstHints
 from synapse_apply.model.project import Project, Target

@@ -6,7 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen, mutable, replace
 from synapse_apply.model.json_values import build_canonical_encoder
 from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import FirstHints, format_count_and_noun

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, read_single_document
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.packages import PackageFlaw, VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import Desired, PackageSource

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from synapse_apply.manifests import schemas
 from synapse_apply.model.address import matches_pattern, matches_selector
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.phrases import find_similar_word, format_short_list, suggest_words
 from synapse_apply.model.project import EMBEDDED, Project, Target, may_name_several_targets
 from synapse_apply.model.secrets.secret_rules import (

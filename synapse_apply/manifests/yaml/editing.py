@@ -16,7 +16,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import Any
@@ -40,7 +39,7 @@ from synapse_apply.manifests.yaml.writing import (
 )
 from synapse_apply.model.diagnostic import FieldPath, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.values import ABSENT
 

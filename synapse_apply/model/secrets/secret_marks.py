@@ -7,13 +7,13 @@ Beside the fields that schemas mark, single objects have secret fields that thei
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import PurePath
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_types import JsonValue, Spec
 from synapse_apply.model.values import map_json
 

@@ -13,12 +13,12 @@ of them leave a gap, and reading begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import replace
 from synapse_apply.stores.chain.link_format import (
     CHAIN_FORMAT,
     PRUNE_AGE_SECONDS,

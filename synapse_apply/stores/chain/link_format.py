@@ -16,11 +16,10 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Batch, LogReading, Row, RowChange, Signer, TableRows

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import mutable
+from synapse_apply.model.frozen import mutable, replace
 from synapse_apply.stores.database import (
     NOTHING_READ,
     AppendedBatch,

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import field, replace
+from dataclasses import field
 from threading import Event, Thread
 from uuid import uuid4
 
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, LockLost, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, replace
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Database, LeaseTiming, OwnerSign, SqlRunner
 from synapse_apply.stores.lock.lock_owner import (

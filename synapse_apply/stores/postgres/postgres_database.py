@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -24,6 +23,7 @@ from psycopg import pq, sql
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import replace
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import BackupReview, Database, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import replace
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.packages import parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
