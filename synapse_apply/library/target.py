@@ -577,6 +577,14 @@ class OpenTarget:
         changes = (replace(c, of_git=True) if c.address in drifted else c for c in plan.changes)
         return replace(plan, changes=tuple(changes))
 
+    def wait_out_lock_owner(self) -> bool:
+        """Wait for a sign of life of the run that locks the state; True where it is lost, or gone.
+
+        From then on a lost run counts as ended for this target.
+        """
+        with self._connection.ready(read_only=True) as session:
+            return session.store.wait_out_lock_owner()
+
     def find_guarded(self, plan: Plan) -> set[Address]:
         """Find the updates of a plan that lock an object, or change what a policy rule checks."""
         from synapse_apply.planning.policy import list_named_fields

@@ -157,6 +157,10 @@ class SqlStore:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
         return self._lock.list_lock_held_findings_unless_owner_ended()
 
+    def wait_out_lock_owner(self) -> bool:
+        """Whether the lock is free or its owner lost: silent for a lease, which this waits for."""
+        return self._lock.wait_out_owner()
+
     def remove_lock_even_if_in_use(self, lock_id: str) -> None:
         """Remove the lock with this id; StateError for another one. Its owner's writes fail."""
         self._lock.remove_lock_with_id(lock_id)

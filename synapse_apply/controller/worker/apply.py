@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 
 from synapse_apply import ApplyObserver
@@ -132,7 +133,8 @@ def apply_permitted_rows(
     rows = RowsUnderLock(terms, order.binding, str(order.target))
     try:
         with open_ordered_target(order, environ) as target:
-            applied = target.apply_permitted(
+            apply = partial(
+                target.apply_permitted,
                 lambda plan: rows.choose_permitted_rows(
                     mark_changes(target, plan, order),
                     lambda result: mark_restored_rows(result, target, plan, order),
@@ -144,6 +146,12 @@ def apply_permitted_rows(
                 prune=order.prune,
                 observer=ToldRows(rows, tell),
             )
+            try:
+                applied = apply()
+            except LockHeld:
+                if not target.wait_out_lock_owner():
+                    raise
+                applied = apply()
             return ended_apply(rows, applied)
     except LockHeld as held:
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)

@@ -99,6 +99,9 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
             if order.create_state and not target.state.exists():
                 created = target.state.create().lineage
             plan = target.plan(create_state=False, prune=order.prune)
+            # A run whose machine is lost holds the lock until somebody waits for its end.
+            if _name_concurrent_run(plan) and target.wait_out_lock_owner():
+                plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
             plan = mark_changes(target, plan, order)
             if not plan.has_errors:
@@ -179,9 +182,6 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
     elif plan.has_changes or plan.refused_changes or plan.guards:
         outcome = RunOutcome.CHANGES
     parts = urlsplit(plan.base.binding.url)
-    concurrent_runs = (
-        finding.detail for finding in plan.diagnostics if finding.summary == CONCURRENT_RUN_SUMMARY
-    )
     return RunResult(
         outcome,
         _count_changes(plan),
@@ -189,11 +189,16 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest(outcome, plan.diagnostics, plan),
         (parts.netloc.rpartition("@")[2] or _EMBEDDED),
-        next(concurrent_runs, "")[:MAX_HOLDER_CHARACTERS],
+        _name_concurrent_run(plan)[:MAX_HOLDER_CHARACTERS],
         rows,
         binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
         claims=tuple([Claim(*one) for one in islice(iter_managed_objects(plan), MAX_CLAIMS)]),
     )
+
+
+def _name_concurrent_run(plan: Plan) -> str:
+    """The run that changed the target while it was planned, "" if there is none."""
+    return next((f.detail for f in plan.diagnostics if f.summary == CONCURRENT_RUN_SUMMARY), "")
 
 
 def refuse_owned(plan: Plan, owners: Mapping[str, str], name: str) -> Plan:

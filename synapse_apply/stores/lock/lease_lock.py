@@ -187,6 +187,7 @@ class LeaseLock:
         self._runner = runner
         self._timing = runner.timing or database.lease_timing
         self._now = now
+        self._lost_sign: tuple[LockOwner, OwnerSign] | None = None
 
     def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
@@ -194,10 +195,35 @@ class LeaseLock:
 
     def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
+        sign = self._read_sign_of_running_owner()
+        if sign is None or sign == self._lost_sign:
+            return ()
+        return self._fault_of_owner("held with id", sign[0]).diagnostics
+
+    def wait_out_owner(self) -> bool:
+        """Wait for the owner's next sign of life: False at one, True after a lease without any.
+
+        True at once where the lock is free. An owner that was silent for so long is lost: no
+        finding is about it from then on, and its lock is taken over at once.
+        """
+        timing, owner_watch = self._timing, _OwnerWatch(self._timing)
+        read_at = timing.monotonic()
+        first_sign = sign = self._read_sign_of_running_owner()
+        while sign is not None and sign == first_sign:
+            if owner_watch.is_silent(*sign, read_at):
+                self._lost_sign = sign
+                return True
+            timing.sleep_for(timing.longest_pause)
+            read_at = timing.monotonic()
+            sign = self._read_sign_of_running_owner()
+        return sign is None
+
+    def _read_sign_of_running_owner(self) -> tuple[LockOwner, OwnerSign] | None:
+        """The owner of the lock with its sign of life, None if none is there or it has ended."""
         lock_owner = self.read_owner_or_none()
         if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
-            return ()
-        return self._fault_of_owner("held with id", lock_owner).diagnostics
+            return None
+        return lock_owner, self._database.owner_sign
 
     def remove_lock_with_id(self, lock_id: str) -> None:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
@@ -274,6 +300,7 @@ class LeaseLock:
         owner_sign = self._database.owner_sign
         if expected_owner is not None and not (
             has_certainly_ended(expected_owner.process, self._runner.process)
+            or (expected_owner, owner_sign) == self._lost_sign
             or owner_watch.is_silent(expected_owner, owner_sign, read_at)
         ):
             raise self._fault_of_owner("held with id", expected_owner)

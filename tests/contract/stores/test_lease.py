@@ -63,6 +63,20 @@ def test_who_is_in_the_way_can_be_asked_without_wanting_the_lock(theirs, ours):
         assert ours.list_lock_held_findings_unless_owner_ended() == ()
 
 
+def test_a_reader_waits_for_a_sign_of_life(theirs, ours):
+    """A holder that gives none for a lease is out of the way; one that gives a sign is not."""
+    assert ours.wait_out_lock_owner()
+    with theirs.lock("apply"):
+        assert ours.wait_out_lock_owner()
+        assert 1030 <= ours._runner.timing.monotonic() <= 1036
+        assert ours.list_lock_held_findings_unless_owner_ended() == ()
+        clock = ours._runner.timing.monotonic.__self__
+        clock._on_pause = theirs._lease._send_heartbeat
+        assert not ours.wait_out_lock_owner()
+        assert clock.now <= 1041
+        assert ours.list_lock_held_findings_unless_owner_ended()
+
+
 def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
     """It looks again and again for as long as it was told."""
     held = theirs.lock("apply")

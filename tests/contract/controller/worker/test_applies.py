@@ -9,13 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from contract.controller.upstream import storage
-from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, ApplySite, open_site
+from contract.controller.worker.applying import (
+    CANARY,
+    EVERYTHING,
+    KEY,
+    NAME,
+    TOKEN,
+    ApplySite,
+    open_site,
+)
+from contract.stores.leases import ELSEWHERE, NEVER
 from controllers.applying_site import read_process
 from controllers.fleet_site import list_children
 from forges.loopback_server import wait_until
@@ -26,7 +36,11 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, CallProgress, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.job import JobStatus
+from synapse_apply.stores.database import Database, LeaseTiming
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -357,6 +371,27 @@ def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(declare, th
     site.put_faults()
     wait_until_unlocked(site)
     check_all_is_done_once(site, 3)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_check_waits_for_the_end_of_a_lost_machine(declare, monkeypatch, is_lost):
+    """For a lease, then the target goes on; a run that lives holds it up."""
+    site = declare(2)
+    lease = LeaseTiming(lease_seconds=2.0, heartbeat_seconds=0.2, longest_pause=0.1)
+    monkeypatch.setattr(Database, "lease_timing", lease)
+    timing = replace(lease, heartbeat_seconds=NEVER) if is_lost else lease
+    runner = LockRunner(process=ELSEWHERE, timing=timing)
+    with (
+        closing(site.make_pool()) as pool,
+        make_unopened_sqlite_store(site.states / "prod.db", runner=runner).lock("apply"),
+    ):
+        looked = pool.look(Order(*NAME, site.commit, 60.0))
+        if is_lost:
+            assert (looked.held_up_by_run, looked.counts.add) == ("", 2)
+            assert site.apply(pool=pool).outcome is RunOutcome.APPLIED
+        else:
+            assert "they@elsewhere" in looked.held_up_by_run
+    check_all_is_done_once(site, 2)
 
 
 def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(declare, threads):
