@@ -62,7 +62,8 @@ class LabelledTarget:
     `require_verified` are the targets in which a release must have been verified before. `digest`
     is over what of Git a look at it reads: equal ones mean equal project file, manifests, packages
     and pins, and the same version of this program. `backend` is as in a Binding, "" where the file
-    has no url. `credentials` are the variables and files that it names for its own credentials.
+    has no url. `credentials` are the variables and files that it names for its own credentials,
+    `brake` the figures of its policy.
     """
 
     name: str
@@ -71,6 +72,7 @@ class LabelledTarget:
     digest: str = ""
     backend: str = ""
     credentials: tuple[str, ...] = ()
+    brake: Mapping[str, float] = field(default_factory=dict)
 
 
 class Permit(NamedTuple):

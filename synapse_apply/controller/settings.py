@@ -219,6 +219,13 @@ class Brake:
     within: Seconds = DAY
     at_most_every: Seconds = HOUR
 
+    def tightened(self, figures: Mapping[str, float]) -> Brake:
+        """The stricter of this and of the figures of a policy, each by itself."""
+        after = min(self.after, int(figures.get("after", self.after)))
+        longest = max(self.at_most_every, figures.get("at_most_every", 0.0))
+        # A brake that lets go before its longest wait has come would brake nothing.
+        return Brake(after, max(self.within, figures.get("within", 0.0), after * longest), longest)
+
 
 @frozen
 class Defaults:

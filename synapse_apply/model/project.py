@@ -107,11 +107,15 @@ class AllowedSecret:
 
 @frozen
 class Policy:
-    """The rules of a target, and findings they let pass; `unreleased_source` is note or refuse."""
+    """The rules of a target, and findings they let pass; `unreleased_source` is note or refuse.
+
+    `brake` are figures by name for a controller that restores what was changed outside of Git.
+    """
 
     unreleased_source: str = "note"
     rules: tuple[PolicyRule, ...] = ()
     allow_package_secrets: tuple[AllowedSecret, ...] = ()
+    brake: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exceptions(self) -> tuple[DatedException, ...]:

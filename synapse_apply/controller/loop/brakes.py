@@ -31,7 +31,7 @@ def count_restored(
     decision: TargetDecision,
 ) -> TargetRow:
     """Count what a run has restored, and tell of what was restored often for the first time."""
-    brake, now = parts.settings.defaults.brake, parts.clock.read_wall()
+    brake, now = decision.brake, parts.clock.read_wall()
     after = brakes.target_row_after_restoring(
         after,
         _list_done_rows(run, decision.judgement),
@@ -47,12 +47,12 @@ def count_restored(
     return after
 
 
-def is_known_drift(parts: LoopParts, row: TargetRow, decision: TargetDecision) -> bool:
+def is_known_drift(row: TargetRow, decision: TargetDecision) -> bool:
     """Whether people were told of all that drifted, as of what was restored often."""
     judgement = decision.judgement
     rows = (*judgement.permitted_rows, *judgement.waiting_rows)
     drifted = [one for one in rows if brakes.is_restoring(one, is_live=decision.terms.is_live)]
-    return bool(drifted) and brakes.are_told(row, drifted, parts.settings.defaults.brake)
+    return bool(drifted) and brakes.are_told(row, drifted, decision.brake)
 
 
 def release_brakes(parts: LoopParts, writer: StoreWriter, scope: str) -> list[TargetRow]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.readable_store import ReadableStore
 from synapse_apply.controller.page.run_documents import parse_readable_plan
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Judgement, PlannedRow
-from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.ports import LabelledTarget, RunResult
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
@@ -44,7 +45,7 @@ from synapse_apply.controller.rules.permits import (
 )
 from synapse_apply.controller.rules.rollouts import find_pause_of_abort
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import FixedPause, Mode, Right, TargetRule
+from synapse_apply.controller.settings import Brake, FixedPause, Mode, Right, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.controller.worker.look import list_planned_rows
 from synapse_apply.model.diagnostic import warning_finding
@@ -68,6 +69,7 @@ class TargetDecision:
     approvers: Mapping[str, tuple[str, ...]]
     judgement: Judgement
     block: ApplyBlock | None
+    brake: Brake
 
     def approvers_by_ids(self, approval_ids: Collection[str]) -> tuple[str, ...]:
         """Who approved the rows to which these approvals belong, each once, sorted."""
@@ -311,7 +313,8 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     terms = build_apply_terms(
         rule, approvals, rows, now=now, access=access, authors=authors, rejected=rejected
     )
-    brakes = list_brakes(row, rule, parts.settings.defaults.brake, now)
+    brake = _find_brake(parts, row) if rows or row.restored else parts.settings.defaults.brake
+    brakes = list_brakes(row, rule, brake, now)
     terms = replace(terms, brakes=tuple(brakes), is_live=row.is_live)
     planned = {approval.row_digest: approval.row for approval in approvals}
     planned |= {one.digest: one for one in rows}
@@ -322,7 +325,17 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
         for digest in terms.approvals
     }
     block = find_apply_block(rule, list_pauses_and_abort(parts, row.name), row.name, now)
-    return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
+    return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block, brake)
+
+
+def _find_brake(parts: LoopParts, row: TargetRow) -> Brake:
+    """The brake of a target, by controller.yaml and by its policy in Git."""
+    brake, mirror = parts.settings.defaults.brake, parts.configured.mirrors.get(row.name.source)
+    targets: Sequence[LabelledTarget] = ()
+    with suppress(SynapseApplyError):
+        targets = mirror.list_targets(row.wanted_commit) if mirror is not None else ()
+    figures = [one.brake for one in targets if one.name == row.name.target]
+    return brake.tightened(figures[0]) if figures else brake
 
 
 def may_create_state(parts: LoopParts, row: TargetRow, rule: TargetRule) -> bool:

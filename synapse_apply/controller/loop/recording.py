@@ -141,7 +141,7 @@ class RunRecord:
         error = next((finding for finding in run_row.findings if finding.is_error), None)
         events = list_target_events(row, after)
         # Of what was restored often people are told once.
-        if is_known_drift(parts, after, self._decision):
+        if is_known_drift(after, self._decision):
             events = [event for event in events if event is not Event.DRIFT]
         # What a person has to decide is more than before, though the word is the same.
         new_holds = {one.row_digest for one in holds} - {one.row_digest for one in holds_before}

@@ -273,7 +273,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     can_end = can_pause and all(pause.scope != str(name) for pause in pauses)
     target = visitor.store.find_target(name) or TargetRow(name)
     after = visitor.settings.defaults.brake.after
-    restored = [one for one in target.restored if one.count >= after]
+    restored = [one for one in target.restored if one.count >= after or one.is_braked]
     holds, held = list_decidable_rows(visitor, name), HeldRows(visitor, name)
     is_apply = Right.APPROVE in rights and not holds and _is_applied_on_request(target, held.rule)
     if is_apply:

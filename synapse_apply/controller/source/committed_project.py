@@ -119,6 +119,7 @@ class CommittedProject:
                 self._compute_digest(name),
                 format_backend(BackendIdentity(target.url, target.tenant)) if target.url else "",
                 collect_credentials({name: target}).list_names(),
+                target.policy.brake,
             )
             for name, target in sorted(declared)
         )

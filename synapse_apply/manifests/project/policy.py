@@ -181,8 +181,7 @@ def _decode_window(
     except ValueError as problem:
         hint = 'write minute, hour, day, month and day of the week, such as "0 17 * * 5"'
         report_finding((*rule_path, "cron"), "Malformed cron", f"`{text}`: {problem}", hint)
-    parts = re.findall(r"([0-9]+)([wdhm])", block["duration"])
-    seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
+    seconds = _parse_seconds(block["duration"])
     duration = timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
     if duration is None:
         detail = f"{block['duration']} is not a valid length of a window"
@@ -193,6 +192,19 @@ def _decode_window(
     if cron is None or duration is None or time_zone is None:
         return None
     return Window(cron, duration, time_zone)
+
+
+def decode_brake(block: SettingsBlock) -> dict[str, float]:
+    """The figures of a policy's `brake:` by name, its times in seconds."""
+    return {
+        name: _parse_seconds(figure) if isinstance(figure, str) else figure
+        for name, figure in block.items()
+    }
+
+
+def _parse_seconds(length: str) -> int:
+    parts = re.findall(r"([0-9]+)([wdhm])", length)
+    return sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
 
 
 def _load_time_zone(

@@ -17,6 +17,7 @@ from synapse_apply.manifests.project.policy import (
     RefactoringDecoder,
     add_default_rules,
     decode_allowed_secrets,
+    decode_brake,
     decode_rules,
     merge_rules_for_target,
 )
@@ -437,6 +438,7 @@ class _ProjectDecoder:
                     *self._allowed_secrets((), self.value),
                     *self._allowed_secrets(target_path, settings),
                 ),
+                decode_brake(policy.get("brake", {})),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=self.positions.get(target_path) if name in self.settings else None,

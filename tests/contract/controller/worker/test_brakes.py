@@ -247,6 +247,33 @@ def test_a_person_who_edits_every_minute_for_an_hour(world, site):
     assert len(world.inbox.messages) == 3
 
 
+@pytest.mark.parametrize(
+    ("figures", "restored"),
+    [
+        ("after: 1, at_most_every: 8h", (2, 4)),
+        # What the operator wrote is the least.
+        ("after: 20, within: 1m, at_most_every: 1m", (4, 8)),
+    ],
+)
+def test_figures_of_the_policy_only_make_it_stricter(world, site, figures, restored):
+    """As of the commit that has them; in an hour, over a restart, and looks that find nothing."""
+    site.push({"synapse-apply.yaml": f"{site.project}policy: {{brake: {{{figures}}}}}\n"})
+    world.pass_time(2 * MINUTE)
+    before, (least, most) = site.writes, restored
+    world.edit_and_pass(30)
+    assert site.writes > before
+    world.begin()
+    world.edit_and_pass(30)
+    assert least <= site.writes - before <= most
+    (field,) = world.target.restored
+    assert field.count == site.writes - before
+    assert world.list_told() == [
+        f"description of plugin/a was restored {1 if most == 4 else 3} time{'s' * (most > 4)}"
+    ]
+    world.pass_time(9 * HOUR, step=10 * MINUTE)
+    assert (site.describe(), world.target.state) == (GIT, TargetCondition.IN_SYNC)
+
+
 def test_a_change_in_git_never_waits(world, site):
     world.edit_and_pass(4)
     assert world.target.state is TargetCondition.WAITING
