@@ -189,8 +189,9 @@ names of 50 characters. A larger one is an error, before any of it is read.
 - `--no-package-check RULE` of `plan` and `apply` ignores a rule for one run, such as
   `package:data-type`. The plan says so. A saved plan keeps the rules that it was made with, and
   `apply FILE` cannot add to them.
-- No option ignores a rule about secrets. If a found secret gives access to nothing,
-  the project file's policy lets that one finding pass: [policy.md](policy.md#secrets-in-packages).
+- No option ignores a rule about secrets. If a detected secret grants no access (for example, a
+  sample value), allow that one finding in the project file's policy: see
+  [policy.md](policy.md#secrets-in-packages).
 
 ## config.yaml
 

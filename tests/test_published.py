@@ -101,13 +101,13 @@ def test_make_check_runs_all_of_them() -> None:
 
 
 def test_what_is_never_run_here_is_listed_with_what_holds_it() -> None:
-    """Each row of RELEASING.md has what it needs, a test that is there, and what was read."""
+    """Each row of RELEASING.md names a test that is there."""
     page = (ROOT / "RELEASING.md").read_text(encoding="utf-8")
     section = page.partition("\n## What no test of this repository runs\n")[2].partition("\n## ")[0]
     rows = [line.split("|") for line in section.splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 10
     for row in rows:
-        assert len(row) == 6, row
-        named = re.findall(r"`(tests/[\w./]+)`", row[3])
+        assert len(row) == 4, row
+        named = re.findall(r"`(tests/[\w./]+)`", row[2])
         assert named, row
         assert [name for name in named if not (ROOT / name).exists()] == []

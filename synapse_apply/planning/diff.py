@@ -406,8 +406,8 @@ class _Field:
                 origins[path] = f"was live when the tool looked up {name}; {UNTOLD}"
                 break
             if of_two_keys(call.fields.get(path), live):
-                way = "which cannot be compared without the former state key"
-                origins[path] = f"may be what {name} sent, {way}; {UNTOLD}"
+                way = "it cannot be compared without the former state key"
+                origins[path] = f"may have been set by {name}; {way}; {UNTOLD}"
                 break
         return declared_moved, drifted
 

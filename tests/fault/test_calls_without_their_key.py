@@ -378,7 +378,7 @@ def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
             ), said
     if has_former:
         assert re.search(
-            r"token.* may be what call \S+ of apply \S+ sent, which cannot be "
+            r"token.* may have been set by call \S+ of apply \S+; it cannot be "
             r"compared without the former state key; who set it is unknown",
             told(command(site, "plan -t site")),
         )
