@@ -126,28 +126,34 @@ def look_by_worker_and_wait(
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned(parts, rule),
-        project_from=choose_pin(parts, row),
-        closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
         create_state=create_state,
         is_live=row.is_live,
         own_name=parts.who,
     )
-    return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(order))
+    return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, order, parts.workers.look)
 
 
 def ask_worker(
-    parts: LoopParts, verb: RunVerb, run_id: str, row: TargetRow, ask: Callable[[], RunResult]
+    parts: LoopParts,
+    verb: RunVerb,
+    run_id: str,
+    row: TargetRow,
+    order: Order,
+    ask: Callable[[Order], RunResult],
 ) -> FinishedRun:
     """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.
 
     The wanted commit of `row` is fetched before where this machine does not have it; PLAN_ERROR
-    where it cannot be. A store that is away is waited for: that is no end of a run.
+    where it cannot be, or nobody can tell what the pin's settings name for credentials. A store
+    that is away is waited for: that is no end of a run.
     """
     counted = parts.clock.read_counter()
     try:
         parts.ask_until_store_answers(lambda: parts.fetch_wanted_commit(row))
-        result = ask()
+        pin = parts.ask_until_store_answers(lambda: choose_pin(parts, row))
+        closed = parts.ask_until_store_answers(lambda: find_closed_credentials(parts, row.name))
+        result = ask(replace(order, project_from=pin, closed=closed))
     except SourceUnavailable as problem:
         result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)
     except Exception as problem:  # noqa: BLE001 - one run must not end the controller

@@ -18,7 +18,6 @@ from synapse_apply.controller.loop.claiming import (
     reread_claimed,
     tell_progress,
 )
-from synapse_apply.controller.loop.credentials import choose_pin, find_closed_credentials
 from synapse_apply.controller.loop.owners import settle_owners
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import RunRecord
@@ -110,11 +109,11 @@ def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
     is_compared = source.keyed_number >= source.head_number
     commit = mirror.find_newer_head(source.head) or (None if is_compared else source.head)
     known = looked.head_digest if looked.rollback else looked.wanted_digest
+    rows = parts.store.source_targets(name.source) if commit else ()
     try:
         targets = mirror.list_targets(commit) if commit else ()
         is_newer = any(t.name == name.target and t.digest != known for t in targets)
         if commit and is_newer:
-            rows = parts.store.source_targets(name.source)
             mirror.require_signed(commit, frozenset(row.wanted_commit for row in rows) - {""})
     except SynapseApplyError:
         return False
@@ -193,8 +192,6 @@ def apply_by_worker(
         operation,
         prune=is_pruned(parts, decision.rule),
         binding=row.binding,
-        project_from=choose_pin(parts, row),
-        closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
         is_live=row.is_live,
         own_name=parts.who,
@@ -204,8 +201,8 @@ def apply_by_worker(
     record_begin_of_apply(parts, row.name, claimed.epoch, begun)
     tell = partial(tell_progress, parts, claimed, run_id)
     return ask_worker(
-        parts, RunVerb.APPLY, run_id, row,
-        lambda: parts.workers.apply(order, reader.read_permit, tell),
+        parts, RunVerb.APPLY, run_id, row, order,
+        lambda order: parts.workers.apply(order, reader.read_permit, tell),
     )  # fmt: skip
 
 

@@ -303,6 +303,9 @@ class GitMirror:
                 f"{self._source.name}: {problem.strerror}.",
                 "Check the free space and the permissions of the data folder.",
             ) from None
+        except InputError as problem:
+            # A pin without a signature, or credentials that cannot be used.
+            raise SourceUnavailable(*problem.diagnostics) from None
         self._fetched_refs, self._fetched_at = refs, time.monotonic()
 
     def _fetch_refs(self, remote_ids: Mapping[str, str]) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from controllers.forked_workers import fork_workers
 from controllers.signers import Signers, open_signers
 from e2e.controller.test_moved_targets import TOKENS, Site
+from forges.loopback_server import wait_until
 from git_repositories import git
 
 from synapse_apply import EmbeddedServer
@@ -71,3 +73,25 @@ def test_nothing_unsigned_is_applied(tmp_path, monkeypatch, signers, mode):
             signers.sign(site.upstream, head(), "ann")
         assert site.follow()["dev"].startswith("in sync"), site.said
         assert "third" in site.list_live("dev")
+
+
+def test_a_pin_that_moves_to_an_unsigned_commit_stops_nothing(tmp_path, monkeypatch, signers):
+    """Its source fails, and what is live is restored: whoever may push could end the controller."""
+    fork_workers(monkeypatch)
+    token = TOKENS["ACME_DEV_TOKEN"]
+    with EmbeddedServer(tmp_path / "dev", token=token) as backend:
+        site = Site(tmp_path, {"dev": backend, "prod": backend}, "")
+        site.write_configuration(f"{RULES.replace('MODE', 'head')}    pin: git:settings\n")
+        site.commit("first", dev=site.describe("dev"))
+        upstream = site.upstream.path
+        head = signers.sign(site.upstream, git(upstream, "rev-parse", "refs/heads/main"), "ann")
+        git(upstream, "update-ref", "refs/heads/settings", head)
+        site.follow()
+        assert site.list_live("dev") == ["first"], site.said
+        unsigned = git(upstream, "commit-tree", "-p", head, f"{head}^{{tree}}", input=b"x")
+        git(upstream, "update-ref", "refs/heads/settings", unsigned)
+        headers = {"Authorization": f"Token {token}"}
+        requests.delete(f"{backend.url}/_emulator/objects/storage/1/", headers=headers, timeout=60)
+        # Rounds may come within the interval of a look.
+        wait_until(lambda: site.follow() and site.list_live("dev"), 60, "the storage is restored")
+        assert f"{unsigned[:12]} by x has no signature" in site.said

@@ -135,6 +135,7 @@ class StandInRepository:
         self.head = ""
         self.broken: set[str] = set()
         self.unverifiable: set[str] = set()
+        self.unreadable: set[str] = set()
         self.missing: set[str] = set()
         self.is_away = False
         self.during_fetch: Callable[[], object] = lambda: None
@@ -197,6 +198,8 @@ class StandInRepository:
     def list_targets(self, commit: str, pin: str = "") -> tuple[LabelledTarget, ...]:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
+        if commit in self.unreadable:
+            raise SourceUnavailable(error_finding("The source's commit cannot be read"))
         return tuple(
             LabelledTarget(
                 name,

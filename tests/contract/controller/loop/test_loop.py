@@ -515,6 +515,21 @@ def test_what_a_pin_named_between_two_fetches_stays_closed(world, is_apply):
     assert (last.project_from, list(last.closed)) == ("p3", ["ACME_VAULT_TOKEN"])
 
 
+def test_a_pin_that_cannot_be_read_fails_a_look_and_not_the_controller(world):
+    """Nobody can tell what it closes, so nothing is read by it; the next look tries again."""
+    repository = world.repository
+    repository.pin = "p1"
+    loop = world.begin()
+    repository.pin = "p2"
+    repository.unreadable.add(repository.head)
+    world.settle(loop, after=700)
+    assert world.get_target("prod").state is TargetCondition.FAILING
+    repository.unreadable.clear()
+    world.settle(loop, after=700)
+    assert world.get_target("prod").state is not TargetCondition.FAILING
+    assert world.workers.looks[-1].project_from == "p2"
+
+
 def test_what_a_head_named_that_no_rollout_can_use_stays_closed(world):
     """Its targets were read, though none of them came to it."""
     acme = replace(world.settings.sources["acme"], may_read=MayRead(("ACME_*",)))

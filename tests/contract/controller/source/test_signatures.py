@@ -151,7 +151,7 @@ def test_the_settings_of_a_pin_are_signed_as_well(upstream, signers, make_mirror
     monkeypatch.setattr(CommitSignatures, "require", look_meanwhile)
     # Also after a restart, and for who reads the settings while the commit is verified.
     for one in (mirror, mirror, make_mirror(project_from="settings")):
-        with pytest.raises(InputError, match="not signed by an allowed key"):
+        with pytest.raises(SourceUnavailable, match="not signed by an allowed key"):
             one.fetch_head()
         assert one.list_targets(live) == before
     assert during == [before] * 3
@@ -168,7 +168,7 @@ def test_going_back_to_an_unsigned_commit(upstream, signers, make_mirror, mode):
     mirror.fetch_head()
     for branch in ("settings", "main"):
         git(upstream.path, "update-ref", f"refs/heads/{branch}", plain)
-    with pytest.raises(InputError, match="not signed by an allowed key"):
+    with pytest.raises(SourceUnavailable, match="not signed by an allowed key"):
         mirror.fetch_head()
     assert "has no signature" in refusal(make_mirror(mode), live)
 
