@@ -229,8 +229,8 @@ def _target_option(help_text: str) -> Decorator:
 _SELECTION = combine(
     option(
         "--only NAME",
-        "Select only these resources: an address, release/PLUGIN, a name that only one "
-        "kind has, a kind, a label as KEY=VALUE, or any of these with `*`, such as "
+        "Select only these resources: an address, release/PLUGIN, a name that no other kind uses, "
+        "a kind, a label as KEY=VALUE, or any of these with `*`, such as "
         "storage/*. Repeatable.",
         multiple=True,
         shell_complete=typed.complete_selections,
@@ -388,8 +388,8 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         ),
         option(
             "--no-package-check RULE",
-            "Publish packages that violate this rule, such as package:version. Rules about "
-            "secrets cannot be overridden. Repeatable.",
+            "Publish packages even if they violate this rule (for example, package:version). "
+            "Rules about secrets cannot be overridden. Repeatable.",
             multiple=True,
         ),
         option("--show-unchanged", "Also show unchanged resources."),

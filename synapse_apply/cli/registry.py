@@ -59,7 +59,7 @@ Live objects and jobs
   jobs        jobs:group            Follow the log of a job, or stop it.
 For other programs
   mcp         show                  Let an AI agent read a target over MCP.
-  emulator    emulator              Serve the embedded backend, or reset it.
+  emulator    emulator              Run the embedded backend, or reset it.
   completion  project               Print the completion script for a shell.
   schema      project               Print a JSON schema for editors.
   version     project               Show the version.
@@ -94,7 +94,7 @@ JOBS = _read_table(
 )
 PACKAGE = _read_table(
     """
-  show        Show which files are in a package or left out, and its digest.
+  show        Show which files a package includes or leaves out, and its digest.
   build       Write the zip of a package to a file.
   diff        Show which files differ from the published files.
 """,
@@ -148,7 +148,7 @@ ENVIRONMENT = (
     (
         "SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT",
         (
-            "values that the project file leaves out; they override the vendor's "
+            "used for values that the project file omits; they override the vendor's "
             "~/.synapse/config.json"
         ),
     ),

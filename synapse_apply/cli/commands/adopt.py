@@ -119,8 +119,8 @@ _MAX_RANGE_SIZE = 1_000_000
 )
 @option(
     "--ids KIND=IDS",
-    "Export objects by id, such as plugin=1-400 or release=7,9. Ids of a range that do not "
-    "exist are skipped. Repeatable.",
+    "Export objects by id, such as plugin=1-400 or release=7,9. Ids in a range that do not exist "
+    "are skipped. Repeatable.",
     multiple=True,
 )
 @option("--from-jobs", "Export the plugins that jobs refer to.")
@@ -152,7 +152,7 @@ def export(
     command leaves it out and lists the reason.
 
     If the backend does not list its plugins, specify them with --codes, --ids or --from-jobs. The
-    same objects always give the same files, so you can compare an export with an earlier one.
+    same objects always produce the same files, so you can compare an export with an earlier one.
     """
     if "-" in {str(folder), str(selection["inventory"])}:
         raise click.UsageError(

@@ -90,8 +90,8 @@ SELECTOR = Typed("target", _parse_selector, complete_controlled)
 _add_selector_argument = click.argument("target", type=SELECTOR, metavar="SOURCE/TARGET")
 add_row_option = option(
     "--row DIGEST",
-    "The complete digest of a row, as this command prints it without a terminal. The command then "
-    "does not ask for confirmation. Repeatable.",
+    "The complete digest of a row, as this command prints it in a non-interactive run. The "
+    "command then does not ask for confirmation. Repeatable.",
     name="row_digests",
     # Not a part of it, which could be that of another row.
     type=Typed(
@@ -254,9 +254,9 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
 def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
     """Check a controller's configuration. Without --online, read no secrets and connect to nothing.
 
-    The command shows every finding with file, line and column. Settings that this version does not
-    use are warnings. With --online, the command fetches each repository into a temporary folder and
-    writes nothing elsewhere.
+    The command shows every finding with file, line and column, and warns about settings that
+    this version does not use. With --online, the command fetches each repository into a
+    temporary folder and writes nothing elsewhere.
     """
     findings = cli.checking.check_configuration(file, dict(os.environ) if online else None)
     if strict:
@@ -408,12 +408,12 @@ def pause(
     span: timedelta | None,
     until: datetime | None,
 ) -> int:
-    """Make a running controller stop applying to targets for a while. It continues to check them.
+    """Make a running controller stop applying to targets for a while.
 
-    A running apply stops: calls that have begun finish, and no call begins later than 10 s after
-    the pause. A pattern also pauses targets that you add later; a label, such as tier=gold, pauses
-    only the targets that currently have this label. A second pause of the same pattern replaces the
-    first.
+    The controller continues to check them. A running apply stops: calls in progress finish, and no
+    call begins later than 10 s after the pause. A pattern also pauses targets that you add later; a
+    label, such as tier=gold, pauses only the targets that currently have this label. A second pause
+    for the same pattern replaces the first.
     """
     if span is not None and until is not None:
         raise click.UsageError("--for and --until cannot be combined.")
@@ -493,7 +493,9 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 @_add_selector_argument
 @click.argument("revision", type=Typed("revision", _parse_revision), metavar="REVISION")
 @add_reason_option
-@option("--auto-approve", "Show what the rollback does, without asking for confirmation.")
+@option(
+    "--auto-approve", "Show what the rollback does, and roll back without asking for confirmation."
+)
 def rollback(
     *, console: Console, url: str, target: str, revision: str, reason: str, auto_approve: bool
 ) -> int:
@@ -539,7 +541,7 @@ def rollback(
 def approve(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
-    """Approve rows that await approval, of one target or of all that match a pattern or a label.
+    """Approve rows that await approval on one target, or on all that match a pattern or a label.
 
     On a terminal, the command shows every row and then asks for confirmation once. In a
     non-interactive run, specify each row by its digest, so that you approve only rows that you have
@@ -586,7 +588,7 @@ def approve(
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
 ) -> int:
-    """Reject rows that await approval, and withdraw approvals, of one target or of several.
+    """Reject rows that await approval, and withdraw approvals, on one or several targets.
 
     A rejected row stays in the list, marked as rejected, until Git or the live object changes. A
     person can still approve it later.
@@ -717,8 +719,8 @@ def audit(
     """List who did what and when, newest first, and check that no row was changed or removed.
 
     Each row has a digest of itself and the row before it. The command recomputes the whole chain,
-    also for a running controller. Only a digest that you keep elsewhere proves that the newest rows
-    are complete: the controller logs its newest digest every hour.
+    even while the controller runs. Only a digest that you keep elsewhere proves that the newest
+    rows are complete: the controller logs its newest digest every hour.
     """
     selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
     if url := cli.controller.choose_controller_url(url):
@@ -836,8 +838,8 @@ def rollout(
       abort     stop rolling out a revision: targets that have it keep it, and
                 targets that are changing to it are paused until a later one
 
-    A decision applies to one revision, and for approve and skip to one wave. You need the `approve`
-    right for every target of the rollout, or of the wave.
+    A decision applies to one revision; `approve` and `skip` apply to one wave of it. You need
+    the `approve` right for every target of the rollout, or of the wave.
     """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
     if action == "status":
         if revision or wave or reason:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @manual_command(
     "emulator",
     examples={
-        "emulator": "Serve the project's embedded backend on a free port.",
-        "emulator --port 8000 --token t0ken": "Serve a fixed URL and token for a test.",
-        "emulator --profile vendor": "Serve a backend that behaves like the vendor's backend.",
+        "emulator": "Run the project's embedded backend on a free port.",
+        "emulator --port 8000 --token t0ken": "Use a fixed URL and token for a test.",
+        "emulator --profile vendor": "Run a backend that behaves like the vendor's backend.",
         "emulator --reset": "Reset the embedded backend after you confirm it.",
         "emulator --reset --auto-approve": "Do the same in a script, without asking for "
         "confirmation.",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @options.use("color", "project")
 @option(
     "--reset",
-    "Remove all objects and the state of target `embedded`, and serve nothing.",
+    "Remove all objects and the state of target `embedded`, and do not start the server.",
     name="is_reset",
 )
 @option("--auto-approve", "With --reset, do not ask for confirmation.")
@@ -83,7 +83,7 @@ def emulator(
     faults: Path | None,
     **behaviour: Any,
 ) -> int:
-    """Serve the embedded backend until you stop it: a real HTTP server with its data in a file.
+    """Run the embedded backend, a real HTTP server with its data in a file, until you stop it.
 
     Each run on target `embedded` starts the backend automatically. Use this command to reach the
     backend from other programs; target `embedded` then uses the same server. The command prints

@@ -44,7 +44,8 @@ _RELEASE_PREFIX = "release/"
 @click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=typed.complete_plugins)
 @option(
     "-p, --param KEY=VALUE",
-    "A parameter. A value that is valid JSON is sent as JSON, any other as text. Repeatable.",
+    "A parameter. A value that is valid JSON is sent as JSON, and any other value as text. "
+    "Repeatable.",
     name="parameters",
     multiple=True,
     callback=typed.parse_key_value_options,
@@ -56,7 +57,7 @@ _RELEASE_PREFIX = "release/"
 )
 @option(
     "--context KEY=VALUE",
-    "A value of the run's context. Repeatable.",
+    "A value for the run's context. Repeatable.",
     multiple=True,
     callback=typed.parse_key_value_options,
 )

@@ -111,7 +111,7 @@ def build(
 
     The zip is reproducible: the same files produce the same bytes, because times, order and modes
     are fixed. `package show` shows which files are left out, and why. The command repacks a zip
-    that another tool built, while an upload of `file:` sends that file unchanged.
+    that another tool built, while a release with `file:` uploads that zip unchanged.
     """
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
@@ -189,7 +189,7 @@ def bump(
     unchanged.
 
     A prerelease becomes the final version: `patch` changes 1.2.0-rc.1 to 1.2.0. With -t, the
-    command reads only the manifests of that target, otherwise those of all targets.
+    command reads only the manifests of that target; without -t, it reads those of all targets.
     """
     if bool(part) == bool(to):
         raise click.UsageError("Give either major, minor or patch, or --to VERSION.")

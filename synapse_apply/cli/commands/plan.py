@@ -38,7 +38,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
         "plan -t prod --detailed-exitcode": "In CI: exit code 2 means changes.",
         "plan --only storage --exclude team=vision": "Plan only some resources.",
         "plan --json > plan.json": (
-            "Write the plan as JSON. The document is complete with every exit code."
+            "Write the plan as JSON. The document is complete, whatever the exit code."
         ),
         "plan --out next.plan": "Save the plan. `apply next.plan` then applies exactly this plan.",
         "plan -t prod --server-dry-run": ("See what the backend would refuse, before you apply."),
@@ -102,20 +102,20 @@ def plan(
     """Show what `apply` would do, and change nothing.
 
     The command reads the manifests, the state and the live backend. Rows marked `!` are refused:
-    each row says why, and lists the ways out. The plan also shows the guards that would stop the
+    each row shows the reason and your options. The plan also shows the guards that would stop the
     apply.
 
     A saved plan contains no secret values. It is signed with the state key, if the target has one,
     and can be applied once. A plan with errors is not saved.
 
     With --server-dry-run, the command sends each call, including its package, as a dry run if the
-    API supports dry runs. If the backend refuses a call, the plan refuses the row with the
-    backend's message. API v1 has no dry run: the plan shows how many calls were not checked. The
-    command first makes sure that the backend supports dry runs; see docs/api-v2.md.
+    API supports dry runs. If the backend refuses a call, the plan marks the row as refused and
+    shows the backend's message. API v1 has no dry run: the plan shows how many calls were not
+    checked. The command first makes sure that the backend supports dry runs; see docs/api-v2.md.
 
     With --offline, the command needs no credentials. It compares the manifests with those at a Git
-    ref, or with an inventory, instead of the live objects. Use it for pull requests from forks; see
-    docs/pull-requests.md.
+    ref, or with an inventory, instead of the live objects. Use --offline for pull requests from
+    forks; see docs/pull-requests.md.
     """
     if graph and console.as_json:
         raise click.UsageError("--graph prints Mermaid and cannot be combined with --json.")
@@ -273,7 +273,8 @@ def reject_beside_saved_plan(
 )
 @option(
     "--allow-replace",
-    "Replace packages of debug releases. Not needed on a terminal or with a saved plan.",
+    "Replace packages of debug releases. You do not need this option on a terminal or with a "
+    "saved plan.",
 )
 @options.use("parallelism", "wait", "lock_timeout")
 def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
@@ -291,17 +292,20 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     The command first looks up the calls of a killed run whose outcome is unknown. While it is too
     early to know, the command exits with code 7, or waits if you use --wait.
 
-    With a saved PLAN (`plan --out`), the command applies exactly that plan, once, without asking.
-    The plan names its target. Objects that have changed since are refused, and the rest is applied.
-    The packages are read from the sources in the manifests and must still match the plan.
+    With a saved PLAN (`plan --out`), the command applies exactly that plan, once, without asking
+    for approval. The plan names its target. The command refuses rows whose objects have changed
+    since the plan, and applies the rest. The packages are read from the sources in the manifests
+    and must still match the plan.
 
     With --reviewed, the command makes a new plan from this checkout, packages included. It applies
     each row that equals a reviewed row, and refuses all other rows. You can pass several reviewed
-    plans, oldest first. If two of them have a row for the same address, the later plan applies.
+    plans, oldest first. If two of them have a row for the same address, the row of the later plan
+    is used.
 
-    With several targets, the command shows every plan before it asks once. It then applies the
-    targets one after the other, in the order of -t and by name. Without --keep-going, the command
-    applies nothing if one plan cannot be applied, and stops after the first target that fails.
+    With several targets, the command shows all plans, then asks for approval once. It then applies
+    the targets one after the other, in the order of -t and by name. Without --keep-going, the
+    command applies nothing if one plan cannot be applied, and stops after the first target that
+    fails.
     """
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = cli.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
@@ -384,13 +388,13 @@ def verify(
     timeout: float | None,
     only_bytes: bool,
 ) -> int:
-    """Run releases as their spec.verify says, even if they passed before.
+    """Run releases as their spec.verify specifies, even if they passed before.
 
     A RELEASE is an address, release/PLUGIN or PLUGIN for the declared release, a kind, a label as
     KEY=VALUE, or any of these with `*`. The command sends nothing else and does not ask for
-    confirmation. It records the result: `apply` verifies only releases that have not passed yet.
-    If an earlier run of a release is still active, the command follows that job and starts no
-    other.
+    confirmation. It records the result: `apply` verifies only releases that have not passed yet. If
+    an earlier run of a release is still active, the command follows that job and starts no other
+    job.
     """
     observer = cli.observer.ConsoleObserver(console)
     with observer.advising(), options.open_target(invocation) as target:

@@ -143,10 +143,10 @@ def init(
 def explain(*, console: Console, name: str, provider: str | None) -> int:
     """Explain a kind or a field: its type, whether it is required, its values and its fields.
 
-    KIND is plugin, release, storage, project, policy or package-config. Separate a FIELD with dots.
-    You can also specify a rule for packages. The command reads the schemas of this version, and
-    needs neither a project nor a backend. To get a whole schema for an editor, use `synapse-apply
-    schema`.
+    KIND is plugin, release, storage, project, policy or package-config. Join the parts of a nested
+    FIELD with dots, as in spec.name. The command also explains a rule for packages, such as
+    package:version. The command reads the schemas of this version, and needs neither a project nor
+    a backend. To get a whole schema for an editor, use `synapse-apply schema`.
     """
     from synapse_apply.cli.texts.explain import print_explained
     from synapse_apply.library import explain

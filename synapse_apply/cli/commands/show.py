@@ -46,10 +46,10 @@ def show(
 ) -> int:
     """Show a resource as it is declared, as it was last applied, and as it is live.
 
-    The argument can also be a plan file that `plan --out FILE` saved. The command then shows
-    the plan as `plan` did: --json prints the document of `plan --json`, and --report writes the
-    same reports. Any other argument is an address, release/PLUGIN, or a name that only one kind
-    has. Secrets show as `(sensitive)`, with a note whether they match the declared value.
+    The argument can also be a plan file that `plan --out FILE` saved. The command then shows the
+    plan as `plan` did: --json prints the document of `plan --json`, and --report writes the same
+    reports. Any other argument is an address, release/PLUGIN, or a name that no other kind uses.
+    Secrets show as `(sensitive)`, with a note whether they match the declared value.
     """
     file = invocation.directory / what
     is_plan = False
@@ -119,8 +119,8 @@ def _parse_expand_options(
 @click.argument("name", metavar="[NAME]", required=False)
 @option(
     "--plugin PLUGIN",
-    "With `releases` and `jobs`: only those of this plugin, by its code, its "
-    "recorded name, or id=123.",
+    "With `releases` and `jobs`: only those of this plugin, specified by its code, its recorded "
+    "name, or id=123.",
 )
 @option(
     "--expand NAMES",
@@ -156,11 +156,11 @@ def get(
     KIND is plugin, release, storage or job, or its plural. You can write KIND/NAME as one word.
     NAME is an id (123, id=123), a name that the state records, or a code or name on the backend.
     For a release, it is CODE@VERSION; for a job, its id. You need no manifest. Not every backend
-    lists plugins, and API v1 lists releases only by plugin. Jobs are listed page by page, newest
-    first if the backend can sort them.
+    lists plugins, and API v1 can list releases only for one plugin at a time. Jobs are listed page
+    by page, newest first if the backend can sort them.
 
-    Secrets show as `(sensitive)`, and as null in JSON. The secret fields are those that the schema
-    of a storage's provider marks, the whole configuration if the provider is unknown, and the
+    Secrets show as `(sensitive)`, and as null in JSON. Secret fields are the fields that the
+    provider's schema marks as secret (for an unknown provider, the whole configuration) and the
     fields in `lifecycle.sensitive`. With -o yaml, each object has the form of a manifest. To write
     files, use `export`.
     """

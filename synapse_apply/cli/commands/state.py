@@ -85,12 +85,12 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     `embedded`.
 
     A state that several machines share is bound to a state key and to an id in the project file.
-    The command writes the id there if it is missing. If there is no key, it creates one in your
+    If the project file has no id, the command adds one. If there is no key, it creates one in your
     configuration folder (~/.config/synapse-apply); a non-interactive run needs --key-file. Every
     machine and job needs the key.
 
-    The command also reads the backend's features if it can: if the backend lists its plugins, you
-    can adopt existing plugins. The command creates the state either way.
+    The command also tries to read the backend's features, such as whether you can adopt existing
+    plugins. It creates the state even if that fails.
 
     Targets that already have a state keep it.
     """
@@ -124,9 +124,9 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 def show(*, console: Console, invocation: Invocation, name: str | None, inventory: bool) -> int:
     """List the records of the state, or show one record. A state contains no secrets.
 
-    The list shows address, id of the live object, API version and last write. It also shows calls
-    that are open or may still take effect, and files with calls that are missing from the state
-    (`state record` records them).
+    The list shows each record's address, live object id, API version and last write. It also shows
+    calls that are open or may still take effect, and files with calls that are missing from the
+    state (`state record` records them).
     """
     if inventory and name:
         raise click.UsageError("--inventory prints all records and takes no ADDRESS.")
@@ -200,7 +200,7 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     "key",
     examples={
         "state key -t prod": "Show the id of the key, where it is, and how a pipeline gets it.",
-        "state key copy prod.key -t prod": "Use that key on another machine.",
+        "state key copy prod.key -t prod": "Use a key from another machine on this machine.",
     },
     exits={"0": "shown, or copied", "1": "there is no key, or the state uses a different key"},
 )
@@ -272,7 +272,7 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
 @option("--to TARGET", "Move the record to the state of this target.", default="")
 @option(
     "--to-project FILE",
-    "The project file of --to. By default, it is this project's.",
+    "The project file that declares the target of --to (default: this project's).",
     type=click.Path(dir_okay=False, path_type=Path),
 )
 def mv(*, console: Console, invocation: Invocation, name: str, new: Address | None, to: str,
@@ -312,7 +312,8 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address | No
 @manual_command(
     "accept",
     examples={
-        "state accept storage/raw-data": "Accept a storage that you also changed in Synapse.",
+        "state accept storage/raw-data": "Accept a change that you made both in Synapse and in "
+        "the storage's manifest.",
         "state accept storage/raw-data --undo": "Show the accepted difference in plans again.",
         "state accept storage/raw-data --until 2026-12-31 --reason 'Ticket 12'": (
             "Show the difference again after the end of 2026."
@@ -326,7 +327,7 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address | No
 )
 @options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
-@option("--undo", "Undo what was accepted for this resource.")
+@option("--undo", "Undo the acceptance for this resource.")
 @option("--until DAY", "The last day (UTC) of the acceptance.", default="")
 @option("--reason TEXT", "The reason for the acceptance; needs --until.", default="")
 @option("--auto-approve", "Do not ask for approval.")
@@ -343,16 +344,17 @@ def accept(
     """Accept the live object with its current values: the declared values are treated as applied.
 
     Use it for changes that the API cannot make: change the object in Synapse and the manifest in
-    Git, then accept. The command lists the remaining differences and asks for confirmation before
-    it accepts them. From then on `plan`, `drift`, `doctor` and `show` report an accepted difference
-    instead of a change or drift, until the live or the declared value changes. If the answer to a
-    create was lost, nobody can tell who published the release's package: the command then records
-    that the package is yours.
+    Git, then accept the object. The command lists the remaining differences and asks for
+    confirmation before it accepts them. From then on `plan`, `drift`, `doctor` and `show` report an
+    accepted difference instead of a change or drift, until the live or the declared value changes.
+    If the answer to a create was lost, nobody can tell who published the release's package: the
+    command then records that the package is yours.
 
     With --until, the acceptance ends after that day (UTC), and plans show the difference again.
-    `plan` and `doctor` warn a week before. Each `state accept` of the resource sets a new end.
+    `plan` and `doctor` warn you a week before that day. Each `state accept` of the resource sets a
+    new end.
 
-    With --undo, plans show the accepted differences again. This needs neither manifests nor a
+    With --undo, plans show the accepted differences again. --undo needs neither manifests nor a
     backend.
     """
     if (undo and until) or (reason and not until):
@@ -385,7 +387,7 @@ def accept(
         "state settle -t prod --wait": "After a killed run: wait until every outcome is known.",
         "state settle --json": "Print the outcome of each call for a script.",
         "state settle plugin/yolo --absent": "Record that the plugin was not created.",
-        "state settle release/yolo@1.1.0 --job 12": "Record that job 12 is the run.",
+        "state settle release/yolo@1.1.0 --job 12": "Record that the call started job 12.",
     },
     exits={
         "0": "no call is open; with --absent or --job: the call is closed",
@@ -416,12 +418,12 @@ def settle(
     absent: bool,
     job: str | None,
 ) -> int:
-    """Look up calls whose outcome is unknown, and record how they ended. No object is changed.
+    """Look up calls whose outcome is unknown, and record how they ended.
 
-    A killed run or a lost connection leaves calls open. `apply` looks them up before it sends
-    anything; this command only looks them up.
+    The command changes no object. A killed run or a lost connection leaves calls open. `apply`
+    looks them up before it sends anything; this command only looks them up.
 
-    It is certain that a call had no effect only when it can no longer arrive. --wait waits until
+    Only after a call can no longer arrive is it certain that it had no effect. --wait waits until
     then without locking the state.
 
     If the backend cannot tell, the plan refuses the resource until you specify how the call ended:
@@ -530,9 +532,9 @@ def rekey(
     """Compute the digests of the recorded secrets with a different state key.
 
     The command resolves each secret again, so it needs every secret that the manifests name. A
-    secret that cannot be resolved keeps its old digest, and plans do not check it until then. The
-    command also signs the results of runs again, if the former key is available, for example as
-    .synapse-apply/state/TARGET.key.previous.
+    secret that cannot be resolved keeps its old digest, and plans do not check it until you run
+    this command with the secret. The command also signs the results of runs again, if the former
+    key is available, for example as .synapse-apply/state/TARGET.key.previous.
 
     A state that several machines share then accepts only the new key: a machine with the former key
     is refused until it has the new one. So the command asks for confirmation first. A
@@ -761,7 +763,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     "--limit N", "How many runs to list.", type=click.IntRange(min=1), default=20, show_default=True
 )
 def history(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
-    """List the runs on a target: when, by whom, in which CI run, and by which plan.
+    """List the runs on a target, each with its time, user, CI run and plan.
 
     `state history show PLAN_ID` lists every call of one plan that changed something: address, verb,
     id of the object, the server's request id, a digest of the sent data, and the outcome. It never
@@ -793,11 +795,11 @@ class _LockIdType(click.types.StringParamType):
 @options.use("color", "target")
 @click.argument("lock_id", metavar="ID", type=_LockIdType())
 def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
-    """Remove a stale lock from the state. The message about the lock and `doctor` show its ID.
+    """Remove a stale lock from the state.
 
-    You rarely need this command: the tool notices a dead run of this machine at once, and a run of
-    another machine when its lease ends. If the run is still alive, it can no longer write to the
-    state.
+    The error message about the lock shows its ID, as does `doctor`. You rarely need this command:
+    the tool detects a dead run on this machine immediately, and one on another machine when its
+    lease ends. If the run is still alive, it can no longer write to the state.
     """
     with options.open_target(invocation) as target:
         target.state.unlock(lock_id)
